@@ -1,0 +1,2 @@
+//! The binary `podwire`.
+fn main() {}

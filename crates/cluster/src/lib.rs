@@ -1,0 +1,1 @@
+//! Kubernetes objects in compact form, from YAML, JSON and RON models.

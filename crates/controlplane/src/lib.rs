@@ -1,0 +1,1 @@
+//! What kube-proxy and the CNI plugins make of a cluster on each node.

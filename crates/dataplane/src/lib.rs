@@ -1,0 +1,1 @@
+//! One network namespace of a node: links, FIB, hooks, conntrack and NAT.

@@ -1,0 +1,1 @@
+//! Address spaces: host-local ranges, node podCIDRs, flannel leases.

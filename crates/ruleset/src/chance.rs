@@ -1,0 +1,185 @@
+//! Chance as an argument.
+//!
+//! A rule with `statistic --mode random` asks a [`Choose`] that the caller gives. A [`Draw`] answers
+//! with seeded numbers; [`outcomes`] asks for every answer in turn and so gets the exact distribution.
+
+use crate::Probability;
+
+/// A probability of 1.
+pub const CERTAIN: f64 = 1.0;
+
+/// Who decides where rules leave it to chance.
+pub trait Choose {
+    /// True with probability `threshold` over 2^31: the kernel draws 31 random bits and asks whether
+    /// they are below the threshold (`statistic_mt`, net/netfilter/xt_statistic.c).
+    fn chance(&mut self, threshold: u32) -> bool;
+
+    /// A number below `n`, each with the same probability.
+    fn one_of(&mut self, n: u32) -> u32;
+}
+
+/// Seeded random numbers: the same draw gives the same choices on every machine.
+///
+/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014),
+/// which is enough for choices that nobody attacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw(pub u64);
+
+impl Draw {
+    /// The next 64 bits.
+    pub const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl Choose for Draw {
+    fn chance(&mut self, threshold: u32) -> bool {
+        self.next() >> 33 < u64::from(threshold)
+    }
+
+    fn one_of(&mut self, n: u32) -> u32 {
+        // As `reciprocal_scale` (include/linux/kernel.h) maps 32 random bits to a range.
+        let scaled = ((self.next() >> 32) * u64::from(n)) >> 32;
+        u32::try_from(scaled).expect("below n")
+    }
+}
+
+/// Follows one branch of a tree of choices and notes the choices on its way.
+struct Branch {
+    /// Choices made, and how many there were to choose from at each.
+    path: Vec<(u32, u32)>,
+    /// Place in `path` of the next choice.
+    next: usize,
+    probability: f64,
+}
+
+impl Branch {
+    fn choose(&mut self, alternatives: u32) -> u32 {
+        if self.next == self.path.len() {
+            self.path.push((0, alternatives));
+        }
+        let (choice, _) = self.path[self.next];
+        self.next += 1;
+        choice
+    }
+
+    /// The next branch: the last choice that has alternatives left takes the next one.
+    fn advance(&mut self) -> bool {
+        while let Some((choice, alternatives)) = self.path.pop() {
+            if choice + 1 < alternatives {
+                self.path.push((choice + 1, alternatives));
+                self.next = 0;
+                self.probability = CERTAIN;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Choose for Branch {
+    fn chance(&mut self, threshold: u32) -> bool {
+        // What always or never happens is no choice.
+        if threshold == 0 || threshold >= Probability::ONE {
+            return threshold != 0;
+        }
+        let yes = f64::from(threshold) / f64::from(Probability::ONE);
+        let taken = self.choose(2) == 0;
+        self.probability *= if taken { yes } else { 1.0 - yes };
+        taken
+    }
+
+    fn one_of(&mut self, n: u32) -> u32 {
+        if n <= 1 {
+            return 0;
+        }
+        self.probability /= f64::from(n);
+        self.choose(n)
+    }
+}
+
+/// Every outcome of `run` with its probability, as its choices are made in every possible way.
+///
+/// `run` must make the same choices whenever it gets the same answers. Probabilities are the kernel's
+/// thresholds over 2^31, multiplied in the order of the choices.
+///
+/// # Cost
+/// One run for each outcome: n for a service with n endpoints.
+pub fn outcomes<T>(mut run: impl FnMut(&mut dyn Choose) -> T) -> Vec<(f64, T)> {
+    let mut branch = Branch {
+        path: Vec::new(),
+        next: 0,
+        probability: CERTAIN,
+    };
+    let mut all = Vec::new();
+    loop {
+        let outcome = run(&mut branch);
+        all.push((branch.probability, outcome));
+        if !branch.advance() {
+            return all;
+        }
+    }
+}
+
+impl<C: Choose + ?Sized> Choose for &mut C {
+    fn chance(&mut self, threshold: u32) -> bool {
+        (**self).chance(threshold)
+    }
+
+    fn one_of(&mut self, n: u32) -> u32 {
+        (**self).one_of(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ladder_of_thirds_has_three_outcomes() {
+        let third = Probability::new(1.0 / 3.0).unwrap().threshold();
+        let half = Probability::new(0.5).unwrap().threshold();
+        let all = outcomes(|choose| {
+            if choose.chance(third) {
+                "a"
+            } else if choose.chance(half) {
+                "b"
+            } else {
+                "c"
+            }
+        });
+        let names: Vec<_> = all.iter().map(|(_, name)| *name).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        let sum: f64 = all.iter().map(|(p, _)| p).sum();
+        assert!((sum - 1.0).abs() < 1e-12);
+        assert!((all[0].0 - f64::from(third) / f64::from(1u32 << 31)).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_is_certain_is_no_choice() {
+        let all = outcomes(|choose| (choose.chance(0), choose.chance(1 << 31), choose.one_of(1)));
+        assert_eq!(all, [(1.0, (false, true, 0))]);
+    }
+
+    #[test]
+    fn choices_of_many_are_even() {
+        let all = outcomes(|choose| choose.one_of(5));
+        assert_eq!(
+            all.iter().map(|(_, n)| *n).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4]
+        );
+        assert!(all.iter().all(|(p, _)| (p - 0.2).abs() < f64::EPSILON));
+    }
+
+    #[test]
+    fn a_draw_hits_a_half_half_of_the_time() {
+        let mut draw = Draw(7);
+        let hits = (0..10_000).filter(|_| draw.chance(1 << 30)).count();
+        assert!((4_800..5_200).contains(&hits), "{hits}");
+        assert_eq!(Draw(7).next(), Draw(7).next());
+    }
+}

@@ -1,0 +1,141 @@
+//! Which chain calls which.
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+use thiserror::Error;
+
+use crate::{ChainId, ChainName, RuleSet, Table, TableName, Target};
+
+/// Why the kernel would refuse a rule set.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// A rule jumps to a chain that its table does not have.
+    #[error("rule {rule} of chain `{chain}` jumps to `{to}`, and table {table} has no such chain")]
+    MissingChain {
+        /// Table of the rule.
+        table: TableName,
+        /// Chain of the rule.
+        chain: ChainName,
+        /// Number of the rule, from 1.
+        rule: usize,
+        /// The name that no chain has.
+        to: ChainName,
+    },
+    /// A rule jumps to a built-in chain.
+    #[error("rule {rule} of chain `{chain}` jumps to `{to}`, a built-in chain of table {table}")]
+    BuiltInTarget {
+        /// Table of the rule.
+        table: TableName,
+        /// Chain of the rule.
+        chain: ChainName,
+        /// Number of the rule, from 1.
+        rule: usize,
+        /// The built-in chain.
+        to: ChainName,
+    },
+    /// Chains call each other in a circle.
+    #[error("the chains {} of table {table} call each other in a circle", circle(.chains))]
+    Loop {
+        /// The table.
+        table: TableName,
+        /// The chains of the circle.
+        chains: Vec<ChainName>,
+    },
+}
+
+fn circle(chains: &[ChainName]) -> String {
+    let names: Vec<String> = chains.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// The call graph of one table: an edge for each jump and goto.
+///
+/// The kernel refuses a table whose chains call each other in a circle (`mark_source_chains`,
+/// net/ipv4/netfilter/ip_tables.c), so an evaluator may walk it without counting its steps.
+#[derive(Clone, Debug)]
+pub struct CallGraph {
+    graph: DiGraph<ChainId, ()>,
+}
+
+impl CallGraph {
+    /// The graph of a table, if every jump leads to a user's chain and none leads in a circle.
+    ///
+    /// # Errors
+    /// [`LinkError`], as the kernel refuses such a table.
+    pub fn of(name: TableName, table: &Table) -> Result<Self, LinkError> {
+        let mut graph = DiGraph::with_capacity(table.chains.len(), table.chains.len());
+        for index in 0..table.chains.len() {
+            graph.add_node(ChainId(
+                u32::try_from(index).expect("a table has fewer than 2^32 chains"),
+            ));
+        }
+        for (from, chain) in table.chains.values().enumerate() {
+            for (rule, target) in chain
+                .rules
+                .iter()
+                .enumerate()
+                .filter_map(|(n, r)| Some((n + 1, r.target.as_ref()?)))
+            {
+                let (Target::Jump(to) | Target::Goto(to)) = target else {
+                    continue;
+                };
+                let Some((id, _, called)) = table.chains.get_full(to) else {
+                    return Err(LinkError::MissingChain {
+                        table: name,
+                        chain: chain.name.clone(),
+                        rule,
+                        to: to.clone(),
+                    });
+                };
+                if called.built_in.is_some() {
+                    return Err(LinkError::BuiltInTarget {
+                        table: name,
+                        chain: chain.name.clone(),
+                        rule,
+                        to: to.clone(),
+                    });
+                }
+                graph.add_edge(NodeIndex::new(from), NodeIndex::new(id), ());
+            }
+        }
+        let call_graph = Self { graph };
+        match call_graph.a_loop() {
+            Some(chains) => Err(LinkError::Loop {
+                table: name,
+                chains: chains
+                    .iter()
+                    .filter_map(|&id| Some(table.chain(id)?.name.clone()))
+                    .collect(),
+            }),
+            None => Ok(call_graph),
+        }
+    }
+
+    /// Checks every table of a rule set.
+    ///
+    /// # Errors
+    /// The first [`LinkError`] found.
+    pub fn check(rules: &RuleSet) -> Result<(), LinkError> {
+        rules
+            .tables
+            .iter()
+            .try_for_each(|(&name, table)| Self::of(name, table).map(drop))
+    }
+
+    /// Chains in an order in which each stands behind all that it calls.
+    pub fn callees_first(&self) -> impl Iterator<Item = ChainId> {
+        // Tarjan's algorithm finds components in reverse topological order, and here each is one chain.
+        tarjan_scc(&self.graph)
+            .into_iter()
+            .flatten()
+            .map(|node| self.graph[node])
+    }
+
+    fn a_loop(&self) -> Option<Vec<ChainId>> {
+        let component = tarjan_scc(&self.graph)
+            .into_iter()
+            .find(|nodes| nodes.len() > 1 || self.graph.contains_edge(nodes[0], nodes[0]))?;
+        Some(component.into_iter().map(|node| self.graph[node]).collect())
+    }
+}

@@ -1,0 +1,191 @@
+//! What a rule may ask about a packet.
+
+use std::net::IpAddr;
+
+use podwire_packet::{DeviceName, FiveTuple, Headers, Mark, Prefix, SimTime};
+
+use crate::{CtDirection, CtStates, CtStatuses, Hook};
+
+/// What connection tracking says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CtState {
+    /// First of a connection, or of one that has seen packets one way only.
+    New,
+    /// Of a connection that has seen packets both ways.
+    Established,
+    /// An ICMP error about a connection, or first of an announced one.
+    Related,
+    /// Of no connection, and not fit to begin one.
+    Invalid,
+    /// Not looked at, because a rule in raw said so.
+    Untracked,
+}
+
+impl CtState {
+    /// The state as a set of one.
+    #[must_use]
+    pub const fn bit(self) -> CtStates {
+        match self {
+            Self::New => CtStates::NEW,
+            Self::Established => CtStates::ESTABLISHED,
+            Self::Related => CtStates::RELATED,
+            Self::Invalid => CtStates::INVALID,
+            Self::Untracked => CtStates::UNTRACKED,
+        }
+    }
+}
+
+/// A packet's connection, as far as a rule may ask about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConntrackInfo {
+    /// State of the packet.
+    pub state: CtState,
+    /// Whether the connection's source was translated.
+    pub snat: bool,
+    /// Whether the connection's destination was translated.
+    pub dnat: bool,
+    /// Status bits of the connection.
+    pub status: CtStatuses,
+    /// Which way the packet goes.
+    pub direction: CtDirection,
+    /// The connection's mark.
+    pub mark: Mark,
+    /// The connection's first direction, as its first packet had it.
+    pub original: Option<FiveTuple>,
+    /// What packets back look like, before any translation of them.
+    pub reply: Option<FiveTuple>,
+    /// Seconds until the entry goes.
+    pub expires_seconds: u32,
+}
+
+impl ConntrackInfo {
+    /// A packet in that state, of a connection about which nothing else is known.
+    #[must_use]
+    pub const fn of_state(state: CtState) -> Self {
+        Self {
+            state,
+            snat: false,
+            dnat: false,
+            status: CtStatuses(0),
+            direction: CtDirection::Original,
+            mark: Mark(0),
+            original: None,
+            reply: None,
+            expires_seconds: 0,
+        }
+    }
+
+    /// What `--ctstate` compares with: the state, and whether the connection is translated.
+    #[must_use]
+    pub const fn states(&self) -> CtStates {
+        let mut states = self.state.bit();
+        if self.snat {
+            states = states.union(CtStates::SNAT);
+        }
+        if self.dnat {
+            states = states.union(CtStates::DNAT);
+        }
+        states
+    }
+}
+
+/// A kind of address, as the FIB sees it (`RTN_*`, include/uapi/linux/rtnetlink.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum AddressType {
+    /// `0.0.0.0`, or nothing.
+    Unspec = 0,
+    /// Some host's.
+    Unicast = 1,
+    /// This host's own.
+    Local = 2,
+    /// A broadcast address of a network of this host.
+    Broadcast = 3,
+    /// Any of several hosts'.
+    Anycast = 4,
+    /// A group's.
+    Multicast = 5,
+    /// Dropped by a blackhole route.
+    Blackhole = 6,
+    /// Refused by an unreachable route.
+    Unreachable = 7,
+    /// Refused by a prohibit route.
+    Prohibit = 8,
+}
+
+impl AddressType {
+    /// Every type with iptables' word for it (`rtn_names`, extensions/libxt_addrtype.c).
+    pub const NAMES: [(&'static str, Self); 9] = [
+        ("UNSPEC", Self::Unspec),
+        ("UNICAST", Self::Unicast),
+        ("LOCAL", Self::Local),
+        ("BROADCAST", Self::Broadcast),
+        ("ANYCAST", Self::Anycast),
+        ("MULTICAST", Self::Multicast),
+        ("BLACKHOLE", Self::Blackhole),
+        ("UNREACHABLE", Self::Unreachable),
+        ("PROHIBIT", Self::Prohibit),
+    ];
+}
+
+/// The addresses of the host whose rules are asked, for `addrtype`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostAddresses {
+    /// Addresses and prefixes that are the host's own, each with its device; `127.0.0.0/8` of `lo` is one.
+    pub local: Vec<(Prefix, DeviceName)>,
+    /// Broadcast addresses of its networks, each with its device.
+    pub broadcast: Vec<(IpAddr, DeviceName)>,
+}
+
+impl HostAddresses {
+    /// A host with these addresses of one device, and loopback.
+    #[must_use]
+    pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let loopback = [
+            Prefix::new(IpAddr::from([127, 0, 0, 1]), 8),
+            Prefix::host(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)),
+        ];
+        let own = addresses
+            .into_iter()
+            .map(|ip| (Prefix::host(ip), DeviceName::ETH0));
+        Self {
+            local: loopback
+                .map(|net| (net, DeviceName::LO))
+                .into_iter()
+                .chain(own)
+                .collect(),
+            broadcast: Vec::new(),
+        }
+    }
+
+    /// Whether `address` is the host's own.
+    #[must_use]
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.local.iter().any(|(own, _)| own.contains(address))
+    }
+}
+
+/// A packet at a hook, with all that a rule may ask about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// Its headers.
+    pub headers: Headers,
+    /// Its mark.
+    pub mark: Mark,
+    /// Where it is.
+    pub hook: Hook,
+    /// Device it came in by; none at OUTPUT, and none at POSTROUTING (`nf_hook_state.in` is not set there).
+    pub input: Option<DeviceName>,
+    /// Device it leaves by; none at PREROUTING and INPUT.
+    pub output: Option<DeviceName>,
+    /// Bridge port it came in by, if it crossed a bridge.
+    pub physdev_in: Option<DeviceName>,
+    /// Bridge port it leaves by, if it is bridged and the port is known.
+    pub physdev_out: Option<DeviceName>,
+    /// Its connection.
+    pub conntrack: ConntrackInfo,
+    /// The host's addresses.
+    pub host: &'a HostAddresses,
+    /// The time.
+    pub now: SimTime,
+}

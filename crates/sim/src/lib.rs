@@ -1,0 +1,1 @@
+//! The cluster as a graph of namespaces, and the walk of a packet through it.

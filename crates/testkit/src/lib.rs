@@ -1,0 +1,1 @@
+//! Fixtures, strategies and kernel namespaces for tests.
