@@ -1,1 +1,36 @@
-//! Kubernetes objects in compact form, from YAML, JSON and RON models.
+//! The cluster: Kubernetes objects in compact form, and the network they live on.
+//!
+//! Files go in: Kubernetes YAML, JSON, or a RON model that says a whole cluster in a
+//! screenful; a [`Cluster`] comes out, in which every object knows the file and line it came from.
+//!
+//! # Map, in reading order
+//! - [`Cluster`]: all objects by name.
+//! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
+//!   names them.
+//! - [`KubeProxyConfiguration`]: how kube-proxy was told to work.
+//! - [`Network`], [`Cni`]: what Kubernetes objects do not say: the wires between the nodes and the
+//!   pod network's plugin.
+
+mod kube_proxy_configuration;
+mod meta;
+mod network;
+mod node;
+mod pod;
+mod service;
+mod slice;
+mod world;
+
+pub use kube_proxy_configuration::{
+    ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, IptablesConfiguration,
+    IpvsConfiguration, KubeProxyConfiguration, NftablesConfiguration, ProxyMode,
+};
+pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
+pub use network::{Cni, FlannelBackend, Network, Nic};
+pub use node::{Node, NodeAddress, NodeAddressKind};
+pub use pod::{ContainerPort, Pod};
+pub use service::{
+    ClientIpAffinity, IpMode, LoadBalancerIngress, Service, ServicePort, ServiceType, TargetPort,
+    TrafficPolicy,
+};
+pub use slice::{AddressKind, Endpoint, EndpointSlice, SlicePort};
+pub use world::{Cluster, Warning};
