@@ -58,12 +58,11 @@ pub enum Effect {
         /// When.
         at: SimTime,
     },
-    /// `recent --reap` forgot what was seen before a moment.
+    /// `recent --reap` looked at the address of the list that was not seen for longest, and forgets
+    /// it if that was before a moment.
     RecentReaped {
         /// The list.
         list: Box<str>,
-        /// The address, masked.
-        address: IpAddr,
         /// The moment.
         before: SimTime,
     },

@@ -40,7 +40,7 @@ pub use matches::{
 pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, Packet};
 pub use rule::{Counters, Origin, Rule};
 pub use set::{IpSet, SetEntry, SetKind, SetPart, Sets};
-pub use state::{LimitState, RecentEntry, State};
+pub use state::{LimitState, RecentEntry, RecentList, State};
 pub use table::{
     BuiltIn, Chain, ChainId, ChainName, Hook, Policy, RuleId, RuleSet, Table, TableName,
 };

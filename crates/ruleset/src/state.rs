@@ -20,6 +20,46 @@ pub struct RecentEntry {
     pub ttl: u8,
 }
 
+/// A list of `-m recent`: addresses in the order of last use, oldest first.
+///
+/// Source: net/netfilter/xt_recent.c.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecentList(pub IndexMap<IpAddr, RecentEntry>);
+
+impl RecentList {
+    /// Timestamps kept of one address: module parameter `ip_pkt_list_tot`.
+    pub const TIMESTAMPS: usize = 20;
+    /// Addresses kept: module parameter `ip_list_tot`; the one not seen for longest makes room.
+    pub const ADDRESSES: usize = 100;
+
+    /// Notes an address (`recent_entry_init`, `recent_entry_update`).
+    pub fn note(&mut self, address: IpAddr, ttl: u8, at: SimTime) {
+        if !self.0.contains_key(&address) && self.0.len() >= Self::ADDRESSES {
+            self.0.shift_remove_index(0);
+        }
+        let mut seen = self
+            .0
+            .shift_remove(&address)
+            .map_or_else(Vec::new, |entry| entry.seen);
+        seen.push(at);
+        if seen.len() > Self::TIMESTAMPS {
+            seen.remove(0);
+        }
+        self.0.insert(address, RecentEntry { seen, ttl });
+    }
+
+    /// Forgets the address not seen for longest if that was before a moment (`recent_entry_reap`).
+    pub fn reap(&mut self, before: SimTime) {
+        let stale = self
+            .0
+            .first()
+            .is_some_and(|(_, entry)| entry.seen.last().is_none_or(|&seen| seen < before));
+        if stale {
+            self.0.shift_remove_index(0);
+        }
+    }
+}
+
 /// The bucket of one `-m limit` rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitState {
@@ -35,7 +75,7 @@ pub struct State {
     /// ipsets by name.
     pub sets: Sets,
     /// Lists of `-m recent` by name.
-    pub recent: IndexMap<Box<str>, IndexMap<IpAddr, RecentEntry>>,
+    pub recent: IndexMap<Box<str>, RecentList>,
     /// Buckets of `-m limit`; a rule without one has a full bucket.
     pub limits: BTreeMap<RuleId, LimitState>,
     /// Packets counted so far by `-m statistic --mode nth`.
@@ -43,13 +83,6 @@ pub struct State {
 }
 
 impl State {
-    /// Timestamps that `-m recent` keeps of one address: module parameter `ip_pkt_list_tot`
-    /// (net/netfilter/xt_recent.c).
-    pub const RECENT_TIMESTAMPS: usize = 20;
-    /// Addresses that a list of `-m recent` holds: module parameter `ip_list_tot`; the one not seen
-    /// for longest makes room.
-    pub const RECENT_ADDRESSES: usize = 100;
-
     /// Carries out what an evaluation asked for, in order.
     pub fn apply(&mut self, effects: &[Effect]) {
         for effect in effects {
@@ -59,23 +92,20 @@ impl State {
                     address,
                     ttl,
                     at,
-                } => self.note(list, *address, *ttl, *at),
-                Effect::RecentReaped {
-                    list,
-                    address,
-                    before,
                 } => {
-                    if let Some(entry) = self
-                        .recent
-                        .get_mut(list)
-                        .and_then(|list| list.get_mut(address))
-                    {
-                        entry.seen.retain(|seen| seen >= before);
+                    self.recent
+                        .entry(list.clone())
+                        .or_default()
+                        .note(*address, *ttl, *at);
+                }
+                Effect::RecentReaped { list, before } => {
+                    if let Some(list) = self.recent.get_mut(list) {
+                        list.reap(*before);
                     }
                 }
                 Effect::RecentRemoved { list, address } => {
                     if let Some(list) = self.recent.get_mut(list) {
-                        list.shift_remove(address);
+                        list.0.shift_remove(address);
                     }
                 }
                 Effect::Limit { rule, state } => {
@@ -87,23 +117,5 @@ impl State {
                 Effect::Logged { .. } => {}
             }
         }
-    }
-
-    fn note(&mut self, list: &str, address: IpAddr, ttl: u8, at: SimTime) {
-        let list = self.recent.entry(list.into()).or_default();
-        if !list.contains_key(&address) && list.len() >= Self::RECENT_ADDRESSES {
-            list.shift_remove_index(0);
-        }
-        let mut entry = list.shift_remove(&address).unwrap_or(RecentEntry {
-            seen: Vec::new(),
-            ttl,
-        });
-        entry.ttl = ttl;
-        entry.seen.push(at);
-        if entry.seen.len() > Self::RECENT_TIMESTAMPS {
-            entry.seen.remove(0);
-        }
-        // At the end: the kernel keeps the list in order of last use (`recent_entry_update`).
-        list.insert(address, entry);
     }
 }
