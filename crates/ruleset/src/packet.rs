@@ -174,7 +174,7 @@ pub struct Packet<'a> {
     pub mark: Mark,
     /// Where it is.
     pub hook: Hook,
-    /// Device it came in by; none at OUTPUT, and none at POSTROUTING (`nf_hook_state.in` is not set there).
+    /// Device it came in by; none for a packet made here.
     pub input: Option<DeviceName>,
     /// Device it leaves by; none at PREROUTING and INPUT.
     pub output: Option<DeviceName>,

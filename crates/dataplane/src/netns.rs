@@ -1,0 +1,194 @@
+//! What a namespace is, and what it remembers.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use podwire_packet::{DeviceName, Family, FiveTuple, MacAddr, Prefix, Protocol, SimTime};
+use podwire_ruleset::{HostAddresses, State};
+
+use crate::{Conntrack, Fib, Link, LinkKind, Route};
+
+/// The sysctls that change a packet's way. One value for every device, as `net.ipv4.conf.all` sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sysctls {
+    /// `net.ipv4.ip_forward`, `net.ipv6.conf.all.forwarding`.
+    pub ip_forward: bool,
+    /// `net.ipv4.conf.*.rp_filter`: 0 off, 1 strict, 2 loose. IPv6 has none.
+    pub rp_filter: u8,
+    /// `net.ipv4.conf.all.route_localnet`: 127.0.0.0/8 may come from and go to other hosts.
+    pub route_localnet: bool,
+    /// `net.bridge.bridge-nf-call-iptables`, `…-ip6tables`: bridged packets meet the IP hooks.
+    pub bridge_nf_call_iptables: bool,
+}
+
+impl Default for Sysctls {
+    /// Linux's own defaults: a host, not a router. (br_netfilter, once loaded, is on.)
+    fn default() -> Self {
+        Self {
+            ip_forward: false,
+            rp_filter: 0,
+            route_localnet: false,
+            bridge_nf_call_iptables: true,
+        }
+    }
+}
+
+/// The sockets of a namespace that wait for packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listeners {
+    /// Whether every port of every protocol has a listener.
+    pub everything: bool,
+    /// Ports with a listener, each on one address or on all.
+    pub ports: Vec<(Protocol, Option<IpAddr>, RangeInclusive<u16>)>,
+}
+
+impl Listeners {
+    /// Whether somebody gets a packet for that address, protocol and port.
+    #[must_use]
+    pub fn accepts(&self, address: IpAddr, protocol: Protocol, port: u16) -> bool {
+        self.everything
+            || self.ports.iter().any(|(of, on, ports)| {
+                *of == protocol && on.is_none_or(|on| on == address) && ports.contains(&port)
+            })
+    }
+}
+
+/// A network namespace: everything about it that a packet does not change. `C` evaluates its rules.
+#[derive(Clone, Debug)]
+pub struct Netns<C> {
+    /// Its devices, in the order in which they were made.
+    pub links: IndexMap<DeviceName, Link>,
+    /// Its routes.
+    pub fib: Fib,
+    /// Neighbours that are known without asking, as `ip neigh add … nud permanent` notes them.
+    pub neighbors: IndexMap<(DeviceName, IpAddr), MacAddr>,
+    /// Its sysctls.
+    pub sysctls: Sysctls,
+    /// Its sockets.
+    pub listeners: Listeners,
+    /// IPv4 rules; `None` is no rule at all, and no connection tracking.
+    pub ipv4_rules: Option<Arc<C>>,
+    /// IPv6 rules.
+    pub ipv6_rules: Option<Arc<C>>,
+    /// Its addresses, for `addrtype`.
+    addresses: HostAddresses,
+}
+
+impl<C> Netns<C> {
+    /// A namespace with these devices, and the routes that follow from their addresses.
+    #[must_use]
+    pub fn new(links: impl IntoIterator<Item = Link>) -> Self {
+        let mut fib = Fib::default();
+        let links: IndexMap<DeviceName, Link> =
+            links.into_iter().map(|link| (link.name, link)).collect();
+        for link in links.values() {
+            fib.add_link(link);
+        }
+        let addresses = HostAddresses {
+            local: fib.local().to_vec(),
+            broadcast: fib.broadcast().to_vec(),
+        };
+        Self {
+            links,
+            fib,
+            neighbors: IndexMap::new(),
+            sysctls: Sysctls::default(),
+            listeners: Listeners::default(),
+            ipv4_rules: None,
+            ipv6_rules: None,
+            addresses,
+        }
+    }
+
+    /// Adds a route.
+    pub fn add_route(&mut self, route: Route) {
+        self.fib.add(route);
+    }
+
+    /// The rules of a family.
+    #[must_use]
+    pub const fn rules(&self, family: Family) -> Option<&Arc<C>> {
+        match family {
+            Family::Ipv4 => self.ipv4_rules.as_ref(),
+            Family::Ipv6 => self.ipv6_rules.as_ref(),
+        }
+    }
+
+    /// Its addresses, for `addrtype`.
+    #[must_use]
+    pub const fn addresses(&self) -> &HostAddresses {
+        &self.addresses
+    }
+
+    /// Whether `address` is its own.
+    #[must_use]
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.links.values().any(|link| link.has_address(address))
+    }
+
+    /// The address that the kernel gives to packets for `toward` that leave by `device`: one of the
+    /// same network if there is one, else the device's first, else the first of another device.
+    ///
+    /// Source: `inet_select_addr`, net/ipv4/devinet.c.
+    #[must_use]
+    pub fn select_address(&self, device: DeviceName, toward: IpAddr) -> Option<IpAddr> {
+        let family = Family::of(toward);
+        let on_device = || {
+            self.links
+                .get(&device)
+                .into_iter()
+                .flat_map(move |link| link.addresses_of(family))
+        };
+        let same_network = on_device().find(|&(ip, len)| Prefix::new(ip, len).contains(toward));
+        let elsewhere = || {
+            let others = self
+                .links
+                .values()
+                .filter(|link| link.kind != LinkKind::Loopback);
+            others
+                .flat_map(move |link| link.addresses_of(family))
+                .next()
+        };
+        same_network
+            .or_else(|| on_device().next())
+            .or_else(elsewhere)
+            .map(|(ip, _)| ip)
+    }
+}
+
+/// What a namespace remembers from packet to packet.
+#[derive(Clone, Debug, Default)]
+pub struct NetnsState {
+    /// Connections.
+    pub conntrack: Conntrack,
+    /// Sockets that are connected, each as its incoming packets look.
+    pub connected: Vec<FiveTuple>,
+    /// What IPv4 rules remember.
+    pub ipv4: State,
+    /// What IPv6 rules remember.
+    pub ipv6: State,
+}
+
+impl NetnsState {
+    /// What the rules of a family remember.
+    pub(crate) const fn rules(&mut self, family: Family) -> &mut State {
+        match family {
+            Family::Ipv4 => &mut self.ipv4,
+            Family::Ipv6 => &mut self.ipv6,
+        }
+    }
+}
+
+/// What a namespace can learn of the links that its devices are on.
+pub trait Surroundings {
+    /// The Ethernet address of whoever answers for `address` on the link of `device` (ARP, ND).
+    fn resolve(&self, device: DeviceName, address: IpAddr) -> Option<MacAddr>;
+
+    /// The port of `bridge` behind which that Ethernet address was last seen.
+    fn learned_port(&self, bridge: DeviceName, mac: MacAddr) -> Option<DeviceName>;
+
+    /// The time.
+    fn now(&self) -> SimTime;
+}
