@@ -1,0 +1,152 @@
+//! The pod network: what the CNI plugins and the network's agent make on each node.
+//!
+//! A [`PodNetwork`] knows every node's devices and ranges. [`PodNetwork::host`] makes a node's own
+//! namespace, [`PodNetwork::pod`] one of a pod on it; nothing is kept, so a cluster of thousands of
+//! nodes costs what is asked of it.
+//!
+//! # Map
+//! - `nodes`: the devices of each node, from a model or, where only Kubernetes objects are known,
+//!   from its InternalIPs.
+//! - `bridge`: cni0, veth pairs, a pod's addresses and routes: the bridge plugin with host-local.
+//! - `flannel`: flannel.1, its routes, ARP and FDB entries; routes of host-gw.
+//! - `routes`: plain routes between the nodes.
+//!
+//! # Departures
+//! - Ethernet addresses and names of veth devices, which are random in a real cluster, are made from
+//!   the names of what they belong to.
+
+mod bridge;
+mod flannel;
+mod nodes;
+mod routes;
+
+use std::net::IpAddr;
+
+use podwire_cluster::{Cluster, Cni, FlannelBackend, Nic};
+use podwire_dataplane::{Link, LinkKind, Netns, Route, Sysctls};
+use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
+use sha2::{Digest, Sha256};
+
+pub use bridge::CNI0;
+pub use nodes::NodeNetwork;
+
+/// The pod network of a cluster.
+#[derive(Clone, Debug)]
+pub struct PodNetwork {
+    cni: Cni,
+    hairpin: bool,
+    sysctls: Sysctls,
+    nodes: Vec<NodeNetwork>,
+}
+
+impl PodNetwork {
+    /// The network of a cluster; nodes are numbered as the cluster lists them.
+    #[must_use]
+    pub fn new(cluster: &Cluster) -> Self {
+        let network = &cluster.network;
+        Self {
+            cni: network.cni,
+            hairpin: network.hairpin_mode,
+            sysctls: Sysctls {
+                ip_forward: network.ip_forward,
+                rp_filter: network.rp_filter,
+                bridge_nf_call_iptables: network.bridge_nf_call_iptables,
+                route_localnet: false,
+            },
+            nodes: nodes::of(cluster),
+        }
+    }
+
+    /// The nodes, in the cluster's order.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeNetwork] {
+        &self.nodes
+    }
+
+    /// Largest packet of a pod on that node: the underlay's, less what the overlay adds.
+    #[must_use]
+    pub fn pod_mtu(&self, node: &NodeNetwork) -> u32 {
+        let overhead = match self.cni {
+            Cni::Flannel(FlannelBackend::Vxlan { .. }) => flannel::VXLAN_OVERHEAD,
+            Cni::Flannel(FlannelBackend::HostGw) | Cni::Routes | Cni::Bridge => 0,
+        };
+        node.underlay_mtu().saturating_sub(overhead)
+    }
+
+    /// A node's own namespace, with a bridge port for each of its pods.
+    #[must_use]
+    pub fn host<C>(&self, node: &NodeNetwork, pods: impl IntoIterator<Item = IpAddr>) -> Netns<C> {
+        let mut links = vec![Link::loopback()];
+        links.extend(node.nics.iter().map(|nic| nic_link(&node.name, nic)));
+        if let Cni::Flannel(FlannelBackend::Vxlan { vni, port, .. }) = self.cni {
+            links.extend(flannel::vxlan_links(self, node, vni, port));
+        }
+        if !node.pod_cidrs.is_empty() {
+            links.push(bridge::bridge_link(node, self.pod_mtu(node)));
+            links.extend(
+                pods.into_iter()
+                    .map(|ip| bridge::port_link(node, ip, self.pod_mtu(node), self.hairpin)),
+            );
+        }
+        let mut host = Netns::new(links);
+        host.sysctls = self.sysctls;
+        for nic in &node.nics {
+            if let Some(gateway) = nic.gateway {
+                let everything = Prefix::any(Family::of(gateway));
+                host.add_route(Route::via(everything, nic.name, gateway));
+            }
+        }
+        match self.cni {
+            Cni::Bridge => {}
+            Cni::Routes | Cni::Flannel(FlannelBackend::HostGw) => {
+                routes::add(&mut host, self, node)
+            }
+            Cni::Flannel(FlannelBackend::Vxlan {
+                vni,
+                direct_routing,
+                ..
+            }) => {
+                flannel::add_routes(&mut host, self, node, vni, direct_routing);
+            }
+        }
+        host
+    }
+
+    /// The namespace of a pod on that node.
+    #[must_use]
+    pub fn pod<C>(&self, node: &NodeNetwork, addresses: &[IpAddr]) -> Netns<C> {
+        bridge::pod(node, addresses, self.pod_mtu(node))
+    }
+
+    /// The host's end of a pod's veth pair.
+    #[must_use]
+    pub fn port_name(node: &NodeNetwork, pod: IpAddr) -> DeviceName {
+        bridge::port_name(node, pod)
+    }
+}
+
+fn nic_link(node: &str, nic: &Nic) -> Link {
+    Link {
+        addresses: nic.addresses.clone(),
+        ..Link::new(nic.name, LinkKind::Nic, nodes::nic_mac(node, nic), nic.mtu)
+    }
+}
+
+/// An Ethernet address for a device, always the same for the same names.
+fn made_up_mac(node: &str, device: &str) -> MacAddr {
+    MacAddr::of_bits(hash(&[node, device]))
+}
+
+/// 64 bits of SHA-256 over the words.
+fn hash(words: &[&str]) -> u64 {
+    let mut digest = Sha256::new();
+    for word in words {
+        digest.update(word);
+        digest.update([0]);
+    }
+    let bytes: [u8; 32] = digest.finalize().into();
+    let [first, ..] = bytes.as_chunks::<8>().0 else {
+        unreachable!("32 bytes are four times eight")
+    };
+    u64::from_be_bytes(*first)
+}

@@ -1,0 +1,77 @@
+//! cni0 and the veth pairs: what the bridge plugin does with host-local's answers.
+//!
+//! Source: plugins/main/bridge/bridge.go of containernetworking/plugins: the bridge has the gateway's
+//! address (`isGateway`), each container a veth pair with one end in the bridge, an address with the
+//! length of the range, and the routes of the configuration.
+
+use std::net::IpAddr;
+
+use podwire_dataplane::{BridgePort, Link, LinkKind, Netns, Route};
+use podwire_packet::{DeviceName, Family, Prefix};
+
+use super::{NodeNetwork, hash, made_up_mac};
+
+/// The bridge.
+pub const CNI0: DeviceName = DeviceName::literal("cni0");
+
+pub(super) fn bridge_link(node: &NodeNetwork, mtu: u32) -> Link {
+    let gateways = node
+        .pod_cidrs
+        .iter()
+        .filter_map(|cidr| Some((cidr.nth(1)?, cidr.len())));
+    Link {
+        addresses: gateways.collect(),
+        ..Link::new(CNI0, LinkKind::Bridge, made_up_mac(&node.name, "cni0"), mtu)
+    }
+}
+
+/// `veth` and eight hexadecimal digits, as the plugin names the host's end.
+pub(super) fn port_name(node: &NodeNetwork, pod: IpAddr) -> DeviceName {
+    let digits = hash(&[&node.name, &pod.to_string(), "veth"]) >> 32;
+    format!("veth{digits:08x}")
+        .parse()
+        .expect("twelve letters and digits")
+}
+
+pub(super) fn port_link(node: &NodeNetwork, pod: IpAddr, mtu: u32, hairpin: bool) -> Link {
+    let name = port_name(node, pod);
+    Link {
+        port_of: Some(BridgePort {
+            bridge: CNI0,
+            hairpin,
+        }),
+        ..Link::new(
+            name,
+            LinkKind::Veth,
+            made_up_mac(&node.name, name.as_str()),
+            mtu,
+        )
+    }
+}
+
+/// A pod's namespace: eth0 with its addresses, and the bridge as its gateway.
+pub(super) fn pod<C>(node: &NodeNetwork, addresses: &[IpAddr], mtu: u32) -> Netns<C> {
+    let first = addresses
+        .first()
+        .map_or_else(String::new, IpAddr::to_string);
+    let mut eth0 = Link::new(
+        DeviceName::ETH0,
+        LinkKind::Veth,
+        made_up_mac(&node.name, &first),
+        mtu,
+    );
+    for &ip in addresses {
+        let length = node
+            .pod_cidr(Family::of(ip))
+            .map_or(Family::of(ip).bits(), |cidr| cidr.len());
+        eth0.addresses.push((ip, length));
+    }
+    let mut pod = Netns::new([Link::loopback(), eth0]);
+    for &ip in addresses {
+        let family = Family::of(ip);
+        if let Some(gateway) = node.pod_gateway(family) {
+            pod.add_route(Route::via(Prefix::any(family), DeviceName::ETH0, gateway));
+        }
+    }
+    pod
+}
