@@ -1,1 +1,32 @@
 //! The cluster as a graph of namespaces, and the walk of a packet through it.
+//!
+//! A [`World`] is made of a cluster; [`World::trace`] sends the first packet of a flow from one
+//! [`Place`] to another and walks the answer back. What happened on the way is a list of [`Step`]s.
+//! [`World::trace_all`] does it for every choice that rules leave to chance, with exact
+//! probabilities.
+//!
+//! # Map, in reading order
+//! - [`World`]: namespaces and who owns which address; built as they are needed.
+//! - [`Place`]: where packets come from and go to, as a person names it.
+//! - `topology`: the petgraph graph of wires: veth pairs, node networks, the router.
+//! - `walk`: from namespace to namespace until the packet ends.
+//! - [`Trace`], [`Way`], [`Step`]: the answer.
+//!
+//! # Departures
+//! - Hosts outside the cluster answer on every port, and reach what is not on their own network
+//!   through one router, which also is the nodes' default gateway.
+//! - Where plain routes connect the nodes, the router has them too, as a cloud's would; with flannel
+//!   it knows no pod range.
+
+mod place;
+mod rules;
+mod topology;
+mod trace;
+mod walk;
+mod world;
+
+pub use place::{Place, PlaceError, Target};
+pub use rules::{NodeRules, RulesError};
+pub use topology::NetnsId;
+pub use trace::{Query, Step, Trace, TraceError, Way};
+pub use world::{Options, World};

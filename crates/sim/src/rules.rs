@@ -1,0 +1,80 @@
+//! The rules of each node, from the components that write them.
+
+use std::sync::Arc;
+
+use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
+use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ProxierError, ServicePorts, check_mode};
+use podwire_interp::Interp;
+use podwire_packet::Family;
+use podwire_ruleset::LinkError;
+
+/// Why a node's rules could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RulesError {
+    /// kube-proxy would not run so.
+    #[error(transparent)]
+    Proxier(#[from] ProxierError),
+    /// The rules contradict themselves.
+    #[error("kube-proxy's rules: {0}")]
+    Link(#[from] LinkError),
+}
+
+/// The rules of one node.
+#[derive(Clone, Debug)]
+pub struct NodeRules {
+    /// IPv4.
+    pub ipv4: Arc<Interp>,
+    /// IPv6.
+    pub ipv6: Arc<Interp>,
+    /// Whether kube-proxy lets loopback addresses out (sysctl `net.ipv4.conf.all.route_localnet`).
+    pub route_localnet: bool,
+}
+
+impl NodeRules {
+    /// The rules of a family.
+    #[must_use]
+    pub const fn of(&self, family: Family) -> &Arc<Interp> {
+        match family {
+            Family::Ipv4 => &self.ipv4,
+            Family::Ipv6 => &self.ipv6,
+        }
+    }
+}
+
+/// Makes the rules of any node; what all nodes share is made once.
+#[derive(Clone, Debug)]
+pub(crate) struct Program<'c> {
+    cluster: &'c Cluster,
+    ipv4: ServicePorts<'c>,
+    ipv6: ServicePorts<'c>,
+}
+
+impl<'c> Program<'c> {
+    pub(crate) fn new(cluster: &'c Cluster, version: KubeProxyVersion) -> Result<Self, RulesError> {
+        let mode = cluster.kube_proxy.as_ref().map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
+        check_mode(mode)?;
+        Ok(Self {
+            cluster,
+            ipv4: ServicePorts::new(cluster, Family::Ipv4, version),
+            ipv6: ServicePorts::new(cluster, Family::Ipv6, version),
+        })
+    }
+
+    pub(crate) const fn services(&self, family: Family) -> &ServicePorts<'c> {
+        match family {
+            Family::Ipv4 => &self.ipv4,
+            Family::Ipv6 => &self.ipv6,
+        }
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Result<NodeRules, RulesError> {
+        let ipv4 = IptablesProxier::new(self.cluster, &self.ipv4, name)?;
+        let ipv6 = IptablesProxier::new(self.cluster, &self.ipv6, name)?;
+        Ok(NodeRules {
+            route_localnet: ipv4.sets_route_localnet(),
+            ipv4: Arc::new(Interp::new(ipv4.rule_set())?),
+            ipv6: Arc::new(Interp::new(ipv6.rule_set())?),
+        })
+    }
+}

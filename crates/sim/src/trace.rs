@@ -1,0 +1,253 @@
+//! The whole way of a first packet, and of its answer.
+
+use std::net::IpAddr;
+
+use podwire_dataplane::{Disposition, Event, Route};
+use podwire_packet::{Family, FiveTuple, Headers, Prefix, Protocol};
+use podwire_ruleset::{Choose, Draw, outcomes};
+
+use crate::place::{Place, PlaceError, Target};
+use crate::rules::RulesError;
+use crate::topology::NetnsId;
+use crate::walk::{End, States, walk};
+use crate::world::World;
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Who sends.
+    pub from: Place,
+    /// To whom.
+    pub to: Target,
+    /// The protocol; by default the Service port's, else TCP.
+    pub protocol: Option<Protocol>,
+    /// Source port, or identifier of an ICMP echo.
+    pub sport: u16,
+    /// Length of the IP packet in bytes; by default that of a first packet of the protocol.
+    pub length: Option<u32>,
+    /// The packet goes to that node first, and the sender's own node has no rules.
+    pub via: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// A place that does not exist.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A node's rules cannot be made.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// The two ends have no family in common.
+    #[error("an {from} sender cannot reach an {to} address")]
+    Families {
+        /// Of the sender.
+        from: Family,
+        /// Of the receiver.
+        to: Family,
+    },
+    /// A node with no address to be sent to.
+    #[error("node `{node}` has no {family} address to send a packet to")]
+    Via {
+        /// The node.
+        node: String,
+        /// The family.
+        family: Family,
+    },
+}
+
+/// One thing that happened, and in which namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The namespace.
+    pub at: NetnsId,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A packet's way to its end.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// The namespace that it began in.
+    pub from: NetnsId,
+    /// The namespace that it ended in.
+    pub at: NetnsId,
+    /// What became of it.
+    pub disposition: Disposition,
+    /// As it was sent.
+    pub sent: FiveTuple,
+    /// As it was last.
+    pub arrived: FiveTuple,
+    /// Whether it reached the process that it was meant for; for an answer, the one that asked, with
+    /// the addresses that it asked.
+    pub answered: bool,
+    /// All that happened.
+    pub steps: Vec<Step>,
+}
+
+/// One way that a first packet can go, and its answer.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Probability of the choices made on the way.
+    pub probability: f64,
+    /// The packet.
+    pub forward: Way,
+    /// The answer, where the packet was delivered.
+    pub reply: Option<Way>,
+}
+
+impl Trace {
+    /// Whether the packet was delivered, and the answer to whoever sent it.
+    #[must_use]
+    pub fn arrived(&self) -> bool {
+        matches!(self.forward.disposition, Disposition::Delivered(_)) && self.reply.as_ref().is_some_and(|way| way.answered)
+    }
+}
+
+/// A query with every name resolved.
+struct Prepared {
+    from: NetnsId,
+    headers: Headers,
+}
+
+impl World<'_> {
+    /// Sends one packet; chance follows the seed.
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn trace(&mut self, query: &Query, seed: u64) -> Result<Trace, TraceError> {
+        let prepared = self.prepare(query)?;
+        Ok(self.run(&prepared, &mut Draw(seed))?)
+    }
+
+    /// Sends the packet in every way that rules leave to chance. Probabilities sum to 1.
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn trace_all(&mut self, query: &Query) -> Result<Vec<Trace>, TraceError> {
+        let prepared = self.prepare(query)?;
+        let all = outcomes(|choose| self.run(&prepared, choose));
+        let with_probability = |(probability, trace): (f64, Result<Trace, RulesError>)| {
+            trace.map(|trace| Trace { probability, ..trace })
+        };
+        Ok(all.into_iter().map(with_probability).collect::<Result<_, _>>()?)
+    }
+
+    fn prepare(&mut self, query: &Query) -> Result<Prepared, TraceError> {
+        for place in [&query.from, &query.to.place] {
+            if let Place::Address(address) = place {
+                self.settle(*address);
+            }
+        }
+        let family = match query.from {
+            Place::Address(address) => Some(Family::of(address)),
+            Place::Pod(_) | Place::Node(_) | Place::Service(_) => None,
+        };
+        let (dst, protocol, dport) = self.receiver(&query.to, family, query.protocol)?;
+        let to = Family::of(dst);
+        let (from, src) = self.sender(&query.from, to)?;
+        if let Some(src) = src.filter(|&src| Family::of(src) != to) {
+            return Err(TraceError::Families { from: Family::of(src), to });
+        }
+        if let Some(via) = &query.via {
+            self.route_via(from, dst, via)?;
+        }
+        let protocol = if protocol == Protocol::ICMP { Protocol::icmp_of(to) } else { protocol };
+        let mut headers = Headers::first_of_flow(src.unwrap_or(to.unspecified()), dst, protocol, query.sport, dport);
+        if let Some(length) = query.length {
+            headers.length = length;
+        }
+        Ok(Prepared { from, headers })
+    }
+
+    /// Makes the sender send to that node: its own node loses its rules and gets a route.
+    fn route_via(&mut self, from: NetnsId, dst: IpAddr, via: &str) -> Result<(), TraceError> {
+        let family = Family::of(dst);
+        let node = self.find_node(via)?;
+        let next_hop = self.network.nodes()[node].internal_ip(family).ok_or_else(|| TraceError::Via {
+            node: via.to_owned(),
+            family,
+        })?;
+        let first = match from {
+            NetnsId::Pod(pod) => NetnsId::Node(self.pods[pod].node),
+            NetnsId::Outside(host) if self.outside[host].segment.is_none() => NetnsId::Router,
+            NetnsId::Node(_) | NetnsId::Router | NetnsId::Outside(_) => from,
+        };
+        if first == NetnsId::Node(node) || dst == next_hop && !matches!(first, NetnsId::Node(_)) {
+            return Ok(());
+        }
+        let mut netns = (*self.netns(first)?).clone();
+        (netns.ipv4_rules, netns.ipv6_rules) = (None, None);
+        let device = netns.links.values().find(|link| link.networks().any(|(_, network)| network.contains(next_hop)));
+        if let Some(device) = device.map(|link| link.name).filter(|_| dst != next_hop) {
+            netns.add_route(Route::via(Prefix::host(dst), device, next_hop));
+        }
+        self.replace(first, netns);
+        Ok(())
+    }
+
+    fn run(&self, query: &Prepared, choose: &mut dyn Choose) -> Result<Trace, RulesError> {
+        let mut states = States::default();
+        let mut forward = self.way(&mut states, query.from, query.headers, choose)?;
+        forward.answered = matches!(forward.disposition, Disposition::Delivered(_));
+        let reply = match forward.disposition {
+            Disposition::Delivered(delivery) => {
+                // The process that asked waits for an answer from the address that it asked.
+                let expected = forward.sent.reversed();
+                states.entry(query.from).or_default().connected.push(expected);
+                let answer = Headers {
+                    src: delivery.flow.src,
+                    dst: delivery.flow.dst,
+                    sport: delivery.flow.sport,
+                    dport: delivery.flow.dport,
+                    ..query.headers
+                }
+                .first_of_reply();
+                let mut reply = self.way(&mut states, forward.at, answer, choose)?;
+                reply.answered = matches!(reply.disposition, Disposition::Delivered(d) if d.flow == expected)
+                    && reply.at == query.from;
+                if !reply.answered && matches!(reply.disposition, Disposition::Delivered(_)) {
+                    // A socket that was connected elsewhere does not take it.
+                    reply.disposition = Disposition::Refused;
+                }
+                Some(reply)
+            }
+            Disposition::Dropped(_)
+            | Disposition::Rejected { .. }
+            | Disposition::Refused
+            | Disposition::Unroutable(_)
+            | Disposition::Mtu { .. }
+            | Disposition::Ttl => None,
+        };
+        Ok(Trace {
+            probability: podwire_ruleset::CERTAIN,
+            forward,
+            reply,
+        })
+    }
+
+    fn way(
+        &self,
+        states: &mut States,
+        from: NetnsId,
+        headers: Headers,
+        choose: &mut dyn Choose,
+    ) -> Result<Way, RulesError> {
+        let mut steps = Vec::new();
+        let End { at, disposition, flow } = walk(self, states, from, headers, choose, &mut steps)?;
+        let sent = steps.iter().find_map(|step| match step.event {
+            Event::Sent { flow } => Some(flow),
+            _ => None,
+        });
+        Ok(Way {
+            from,
+            at,
+            disposition,
+            sent: sent.unwrap_or(headers.five_tuple()),
+            arrived: flow,
+            answered: false,
+            steps,
+        })
+    }
+}

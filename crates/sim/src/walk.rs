@@ -1,0 +1,124 @@
+//! From namespace to namespace until the packet ends.
+
+use indexmap::IndexMap;
+use podwire_dataplane::{
+    Disposition, DropReason, Event, Frame, Netns, NetnsState, Outcome, Unroutable, Watch, receive, send,
+};
+use podwire_interp::Interp;
+use podwire_packet::{DeviceName, FiveTuple, Headers};
+use podwire_ruleset::Choose;
+
+use crate::rules::RulesError;
+use crate::topology::NetnsId;
+use crate::trace::Step;
+use crate::world::{View, World};
+
+/// How many namespaces a packet may cross. A packet between pods crosses four, one that leaves the
+/// cluster five; more than this is a loop that no TTL ends.
+const MAX_NAMESPACES: usize = 64;
+
+/// What every namespace remembers during one walk and its answer.
+pub(crate) type States = IndexMap<NetnsId, NetnsState>;
+
+/// Where and how a walk ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) at: NetnsId,
+    pub(crate) disposition: Disposition,
+    /// Source and destination as the packet had them last.
+    pub(crate) flow: FiveTuple,
+}
+
+/// Notes what happens in one namespace.
+struct Recorder<'s> {
+    at: NetnsId,
+    steps: &'s mut Vec<Step>,
+    flow: &'s mut FiveTuple,
+    /// How deep in tunnels the packet is: the outer packet's addresses are not the packet's.
+    depth: &'s mut usize,
+}
+
+impl Watch for Recorder<'_> {
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Sent { flow } | Event::Delivered { flow } => *self.flow = flow,
+            Event::Translated { after, .. } if *self.depth == 0 => *self.flow = after,
+            Event::Encapsulated { .. } => *self.depth += 1,
+            Event::Decapsulated { .. } => *self.depth = self.depth.saturating_sub(1),
+            Event::Received { .. }
+            | Event::Tracked { .. }
+            | Event::Rule { .. }
+            | Event::Policy { .. }
+            | Event::Uncertain { .. }
+            | Event::Translated { .. }
+            | Event::Routed { .. }
+            | Event::RoutedLocal { .. }
+            | Event::Bridged { .. }
+            | Event::Forwarded { .. }
+            | Event::Transmitted { .. } => {}
+        }
+        self.steps.push(Step { at: self.at, event });
+    }
+}
+
+/// Sends a packet from a process in a namespace and follows it to its end.
+pub(crate) fn walk(
+    world: &World<'_>,
+    states: &mut States,
+    from: NetnsId,
+    headers: Headers,
+    choose: &mut dyn Choose,
+    steps: &mut Vec<Step>,
+) -> Result<End, RulesError> {
+    let mut flow = headers.five_tuple();
+    let mut depth = 0;
+    let mut at = from;
+    let mut arriving: Option<(DeviceName, Frame)> = None;
+    for _ in 0..MAX_NAMESPACES {
+        let netns: &Netns<Interp> = &*world.netns(at)?;
+        let state = states.entry(at).or_default();
+        let view = View { world, at };
+        let mut watch = Recorder {
+            at,
+            steps: &mut *steps,
+            flow: &mut flow,
+            depth: &mut depth,
+        };
+        let outcome = match arriving.take() {
+            None => send(netns, state, &view, headers, &mut &mut *choose, &mut watch),
+            Some((device, frame)) => receive(netns, state, &view, device, frame, &mut &mut *choose, &mut watch),
+        };
+        match outcome {
+            Outcome::Ended(disposition) => {
+                let disposition = of_service_address(world, disposition, flow);
+                return Ok(End { at, disposition, flow });
+            }
+            Outcome::Transmitted { device, frame } => match world.carry(at, device, frame.dst) {
+                Some(end) => {
+                    at = end.at;
+                    arriving = Some((end.device, frame));
+                }
+                None => {
+                    let disposition = Disposition::Dropped(DropReason::DeadDevice(device));
+                    return Ok(End { at, disposition, flow });
+                }
+            },
+        }
+    }
+    let disposition = Disposition::Dropped(DropReason::Loop);
+    Ok(End { at, disposition, flow })
+}
+
+/// A packet that found nobody, and is still for a Service, was translated by no rule: that is what a
+/// person wants to hear.
+fn of_service_address(world: &World<'_>, disposition: Disposition, flow: FiveTuple) -> Disposition {
+    match disposition {
+        Disposition::Unroutable(_) if world.is_service_address(flow.dst) => {
+            Disposition::Unroutable(Unroutable::ServiceAddress(flow.dst))
+        }
+        Disposition::Unroutable(Unroutable::NoNeighbor { next_hop, .. }) if next_hop == flow.dst => {
+            Disposition::Unroutable(Unroutable::NoSuchHost(flow.dst))
+        }
+        other => other,
+    }
+}
