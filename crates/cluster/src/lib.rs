@@ -4,6 +4,7 @@
 //! screenful; a [`Cluster`] comes out, in which every object knows the file and line it came from.
 //!
 //! # Map, in reading order
+//! - [`load`], [`read_inputs`]: files in, a cluster or [`LoadErrors`] out.
 //! - [`Cluster`]: all objects by name.
 //! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
 //!   names them.
@@ -12,6 +13,7 @@
 //!   pod network's plugin.
 
 mod kube_proxy_configuration;
+mod load;
 mod meta;
 mod network;
 mod node;
@@ -22,7 +24,11 @@ mod world;
 
 pub use kube_proxy_configuration::{
     ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, IptablesConfiguration,
-    IpvsConfiguration, KubeProxyConfiguration, NftablesConfiguration, ProxyMode,
+    IpvsConfiguration, KubeProxyConfiguration, LoggingConfiguration, LoggingFormatOptions,
+    LoggingOptions, NftablesConfiguration, ProxyMode, SetError, WinkernelConfiguration,
+};
+pub use load::{
+    Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs,
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
 pub use network::{Cni, FlannelBackend, Network, Nic};

@@ -1,0 +1,159 @@
+//! Files in, a cluster out.
+//!
+//! - `yaml`, `json`: the two languages of the Kubernetes API.
+//! - `object`, `raw`, `field`, `config`: which object a document is, and its fields.
+//! - `tree`: values with their places, which errors need.
+//! - `assemble`: objects to a [`Cluster`].
+//!
+//! # Departures
+//! The API server refuses what it does not find sensible; a dump of a cluster may be older than its
+//! rules, or cut by a selector. Here an object is refused only if podwire cannot understand a field
+//! that it uses. What an object names but is not there is a [`Warning`](crate::Warning).
+
+mod assemble;
+mod config;
+mod error;
+mod field;
+mod json;
+mod object;
+mod raw;
+mod tree;
+mod yaml;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use self::assemble::Assembly;
+use crate::{Cluster, FileId};
+
+pub use error::{Format, LoadError, LoadErrors, Place, Problem};
+pub(crate) use field::nullable;
+
+/// A text to read, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The file; `-` is standard input.
+    pub path: PathBuf,
+    /// All of its text.
+    pub text: String,
+}
+
+/// Why a file could not be read.
+#[derive(Debug, Error, miette::Diagnostic)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The system refused.
+    #[error("{}: {source}", path.display())]
+    #[diagnostic(code(podwire::cluster::unreadable))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A folder holds no file of a known kind.
+    #[error("{}: no input in this folder", path.display())]
+    #[diagnostic(
+        code(podwire::cluster::empty_folder),
+        help("accepted: files that end in .yaml, .yml, .json or .ron")
+    )]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// Reads files, folders (their .yaml, .yml, .json and .ron files by name) and `-`, standard input.
+///
+/// # Errors
+/// When one cannot be read, or is not UTF-8.
+pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
+    let mut inputs = Vec::new();
+    for path in paths {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            |source| ReadError::Unreadable { path, source }
+        };
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(unreadable(path))?;
+            inputs.push(Input {
+                path: path.clone(),
+                text,
+            });
+            continue;
+        }
+        let mut files = Vec::new();
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path).map_err(unreadable(path))? {
+                let file = entry.map_err(unreadable(path))?.path();
+                let extension = file.extension().and_then(|e| e.to_str());
+                if matches!(extension, Some("yaml" | "yml" | "json" | "ron")) && file.is_file() {
+                    files.push(file);
+                }
+            }
+            files.sort();
+            if files.is_empty() {
+                return Err(ReadError::EmptyFolder { path: path.clone() });
+            }
+        } else {
+            files.push(path.clone());
+        }
+        for file in files {
+            let text = std::fs::read_to_string(&file).map_err(unreadable(&file))?;
+            inputs.push(Input { path: file, text });
+        }
+    }
+    Ok(inputs)
+}
+
+/// Makes a cluster of Kubernetes YAML and JSON, told apart by content.
+///
+/// Inputs that hold nothing but comments are an empty cluster. Where an object stands twice the later
+/// one counts.
+///
+/// # Errors
+/// Everything that is wrong in any input.
+pub fn load(inputs: Vec<Input>) -> Result<Cluster, LoadErrors> {
+    let mut assembly = Assembly::default();
+    let mut errors = Vec::new();
+    for (index, Input { path, text }) in inputs.into_iter().enumerate() {
+        let file = FileId(u32::try_from(index).unwrap_or(u32::MAX));
+        let mut take = |found: object::Found| match found.result {
+            Ok(object) => assembly.add(file, found.place.line, object),
+            Err(problem) => errors.push(LoadError {
+                file: path.clone(),
+                place: found.place,
+                problem,
+            }),
+        };
+        match format_of(&text) {
+            Format::Json => json::read(&text, &mut take),
+            Format::Yaml | Format::Ron => yaml::read(&text, &mut take),
+        }
+        assembly.files.push(path);
+    }
+    if errors.is_empty() {
+        Ok(assembly.finish())
+    } else {
+        Err(LoadErrors { errors })
+    }
+}
+
+/// The language of a text, by how it begins.
+fn format_of(text: &str) -> Format {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let model = text.strip_prefix("Cluster").unwrap_or(text).trim_start();
+    if model.starts_with('(') || ["//", "/*", "#!["].iter().any(|&s| text.starts_with(s)) {
+        return Format::Ron;
+    }
+    // YAML may begin with a bracket too; its keys need no quotes there.
+    let within = |open: char| text.strip_prefix(open).map(str::trim_start);
+    let is_json = within('{').is_some_and(|rest| rest.is_empty() || rest.starts_with(['"', '}']))
+        || within('[').is_some_and(|rest| rest.is_empty() || rest.starts_with(['{', ']', '[']));
+    if is_json { Format::Json } else { Format::Yaml }
+}

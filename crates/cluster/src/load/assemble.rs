@@ -1,0 +1,198 @@
+//! Objects to a cluster, and what is odd about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::object::Object;
+use super::raw::EndpointsObject;
+use crate::{Cluster, FileId, KubeProxyConfiguration, ObjectName, Pod, Selector, Source, Warning};
+
+/// A cluster in the making.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    cluster: Cluster,
+    endpoints: BTreeMap<ObjectName, (Source, EndpointsObject)>,
+    configured: Option<Source>,
+    pub(super) files: Vec<PathBuf>,
+}
+
+impl Assembly {
+    /// Adds an object; a later one of the same name takes its place.
+    pub(super) fn add(&mut self, file: FileId, line: u32, object: Object) {
+        let source = Source { file, line };
+        let cluster = &mut self.cluster;
+        let again = match object {
+            Object::Node(mut node) => {
+                node.meta.source = Some(source);
+                let name = node.meta.name.name.clone();
+                let old = cluster.nodes.insert(name.clone(), node);
+                old.map(|_| format!("node `{name}` stands twice; the later one counts"))
+            }
+            Object::Namespace(name) => {
+                cluster.namespaces.insert((&*name).into(), Some(source));
+                None
+            }
+            Object::Pod(mut pod) => {
+                pod.meta.source = Some(source);
+                let name = pod.meta.name.clone();
+                let old = cluster.pods.insert(name.clone(), pod);
+                old.map(|_| format!("pod `{name}` stands twice; the later one counts"))
+            }
+            Object::Service(mut service) => {
+                service.meta.source = Some(source);
+                let name = service.meta.name.clone();
+                let old = cluster.services.insert(name.clone(), *service);
+                old.map(|_| format!("service `{name}` stands twice; the later one counts"))
+            }
+            Object::Slice(mut slice) => {
+                slice.meta.source = Some(source);
+                let name = slice.meta.name.clone();
+                let old = cluster.endpoint_slices.insert(name.clone(), slice);
+                old.map(|_| format!("endpoint slice `{name}` stands twice; the later one counts"))
+            }
+            Object::Endpoints(endpoints) => {
+                let name = endpoints.name();
+                let old = self.endpoints.insert(name.clone(), (source, endpoints));
+                old.map(|_| format!("endpoints `{name}` stand twice; the later ones count"))
+            }
+            Object::Config(config, unknown) => {
+                self.configure(source, *config, &unknown);
+                None
+            }
+            Object::Unused(kind) => {
+                *cluster.unused_kinds.entry(kind).or_default() += 1;
+                None
+            }
+        };
+        if let Some(text) = again {
+            self.warn(Some(source), text);
+        }
+    }
+
+    fn warn(&mut self, source: Option<Source>, text: String) {
+        self.cluster.warnings.push(Warning { source, text });
+    }
+
+    fn configure(&mut self, source: Source, config: KubeProxyConfiguration, unknown: &[String]) {
+        if self.configured.replace(source).is_some() {
+            let text = "kube-proxy is configured twice; the later configuration counts";
+            self.warn(Some(source), text.to_owned());
+        }
+        for field in unknown {
+            let text = format!("kube-proxy's configuration has no field `{field}`; left out");
+            self.warn(Some(source), text);
+        }
+        if !KubeProxyConfiguration::MODES.contains(&&*config.mode) {
+            let text = format!("kube-proxy has no mode `{}`; it uses iptables", config.mode);
+            self.warn(Some(source), text);
+        }
+        self.cluster.kube_proxy = Some(config);
+    }
+
+    /// The cluster, with slices made of Endpoints objects where a Service has none, and warnings.
+    pub(super) fn finish(mut self) -> Cluster {
+        self.cluster.files = std::mem::take(&mut self.files);
+        let sliced: BTreeSet<_> = self
+            .cluster
+            .endpoint_slices
+            .values()
+            .filter_map(crate::EndpointSlice::service)
+            .collect();
+        for (name, (source, endpoints)) in std::mem::take(&mut self.endpoints) {
+            if sliced.contains(&name) {
+                continue;
+            }
+            for mut slice in endpoints.slices() {
+                slice.meta.source = Some(source);
+                let name = slice.meta.name.clone();
+                self.cluster.endpoint_slices.entry(name).or_insert(slice);
+            }
+        }
+        self.warn_of_pods();
+        self.warn_of_slices();
+        self.warn_of_services();
+        self.cluster
+    }
+
+    fn warn_of_pods(&mut self) {
+        let nodes = &self.cluster.nodes;
+        if nodes.is_empty() {
+            return;
+        }
+        let lost = self.cluster.pods.values().filter_map(|pod| {
+            let node = pod
+                .node
+                .as_deref()
+                .filter(|&node| !nodes.contains_key(node))?;
+            let text = format!(
+                "pod `{}` is on node `{node}`, which is not in the input",
+                pod.meta.name
+            );
+            Some((pod.meta.source, text))
+        });
+        let lost: Vec<_> = lost.collect();
+        for (source, text) in lost {
+            self.warn(source, text);
+        }
+    }
+
+    fn warn_of_slices(&mut self) {
+        let services = &self.cluster.services;
+        let lost = self.cluster.endpoint_slices.values().filter_map(|slice| {
+            let name = &slice.meta.name;
+            let text = match slice.service() {
+                None => format!(
+                    "endpoint slice `{name}` has no label `kubernetes.io/service-name` and serves nothing"
+                ),
+                Some(service) if !services.contains_key(&service) => format!(
+                    "endpoint slice `{name}` is of service `{service}`, which is not in the input"
+                ),
+                Some(_) => return None,
+            };
+            Some((slice.meta.source, text))
+        });
+        let lost: Vec<_> = lost.collect();
+        for (source, text) in lost {
+            self.warn(source, text);
+        }
+    }
+
+    /// A selector that no pod matches is told where pods are in the input at all.
+    fn warn_of_services(&mut self) {
+        if self.cluster.pods.is_empty() {
+            return;
+        }
+        let sliced: BTreeSet<_> = self
+            .cluster
+            .endpoint_slices
+            .values()
+            .filter(|slice| !slice.endpoints.is_empty())
+            .filter_map(crate::EndpointSlice::service)
+            .collect();
+        let mut by_namespace: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
+        for pod in self.cluster.pods.values() {
+            let namespace = &*pod.meta.name.namespace;
+            by_namespace.entry(namespace).or_default().push(pod);
+        }
+        let lonely = self.cluster.services.values().filter_map(|service| {
+            let name = &service.meta.name;
+            let pods = by_namespace.get(&*name.namespace).map_or(&[][..], |p| p);
+            let alone = !service.selector.is_empty()
+                && !sliced.contains(name)
+                && !pods.iter().any(|pod| selects(&service.selector, pod));
+            let text = || format!("the selector of service `{name}` matches no pod");
+            alone.then(|| (service.meta.source, text()))
+        });
+        let lonely: Vec<_> = lonely.collect();
+        for (source, text) in lonely {
+            self.warn(source, text);
+        }
+    }
+}
+
+/// Whether every pair of the selector is among the pod's labels.
+fn selects(selector: &Selector, pod: &Pod) -> bool {
+    selector
+        .iter()
+        .all(|(key, value)| pod.meta.labels.get(key) == Some(value))
+}
