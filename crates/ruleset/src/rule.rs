@@ -34,6 +34,9 @@ pub struct Rule {
     pub counters: Option<Counters>,
     /// Who made it.
     pub origin: Option<Origin>,
+    /// Whether one address alone is written with its length, `-s 10.0.0.1/32`. kube-proxy writes
+    /// addresses without and ranges, of one address too, with it. It is part of the wording only.
+    pub host_lengths: bool,
 }
 
 impl Rule {
@@ -45,6 +48,7 @@ impl Rule {
             target: Some(target),
             counters: None,
             origin: None,
+            host_lengths: false,
         }
     }
 
@@ -78,13 +82,17 @@ impl Rule {
     }
 
     /// The same rule in the one form that every wording of it has: header matches first and sorted,
-    /// comments and module names left out.
+    /// comments, and tests that hold always (`-s 0.0.0.0/0`), left out.
     ///
     /// Two rules mean the same if their canonical forms are equal; the words they were read from, and
     /// the counters, do not count.
     #[must_use]
     pub fn canonical(&self) -> Self {
-        let mut matches: Vec<Match> = self.in_kernel_order().cloned().collect();
+        let mut matches: Vec<Match> = self
+            .in_kernel_order()
+            .filter(|own| !own.holds_always())
+            .cloned()
+            .collect();
         // Tests of the header and of ports have no memory, so their order among themselves is free;
         // the sort is stable and leaves the others behind them as they were.
         matches.sort_by_key(Match::canonical_rank);
@@ -93,12 +101,14 @@ impl Rule {
             target: self.target.clone(),
             counters: None,
             origin: None,
+            host_lengths: false,
         }
     }
 }
 
 impl PartialEq for Rule {
-    /// Whether the two say the same in the same order. Counters and origins are not part of a rule's meaning.
+    /// Whether the two say the same in the same order. Counters, origins and
+    /// `host_lengths` are not part of a rule's meaning.
     fn eq(&self, other: &Self) -> bool {
         self.matches == other.matches && self.target == other.target
     }
