@@ -95,11 +95,12 @@ impl<'c> World<'c> {
 
     fn place_nodes(&mut self) {
         let nodes: Vec<NodeNetwork> = self.network.nodes().to_vec();
+        let has_overlay = self.has_overlay();
         for (index, node) in nodes.iter().enumerate() {
             let at = NetnsId::Node(index);
             let of_nics = node.nics.iter().flat_map(|nic| nic.addresses.iter().map(|&(ip, _)| ip));
             let gateways = node.pod_cidrs.iter().filter_map(|cidr| cidr.nth(1));
-            let overlay = node.pod_cidrs.iter().filter(|_| self.has_overlay()).map(Prefix::address);
+            let overlay = node.pod_cidrs.iter().filter(|_| has_overlay).map(Prefix::address);
             for ip in of_nics.chain(gateways).chain(overlay) {
                 self.owners.entry(ip).or_insert(at);
             }
