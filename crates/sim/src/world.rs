@@ -316,7 +316,7 @@ impl<'c> World<'c> {
     /// The object that a rule comes from, and the endpoint if it is about one.
     #[must_use]
     pub fn object(&self, family: Family, origin: Origin) -> Option<(&Object, Option<&str>)> {
-        self.program.services(family).provenance.get(origin)
+        self.program.services(family).provenance().get(origin)
     }
 
     /// A namespace, built if it was not yet.
