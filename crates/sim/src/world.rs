@@ -264,6 +264,12 @@ impl<'c> World<'c> {
         self.network.nodes().iter().position(|node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address)))
     }
 
+    /// The cluster it was made of.
+    #[must_use]
+    pub const fn cluster(&self) -> &'c Cluster {
+        self.cluster
+    }
+
     /// Who owns an address.
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Option<NetnsId> {
