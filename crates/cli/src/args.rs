@@ -7,7 +7,12 @@ use podwire_packet::{Family, Protocol};
 
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
 #[derive(Debug, Parser)]
-#[command(name = "podwire", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "podwire",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 #[command(after_help = "\
 Exit codes: 0 answered, and the answer is yes; 1 answered, and the answer is no; 2 could not answer.
 
@@ -27,7 +32,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// When to colour output; NO_COLOR and CLICOLOR_FORCE are heard too
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     pub(crate) color: Color,
     /// Say nothing on standard error but errors
     #[arg(short, long, global = true)]
@@ -276,7 +287,12 @@ Examples:
   podwire bench --services 1000 -o json")]
 pub(crate) struct BenchArgs {
     /// How many Services, each with three endpoints; several sizes with commas between
-    #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "100,1000,10000")]
+    #[arg(
+        long,
+        value_name = "N,N…",
+        value_delimiter = ',',
+        default_value = "100,1000,10000"
+    )]
     pub(crate) services: Vec<u32>,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "table")]

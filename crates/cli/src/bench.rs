@@ -15,7 +15,8 @@ use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, Servic
 use podwire_interp::Interp;
 use podwire_packet::{Family, Headers, Mark, Protocol, SimTime};
 use podwire_ruleset::{
-    Choose as _, Classify, ConntrackInfo, CtState, Draw, Hook, HostAddresses, NatKind, Packet, State, TableName,
+    Choose as _, Classify, ConntrackInfo, CtState, Draw, Hook, HostAddresses, NatKind, Packet,
+    State, TableName,
 };
 use serde::Serialize;
 
@@ -69,11 +70,26 @@ struct Report {
     rows: Vec<Row>,
 }
 
-pub(crate) fn run(global: &Global, args: &BenchArgs, out: &mut impl Write) -> Result<Answer, Failure> {
-    let sizes: Vec<u32> = args.services.iter().copied().filter(|&services| services > 0).collect();
-    if sizes.len() != args.services.len() || sizes.iter().any(|&services| services > podwire_cluster::synthetic::MAX_SERVICES) {
+pub(crate) fn run(
+    global: &Global,
+    args: &BenchArgs,
+    out: &mut impl Write,
+) -> Result<Answer, Failure> {
+    let sizes: Vec<u32> = args
+        .services
+        .iter()
+        .copied()
+        .filter(|&services| services > 0)
+        .collect();
+    if sizes.len() != args.services.len()
+        || sizes
+            .iter()
+            .any(|&services| services > podwire_cluster::synthetic::MAX_SERVICES)
+    {
         let most = podwire_cluster::synthetic::MAX_SERVICES;
-        return Err(Failure::input(format_args!("--services: accepted are numbers from 1 to {most}")));
+        return Err(Failure::input(format_args!(
+            "--services: accepted are numbers from 1 to {most}"
+        )));
     }
     let bar = progress(global, sizes.len() * Case::ALL.len());
     let mut rows = Vec::new();
@@ -93,12 +109,23 @@ pub(crate) fn run(global: &Global, args: &BenchArgs, out: &mut impl Write) -> Re
     bar.finish_and_clear();
     match args.output {
         BenchOutput::Json => {
-            serde_json::to_writer_pretty(&mut *out, &Report { rows }).map_err(std::io::Error::from)?;
+            serde_json::to_writer_pretty(&mut *out, &Report { rows })
+                .map_err(std::io::Error::from)?;
             writeln!(out)?;
         }
         BenchOutput::Table => {
-            writeln!(out, "{:<18} {:>9} {:<10} {:>12}", "CASE", "SERVICES", "EVALUATOR", "NS/LOOKUP")?;
-            for Row { case, services, evaluator, ns } in rows {
+            writeln!(
+                out,
+                "{:<18} {:>9} {:<10} {:>12}",
+                "CASE", "SERVICES", "EVALUATOR", "NS/LOOKUP"
+            )?;
+            for Row {
+                case,
+                services,
+                evaluator,
+                ns,
+            } in rows
+            {
                 writeln!(out, "{case:<18} {services:>9} {evaluator:<10} {ns:>12.1}")?;
             }
         }
@@ -112,18 +139,27 @@ fn progress(global: &Global, steps: usize) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} left {eta}");
-    ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(steps as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn interp_of(cluster: &Cluster) -> Result<Interp, Failure> {
     let services = ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default());
-    let node = cluster.nodes.keys().next().cloned().unwrap_or_else(|| "".into());
+    let node = cluster
+        .nodes
+        .keys()
+        .next()
+        .cloned()
+        .unwrap_or_else(|| "".into());
     let proxier = IptablesProxier::new(cluster, &services, &node).map_err(Failure::input)?;
     Interp::new(proxier.rule_set()).map_err(Failure::input)
 }
 
 /// The median of several rounds, in nanoseconds a lookup.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures time; no answer depends on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures time; no answer depends on it"
+)]
 fn measure(interp: &Interp, case: Case, services: u32, seed: u64) -> Result<f64, Failure> {
     const ROUNDS: usize = 15;
     const PACKETS: usize = 64;
@@ -140,14 +176,22 @@ fn measure(interp: &Interp, case: Case, services: u32, seed: u64) -> Result<f64,
         let decision = interp.classify(TableName::Nat, packet, &state, &mut draw, &mut ());
         let is_dnat = decision.nat.is_some_and(|(kind, _)| kind == NatKind::Dnat);
         if is_dnat != *hits {
-            return Err(Failure::input("a lookup gave a wrong answer; nothing was measured"));
+            return Err(Failure::input(
+                "a lookup gave a wrong answer; nothing was measured",
+            ));
         }
     }
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
             for (packet, _) in &packets {
-                black_box(interp.classify(TableName::Nat, black_box(packet), &state, &mut draw, &mut ()));
+                black_box(interp.classify(
+                    TableName::Nat,
+                    black_box(packet),
+                    &state,
+                    &mut draw,
+                    &mut (),
+                ));
             }
             start.elapsed().as_secs_f64() * 1e9 / packets.len() as f64
         })

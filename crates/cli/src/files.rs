@@ -17,13 +17,17 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     let mut cluster = load(inputs).map_err(Failure::input)?;
     for setting in &args.set {
         let (field, value) = setting.split_once('=').ok_or_else(|| {
-            Failure::input(format_args!("--set {setting}: accepted is FIELD=VALUE, as in iptables.masqueradeAll=true"))
+            Failure::input(format_args!(
+                "--set {setting}: accepted is FIELD=VALUE, as in iptables.masqueradeAll=true"
+            ))
         })?;
         if field == "cni" {
             cluster.network.cni = parse_cni(value)?;
         } else {
             let config = cluster.kube_proxy.get_or_insert_default();
-            config.set(field, value).map_err(|error| Failure::input(format_args!("--set {setting}: {error}")))?;
+            config
+                .set(field, value)
+                .map_err(|error| Failure::input(format_args!("--set {setting}: {error}")))?;
         }
     }
     if let Some(mode) = args.mode {
@@ -81,7 +85,11 @@ fn tell_oddities(global: &Global, cluster: &Cluster) -> Result<(), Failure> {
         writeln!(err, "warning: {more} more like these; -v shows all")?;
     }
     if !cluster.unused_kinds.is_empty() {
-        let kinds: Vec<String> = cluster.unused_kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let kinds: Vec<String> = cluster
+            .unused_kinds
+            .iter()
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
         writeln!(err, "not used: {}", kinds.join(", "))?;
     }
     Ok(())

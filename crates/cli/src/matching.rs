@@ -17,9 +17,16 @@ use crate::args::{Global, MatchArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::read_text;
 
-pub(crate) fn run(global: &Global, args: &MatchArgs, out: &mut impl Write) -> Result<Answer, Failure> {
+pub(crate) fn run(
+    global: &Global,
+    args: &MatchArgs,
+    out: &mut impl Write,
+) -> Result<Answer, Failure> {
     let packets = read_packets(&args.packets)?;
-    let family = args.family.map(Family::from).or_else(|| packets.first().map(PacketLine::family));
+    let family = args
+        .family
+        .map(Family::from)
+        .or_else(|| packets.first().map(PacketLine::family));
     let family = family.unwrap_or(Family::Ipv4);
     let interp = read_rules(global, &args.rules, family)?;
     let mut state = State::default();
@@ -32,7 +39,8 @@ pub(crate) fn run(global: &Global, args: &MatchArgs, out: &mut impl Write) -> Re
     }
     for packet in &packets {
         let outcomes = outcomes_of(&interp, &state, packet);
-        serde_json::to_writer(&mut *out, &answer(&interp, packet, outcomes)).map_err(std::io::Error::from)?;
+        serde_json::to_writer(&mut *out, &answer(&interp, packet, outcomes))
+            .map_err(std::io::Error::from)?;
         writeln!(out)?;
     }
     Ok(Answer::Yes)
@@ -43,8 +51,11 @@ fn args_place(path: &Path, line: usize, column: usize) -> String {
 }
 
 /// A fault with its place, and what is accepted.
-fn with_help(place: &str, error: &dyn podwire_cluster::Diagnostic) -> String {
-    let help = error.help().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+fn with_help(place: &str, error: &dyn miette::Diagnostic) -> String {
+    let help = error
+        .help()
+        .map(|help| format!("\n  help: {help}"))
+        .unwrap_or_default();
     format!("{place}: {error}{help}")
 }
 
@@ -71,14 +82,19 @@ fn read_rules(global: &Global, path: &Path, family: Family) -> Result<Interp, Fa
 
 fn read_packets(path: &Path) -> Result<Vec<PacketLine>, Failure> {
     let text = read_text(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
             serde_json::from_str(line).map_err(|error| {
                 let place = args_place(path, number + 1, error.column().max(1));
                 let text = error.to_string();
                 // serde_json counts lines within the one line that it was given.
-                let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+                let what = text
+                    .rsplit_once(" at line ")
+                    .map_or(text.as_str(), |(what, _)| what);
                 Failure::input(format_args!("{place}: {what}"))
             })
         })

@@ -12,12 +12,18 @@ use crate::args::{Global, TraceArgs, TraceOutput};
 use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster};
 
-pub(crate) fn run(global: &Global, args: &TraceArgs, out: &mut impl Write) -> Result<Answer, Failure> {
+pub(crate) fn run(
+    global: &Global,
+    args: &TraceArgs,
+    out: &mut impl Write,
+) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
     let namespace = &args.cluster.namespace;
     let query = Query {
-        from: Place::parse(&args.from, namespace).map_err(|error| Failure::input(format_args!("--from: {error}")))?,
-        to: Target::parse(&args.to, namespace).map_err(|error| Failure::input(format_args!("--to: {error}")))?,
+        from: Place::parse(&args.from, namespace)
+            .map_err(|error| Failure::input(format_args!("--from: {error}")))?,
+        to: Target::parse(&args.to, namespace)
+            .map_err(|error| Failure::input(format_args!("--to: {error}")))?,
         protocol: args.proto,
         sport: args.sport,
         length: args.length,
@@ -39,5 +45,6 @@ pub(crate) fn run(global: &Global, args: &TraceArgs, out: &mut impl Write) -> Re
 
 fn via_node(text: &str) -> Result<String, Failure> {
     let name = text.strip_prefix("node/").filter(|name| !name.is_empty());
-    name.map(str::to_owned).ok_or_else(|| Failure::input(format_args!("--via {text}: accepted is node/NAME")))
+    name.map(str::to_owned)
+        .ok_or_else(|| Failure::input(format_args!("--via {text}: accepted is node/NAME")))
 }

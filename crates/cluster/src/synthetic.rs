@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use podwire_packet::{Family, Prefix, Protocol};
 
 use crate::{
-    AddressKind, Cluster, Endpoint, EndpointSlice, Labels, Meta, Node, NodeAddress, NodeAddressKind, ObjectName, Service,
-    ServicePort, ServiceType, SlicePort, TargetPort, TrafficPolicy,
+    AddressKind, Cluster, Endpoint, EndpointSlice, Labels, Meta, Node, NodeAddress,
+    NodeAddressKind, ObjectName, Service, ServicePort, ServiceType, SlicePort, TargetPort,
+    TrafficPolicy,
 };
 
 /// Services that fit into 10.96.0.0/12 behind the addresses that are left free.
@@ -32,8 +33,12 @@ pub fn services(count: u32, endpoints: u32) -> Cluster {
     cluster.nodes.insert(NODE.into(), node());
     for number in 0..count {
         let name = ObjectName::new("default", &format!("service-{number:07}"));
-        cluster.services.insert(name.clone(), service(name.clone(), number));
-        cluster.endpoint_slices.insert(name.clone(), slice(name, number * endpoints, endpoints));
+        cluster
+            .services
+            .insert(name.clone(), service(name.clone(), number));
+        cluster
+            .endpoint_slices
+            .insert(name.clone(), slice(name, number * endpoints, endpoints));
     }
     cluster
 }
@@ -98,7 +103,10 @@ fn slice(service: ObjectName, first: u32, count: u32) -> EndpointSlice {
         target: None,
         hostname: None,
     };
-    let labels = Labels::from([("kubernetes.io/service-name".into(), service.name.as_ref().into())]);
+    let labels = Labels::from([(
+        "kubernetes.io/service-name".into(),
+        service.name.as_ref().into(),
+    )]);
     EndpointSlice {
         meta: meta(service, labels),
         address_type: AddressKind::Ipv4,

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use podwire_interp::Interp;
 use podwire_packet::{Family, Mark, socket};
 use podwire_ruleset::{
-    CERTAIN, Choose, Classify, ConntrackInfo, CtState, Hook, HostAddresses, NatKind, NatRange, Packet, RuleId, State,
-    TableName, Verdict, outcomes,
+    CERTAIN, Choose, Classify, ConntrackInfo, CtState, Hook, HostAddresses, NatKind, NatRange,
+    Packet, RuleId, State, TableName, Verdict, outcomes,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -28,10 +28,16 @@ pub(super) struct Outcome {
 }
 
 /// Every outcome with its probability. Those that look alike are one; they are sorted by rules.
-pub(super) fn outcomes_of(interp: &Interp, state: &State, line: &PacketLine) -> Vec<(f64, Outcome)> {
+pub(super) fn outcomes_of(
+    interp: &Interp,
+    state: &State,
+    line: &PacketLine,
+) -> Vec<(f64, Outcome)> {
     let host = HostAddresses::of(line.local.iter().copied());
     let mut all = outcomes(|choose| evaluate(interp, state, line, &host, choose));
-    let by_rules = |a: &Outcome, b: &Outcome| -> Ordering { labels(interp, &a.rules).cmp(&labels(interp, &b.rules)) };
+    let by_rules = |a: &Outcome, b: &Outcome| -> Ordering {
+        labels(interp, &a.rules).cmp(&labels(interp, &b.rules))
+    };
     all.sort_by(|(_, a), (_, b)| by_rules(a, b));
     let mut merged: Vec<(f64, Outcome)> = Vec::with_capacity(all.len());
     for (probability, outcome) in all {
@@ -108,12 +114,20 @@ fn evaluate(
 }
 
 /// Notes a translation; the tables behind nat see the packet's new destination.
-fn translate(packet: &mut Packet<'_>, outcome: &mut Outcome, kind: NatKind, range: &NatRange, choose: &mut dyn Choose) {
+fn translate(
+    packet: &mut Packet<'_>,
+    outcome: &mut Outcome,
+    kind: NatKind,
+    range: &NatRange,
+    choose: &mut dyn Choose,
+) {
     let headers = &mut packet.headers;
     match kind {
         NatKind::Dnat | NatKind::Redirect => {
             headers.dst = match kind {
-                NatKind::Redirect if packet.input.is_some() => first_local(packet.host, headers.family()),
+                NatKind::Redirect if packet.input.is_some() => {
+                    first_local(packet.host, headers.family())
+                }
                 NatKind::Redirect => Some(match headers.family() {
                     Family::Ipv4 => IpAddr::from([127, 0, 0, 1]),
                     Family::Ipv6 => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
@@ -143,7 +157,8 @@ fn translate(packet: &mut Packet<'_>, outcome: &mut Outcome, kind: NatKind, rang
 
 fn first_local(host: &HostAddresses, family: Family) -> Option<IpAddr> {
     let own = host.local.iter().map(|(prefix, _)| prefix.address());
-    own.into_iter().find(|&ip| Family::of(ip) == family && !ip.is_loopback())
+    own.into_iter()
+        .find(|&ip| Family::of(ip) == family && !ip.is_loopback())
 }
 
 /// An address of the range, each as likely as another.
@@ -151,7 +166,9 @@ fn pick(range: &NatRange, choose: &mut dyn Choose) -> Option<IpAddr> {
     let addresses = range.addresses.as_ref()?;
     match (*addresses.start(), *addresses.end()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let size = u32::from(to).saturating_sub(u32::from(from)).saturating_add(1);
+            let size = u32::from(to)
+                .saturating_sub(u32::from(from))
+                .saturating_add(1);
             Some(IpAddr::V4((u32::from(from) + choose.one_of(size)).into()))
         }
         (from, _) => Some(from),
@@ -183,7 +200,11 @@ struct OutcomeJson {
 }
 
 /// The answer as it is printed.
-pub(super) fn answer<'a>(interp: &Interp, line: &'a PacketLine, outcomes: Vec<(f64, Outcome)>) -> AnswerLine<'a> {
+pub(super) fn answer<'a>(
+    interp: &Interp,
+    line: &'a PacketLine,
+    outcomes: Vec<(f64, Outcome)>,
+) -> AnswerLine<'a> {
     let json = |(probability, outcome): (f64, Outcome)| OutcomeJson {
         probability: probability_json(probability),
         verdict: match outcome.verdict {
@@ -206,5 +227,6 @@ pub(super) fn answer<'a>(interp: &Interp, line: &'a PacketLine, outcomes: Vec<(f
 
 /// Twelve decimals, the same from every evaluator.
 fn probability_json(probability: f64) -> Box<RawValue> {
-    RawValue::from_string(format!("{:.12}", probability.min(CERTAIN))).expect("a decimal number is JSON")
+    RawValue::from_string(format!("{:.12}", probability.min(CERTAIN)))
+        .expect("a decimal number is JSON")
 }

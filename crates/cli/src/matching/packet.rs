@@ -53,7 +53,8 @@ impl PacketLine {
 
     /// Its headers; what is not said is as in the first packet of a flow.
     pub(super) fn headers(&self) -> Headers {
-        let mut headers = Headers::first_of_flow(self.src, self.dst, self.proto, self.sport, self.dport);
+        let mut headers =
+            Headers::first_of_flow(self.src, self.dst, self.proto, self.sport, self.dport);
         if let Some(flags) = self.tcp_flags {
             headers.tcp_flags = flags;
         }
@@ -79,7 +80,8 @@ fn hook<'de, D: Deserializer<'de>>(d: D) -> Result<Hook, D::Error> {
 
 fn device<'de, D: Deserializer<'de>>(d: D) -> Result<Option<DeviceName>, D::Error> {
     let text = Option::<String>::deserialize(d)?.filter(|text| !text.is_empty());
-    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    text.map(|text| text.parse().map_err(D::Error::custom))
+        .transpose()
 }
 
 /// A text, or a number as text.
@@ -87,7 +89,9 @@ fn word<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     match Value::deserialize(d)? {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
-        other => Err(D::Error::custom(format_args!("`{other}`: accepted is a text or a number"))),
+        other => Err(D::Error::custom(format_args!(
+            "`{other}`: accepted is a text or a number"
+        ))),
     }
 }
 
@@ -113,35 +117,54 @@ fn ctstate<'de, D: Deserializer<'de>>(d: D) -> Result<CtState, D::Error> {
 
 fn mark<'de, D: Deserializer<'de>>(d: D) -> Result<Mark, D::Error> {
     let text = word(d)?;
-    let number = text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u32::from_str_radix(hex, 16));
-    let wrong = |_| D::Error::custom(format_args!("mark `{text}`: accepted is a number of 32 bits, as 16384 or \"0x4000\""));
+    let number = text
+        .strip_prefix("0x")
+        .map_or_else(|| text.parse(), |hex| u32::from_str_radix(hex, 16));
+    let wrong = |_| {
+        D::Error::custom(format_args!(
+            "mark `{text}`: accepted is a number of 32 bits, as 16384 or \"0x4000\""
+        ))
+    };
     number.map(Mark).map_err(wrong)
 }
 
 /// `"SYN,ACK"`, a list of names, or the byte as a number.
 fn tcp_flags<'de, D: Deserializer<'de>>(d: D) -> Result<Option<TcpFlags>, D::Error> {
     let named = |name: &str| {
-        let found = TcpFlags::NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = TcpFlags::NAMES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, flag)| *flag).ok_or_else(|| {
-            D::Error::custom(format_args!("TCP flag `{name}`: accepted are FIN, SYN, RST, PSH, ACK and URG"))
+            D::Error::custom(format_args!(
+                "TCP flag `{name}`: accepted are FIN, SYN, RST, PSH, ACK and URG"
+            ))
         })
     };
-    let all = |names: &mut dyn Iterator<Item = &str>| {
-        names.try_fold(TcpFlags::default(), |flags, name| Ok(flags.union(named(name)?)))
+    let all = |names: Vec<&str>| {
+        names
+            .into_iter()
+            .try_fold(TcpFlags::default(), |flags, name| {
+                Ok(flags.union(named(name)?))
+            })
     };
     match Value::deserialize(d)? {
         Value::Null => Ok(None),
         Value::Number(number) => {
             let byte = number.as_u64().and_then(|byte| u8::try_from(byte).ok());
-            let wrong = || D::Error::custom(format_args!("TCP flags `{number}`: accepted is a byte"));
+            let wrong =
+                || D::Error::custom(format_args!("TCP flags `{number}`: accepted is a byte"));
             byte.map(|byte| Some(TcpFlags(byte))).ok_or_else(wrong)
         }
         Value::String(text) => {
-            let mut names = text.split([',', '|', ' ']).filter(|name| !name.is_empty() && *name != "NONE");
-            all(&mut names).map(Some)
+            let names = text
+                .split([',', '|', ' '])
+                .filter(|name| !name.is_empty() && *name != "NONE");
+            all(names.collect()).map(Some)
         }
-        Value::Array(list) => all(&mut list.iter().filter_map(Value::as_str)).map(Some),
-        other => Err(D::Error::custom(format_args!("TCP flags `{other}`: accepted is \"SYN,ACK\""))),
+        Value::Array(list) => all(list.iter().filter_map(Value::as_str).collect()).map(Some),
+        other => Err(D::Error::custom(format_args!(
+            "TCP flags `{other}`: accepted is \"SYN,ACK\""
+        ))),
     }
 }
 
@@ -149,6 +172,13 @@ fn tcp_flags<'de, D: Deserializer<'de>>(d: D) -> Result<Option<TcpFlags>, D::Err
 fn icmp_type<'de, D: Deserializer<'de>>(d: D) -> Result<Option<(u8, u8)>, D::Error> {
     let text = word(d)?;
     let (icmp_type, code) = text.split_once('/').unwrap_or((&text, "0"));
-    let wrong = |_| D::Error::custom(format_args!("ICMP type `{text}`: accepted is TYPE or \"TYPE/CODE\""));
-    Ok(Some((icmp_type.parse().map_err(wrong)?, code.parse().map_err(wrong)?)))
+    let wrong = |_| {
+        D::Error::custom(format_args!(
+            "ICMP type `{text}`: accepted is TYPE or \"TYPE/CODE\""
+        ))
+    };
+    Ok(Some((
+        icmp_type.parse().map_err(wrong)?,
+        code.parse().map_err(wrong)?,
+    )))
 }

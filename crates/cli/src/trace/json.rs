@@ -68,14 +68,25 @@ fn way_json(world: &World<'_>, way: &Way) -> WayJson {
 fn trace_json(world: &World<'_>, trace: &Trace) -> WayJson {
     WayJson {
         probability: Some(trace.probability),
-        reply: trace.reply.as_ref().map(|way| Box::new(way_json(world, way))),
+        reply: trace
+            .reply
+            .as_ref()
+            .map(|way| Box::new(way_json(world, way))),
         ..way_json(world, &trace.forward)
     }
 }
 
 /// One object, or a list with `--all`.
-pub(super) fn write(world: &World<'_>, all: bool, traces: &[Trace], out: &mut impl Write) -> Result<(), Failure> {
-    let traces: Vec<WayJson> = traces.iter().map(|trace| trace_json(world, trace)).collect();
+pub(super) fn write(
+    world: &World<'_>,
+    all: bool,
+    traces: &[Trace],
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let traces: Vec<WayJson> = traces
+        .iter()
+        .map(|trace| trace_json(world, trace))
+        .collect();
     let written = match traces.as_slice() {
         [one] if !all => serde_json::to_writer_pretty(&mut *out, one),
         _ => serde_json::to_writer_pretty(&mut *out, &traces),

@@ -31,7 +31,9 @@ pub(super) struct Record {
 /// Every step of a way.
 pub(super) fn records<'a>(world: &'a World<'_>, way: &'a Way) -> impl Iterator<Item = Record> {
     let family = Family::of(way.sent.dst);
-    way.steps.iter().map(move |step| record(world, family, step))
+    way.steps
+        .iter()
+        .map(move |step| record(world, family, step))
 }
 
 fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
@@ -51,12 +53,23 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
     let on = |device: DeviceName| Some(device.to_string());
     let said = |verdict: &str, text: String| (verdict.to_owned(), text);
     let (device, hook, (verdict, text)) = match step.event {
-        Event::Rule { hook, input, output, rule } => {
-            return of_rule(world, family, step.at, rule, Record {
-                device: output.or(input).and_then(on),
-                hook: Some(hook.name()),
-                ..blank
-            });
+        Event::Rule {
+            hook,
+            input,
+            output,
+            rule,
+        } => {
+            return of_rule(
+                world,
+                family,
+                step.at,
+                rule,
+                Record {
+                    device: output.or(input).and_then(on),
+                    hook: Some(hook.name()),
+                    ..blank
+                },
+            );
         }
         Event::Uncertain { rule } => {
             return Record {
@@ -77,19 +90,45 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
         Event::Sent { flow } => (None, None, said("send", flow.to_string())),
         Event::Received { device } => (on(device), None, said("receive", String::new())),
         Event::Tracked { state } => (None, None, said("track", ct_state(state).to_owned())),
-        Event::Translated { hook, before, after } => (None, Some(hook), said("translate", format!("{before} => {after}"))),
-        Event::Routed { to, route } => (on(route.device), None, said("route", format!("{to}: {}", route_text(&route)))),
+        Event::Translated {
+            hook,
+            before,
+            after,
+        } => (
+            None,
+            Some(hook),
+            said("translate", format!("{before} => {after}")),
+        ),
+        Event::Routed { to, route } => (
+            on(route.device),
+            None,
+            said("route", format!("{to}: {}", route_text(&route))),
+        ),
         Event::RoutedLocal { to } => (None, None, said("route", format!("{to}: local"))),
         Event::Bridged { bridge, from, to } => {
-            let end = |port: Option<DeviceName>| port.map_or_else(|| "host".to_owned(), |port| port.to_string());
-            (on(bridge), None, said("bridge", format!("{} => {}", end(from), end(to))))
+            let end = |port: Option<DeviceName>| {
+                port.map_or_else(|| "host".to_owned(), |port| port.to_string())
+            };
+            (
+                on(bridge),
+                None,
+                said("bridge", format!("{} => {}", end(from), end(to))),
+            )
         }
         Event::Forwarded { ttl } => (None, None, said("forward", format!("ttl {ttl}"))),
-        Event::Encapsulated { device, outer, vni } => {
-            (on(device), None, said("encapsulate", format!("vxlan {vni} in {outer}")))
+        Event::Encapsulated { device, outer, vni } => (
+            on(device),
+            None,
+            said("encapsulate", format!("vxlan {vni} in {outer}")),
+        ),
+        Event::Decapsulated { device, vni } => (
+            on(device),
+            None,
+            said("decapsulate", format!("vxlan {vni}")),
+        ),
+        Event::Transmitted { device, to } => {
+            (on(device), None, said("transmit", format!("to {to}")))
         }
-        Event::Decapsulated { device, vni } => (on(device), None, said("decapsulate", format!("vxlan {vni}"))),
-        Event::Transmitted { device, to } => (on(device), None, said("transmit", format!("to {to}"))),
         Event::Delivered { flow } => (None, None, said("deliver", flow.to_string())),
     };
     Record {
@@ -102,7 +141,13 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
 }
 
 /// The node's rule of that id.
-fn find_rule<T>(world: &World<'_>, family: Family, at: NetnsId, id: RuleId, read: impl FnOnce(&str, &Rule) -> T) -> Option<T> {
+fn find_rule<T>(
+    world: &World<'_>,
+    family: Family,
+    at: NetnsId,
+    id: RuleId,
+    read: impl FnOnce(&str, &Rule) -> T,
+) -> Option<T> {
     let NetnsId::Node(node) = at else {
         return None;
     };
@@ -117,12 +162,24 @@ fn of_rule(world: &World<'_>, family: Family, at: NetnsId, id: RuleId, blank: Re
         chain: Some(chain.to_owned()),
         rule: Some(id.number),
         text: rule_text(rule, Wording::KubeProxy, family),
-        verdict: rule.target.as_ref().map_or_else(|| "continue".to_owned(), verdict),
-        object: rule.origin.and_then(|origin| world.object(family, origin)).map(|(object, endpoint)| {
-            let place = object.source.map(|source| format!(" ({})", world.cluster().place(source)));
-            let endpoint = endpoint.map(|endpoint| format!(" {endpoint}"));
-            format!("{object}{}{}", endpoint.unwrap_or_default(), place.unwrap_or_default())
-        }),
+        verdict: rule
+            .target
+            .as_ref()
+            .map_or_else(|| "continue".to_owned(), verdict),
+        object: rule
+            .origin
+            .and_then(|origin| world.object(family, origin))
+            .map(|(object, endpoint)| {
+                let place = object
+                    .source
+                    .map(|source| format!(" ({})", world.cluster().place(source)));
+                let endpoint = endpoint.map(|endpoint| format!(" {endpoint}"));
+                format!(
+                    "{object}{}{}",
+                    endpoint.unwrap_or_default(),
+                    place.unwrap_or_default()
+                )
+            }),
         ..blank
     });
     found.unwrap_or_else(|| unreachable!("a rule that matched is one of the node's rules"))
@@ -164,8 +221,14 @@ const fn ct_state(state: CtState) -> &'static str {
 
 /// As `ip route` words it.
 fn route_text(route: &Route) -> String {
-    let to = if route.to.is_empty() { "default".to_owned() } else { route.to.to_string() };
-    let via = route.via.map_or_else(String::new, |via| format!(" via {via}"));
+    let to = if route.to.is_empty() {
+        "default".to_owned()
+    } else {
+        route.to.to_string()
+    };
+    let via = route
+        .via
+        .map_or_else(String::new, |via| format!(" via {via}"));
     let onlink = if route.onlink { " onlink" } else { "" };
     format!("{to}{via} dev {}{onlink}", route.device)
 }
@@ -175,12 +238,19 @@ pub(super) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
     let family = Family::of(way.sent.dst);
     let rule_of = |id: RuleId| {
         find_rule(world, family, way.at, id, |chain, rule| {
-            format!("{}/{chain}/{}: {}", id.table, id.number, rule_text(rule, Wording::KubeProxy, family))
+            format!(
+                "{}/{chain}/{}: {}",
+                id.table,
+                id.number,
+                rule_text(rule, Wording::KubeProxy, family)
+            )
         })
     };
     match way.disposition {
         Disposition::Delivered(_) => None,
-        Disposition::Dropped(DropReason::Rule(id)) => Some(rule_of(id).unwrap_or_else(|| "a rule says DROP".to_owned())),
+        Disposition::Dropped(DropReason::Rule(id)) => {
+            Some(rule_of(id).unwrap_or_else(|| "a rule says DROP".to_owned()))
+        }
         Disposition::Dropped(reason) => Some(reason.to_string()),
         Disposition::Rejected { with, rule } => {
             let rule = rule.and_then(rule_of).unwrap_or_default();

@@ -232,7 +232,10 @@ impl<'a> Lines<'a> {
             None => between,
         };
         // Every byte but those that continue a character of UTF-8.
-        let columns = last_line.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
+        let columns = last_line
+            .iter()
+            .filter(|&&byte| byte & 0xc0 != 0x80)
+            .count();
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         self.place.line = self.place.line.saturating_add(number(newlines));
         self.place.column = self.place.column.saturating_add(number(columns));
