@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use podwire_packet::Prefix;
-use podwire_ruleset::{ChainName, L4, Match, NatRange, RecentOperation, RejectWith, Target};
+use podwire_ruleset::{ChainName, L4, Match, NatRange, RecentOperation, RejectWith, Rule, Target};
 
 use super::IptablesProxier;
 use super::words::{
     address_and_port, comment, destination_is_local, destination_port, one_of, protocol, recent,
     rule, source, source_is_local,
 };
-use super::written::{OwnChain, Placed, Written};
+use super::written::{OwnChain, Placed, Spelling};
 use crate::kube_proxy::endpoints::{Choice, NodeEndpoint};
 use crate::kube_proxy::local_detector::LocalDetector;
 use crate::kube_proxy::service_ports::ProxiedPort;
@@ -33,14 +33,17 @@ pub(super) struct PortRules {
 }
 
 impl PortRules {
-    /// Rules of its own chains in the order of writing.
-    pub(super) fn own_rules(&self) -> impl Iterator<Item = (&ChainName, &Written)> {
+    /// Rules of its own chains in the order of writing, each with its chain.
+    pub(super) fn own_rules(&self) -> impl Iterator<Item = (&OwnChain, &Rule)> {
         let first = self.masquerade.and_then(|place| self.chains.get(place));
-        let masquerade = first.and_then(|chain| Some((&chain.name, chain.rules.first()?)));
+        let masquerade = first.and_then(|chain| Some((chain, chain.rules.first()?)));
         let others = self.chains.iter().enumerate().flat_map(|(place, chain)| {
             let skipped = usize::from(Some(place) == self.masquerade);
-            let rules = chain.rules.iter().skip(skipped);
-            rules.map(move |written| (&chain.name, written))
+            chain
+                .rules
+                .iter()
+                .skip(skipped)
+                .map(move |rule| (chain, rule))
         });
         masquerade.into_iter().chain(others)
     }
@@ -245,10 +248,7 @@ impl PortWriter<'_> {
                 policy_rules.push(masquerade);
             }
             self.balance(endpoints, &mut policy_rules);
-            chains.push(OwnChain {
-                name: name.clone(),
-                rules: policy_rules,
-            });
+            chains.push(self.own_chain(name, policy_rules));
         }
         let reachable = self.choice.reachable();
         chains.extend(
@@ -260,7 +260,7 @@ impl PortWriter<'_> {
 
     /// Traffic to the ClusterIP that does not come from a pod of this node needs the node's address
     /// as source, or the answer might take another way. With `masqueradeAll` all of it does.
-    fn masquerade_rule(&self) -> Option<Written> {
+    fn masquerade_rule(&self) -> Option<Rule> {
         if !self.has_internal {
             return None;
         }
@@ -272,7 +272,7 @@ impl PortWriter<'_> {
         }
         let detector = settings.local_detector.as_ref()?;
         matches.push(detector.if_not_local());
-        Some(detector.spell(self.own(matches, self.mark_masq())))
+        Some(self.own(matches, self.mark_masq()))
     }
 
     fn external_chain(&self) -> OwnChain {
@@ -283,7 +283,7 @@ impl PortWriter<'_> {
             if let Some(detector) = &self.proxier.settings.local_detector {
                 let text = format!("pod traffic for {name} external destinations");
                 let matches = vec![comment(text), detector.if_local()];
-                rules.push(detector.spell(self.own(matches, to_svc())));
+                rules.push(self.own(matches, to_svc()));
             }
             let text = format!("masquerade LOCAL traffic for {name} external destinations");
             let matches = vec![comment(text), source_is_local()];
@@ -299,10 +299,7 @@ impl PortWriter<'_> {
             rules.push(self.own(vec![comment(text)], self.mark_masq()));
             rules.push(self.own(Vec::new(), to_svc()));
         }
-        OwnChain {
-            name: self.chains.ext.clone(),
-            rules,
-        }
+        self.own_chain(&self.chains.ext, rules)
     }
 
     fn firewall_chain(&self, chain: &ChainName) -> OwnChain {
@@ -313,7 +310,10 @@ impl PortWriter<'_> {
             self.own(matches, Target::Jump(self.chains.ext.clone()))
         };
         let ranges = addresses.source_ranges.iter();
-        let mut rules: Vec<Written> = ranges.map(|&range| accept(range).with_lengths()).collect();
+        let mut rules: Vec<Rule> = ranges.map(|&range| accept(range)).collect();
+        for rule in &mut rules {
+            rule.host_lengths = true;
+        }
         let node_ip = self.proxier.settings.node_ip;
         if addresses
             .source_ranges
@@ -325,24 +325,21 @@ impl PortWriter<'_> {
         }
         let text = format!("other traffic to {name} will be dropped by KUBE-PROXY-FIREWALL");
         let mut last = self.own(vec![comment(text)], Target::Return);
-        last.rule.target = None;
+        last.target = None;
         rules.push(last);
-        OwnChain {
-            name: chain.clone(),
-            rules,
-        }
+        self.own_chain(chain, rules)
     }
 
     /// Rules that choose an endpoint: the one that a client had before, else each with the same
     /// probability.
-    fn balance(&self, endpoints: &[NodeEndpoint<'_>], rules: &mut Vec<Written>) {
+    fn balance(&self, endpoints: &[NodeEndpoint<'_>], rules: &mut Vec<Rule>) {
         let family = self.proxier.services.family;
         let to = |found: &NodeEndpoint<'_>, condition: Option<Match>| {
             let text = || format!("{} -> {}", self.port.name, found.endpoint.text);
             let described = (!self.proxier.services.is_large).then(|| comment(text()));
             let matches = described.into_iter().chain(condition).collect();
             let target = Target::Jump(found.endpoint.chain.clone());
-            Written::from(rule(matches, target, found.origin))
+            rule(matches, target, found.origin)
         };
         if let Some(seconds) = self.port.addresses.affinity_seconds {
             rules.extend(endpoints.iter().map(|found| {
@@ -377,17 +374,15 @@ impl PortWriter<'_> {
         let to = NatRange::to(endpoint.address, Some(endpoint.port));
         let translate = rule(matches, Target::Dnat(to), found.origin);
 
-        let spelled = |rule| {
-            let written = Written::from(rule);
-            if endpoint.is_canonical() {
-                written
-            } else {
-                written.spelled(endpoint.address.to_string(), endpoint.ip_text.to_owned())
-            }
-        };
         OwnChain {
             name: endpoint.chain.clone(),
-            rules: vec![spelled(hairpin), spelled(translate)],
+            rules: vec![hairpin, translate],
+            spelling: (!endpoint.is_canonical).then(|| {
+                Box::new(Spelling {
+                    printed: endpoint.address.to_string(),
+                    written: endpoint.ip_text.to_owned(),
+                })
+            }),
         }
     }
 
@@ -432,26 +427,36 @@ impl PortWriter<'_> {
         address_and_port(text, self.port.l4, ip, self.port.port)
     }
 
-    fn own(&self, matches: Vec<Match>, target: Target) -> Written {
-        rule(matches, target, self.port.origin).into()
+    fn own_chain(&self, name: &ChainName, rules: Vec<Rule>) -> OwnChain {
+        let detector = self.proxier.settings.local_detector.as_ref();
+        OwnChain {
+            name: name.clone(),
+            rules,
+            spelling: detector.and_then(LocalDetector::spelling),
+        }
+    }
+
+    fn own(&self, matches: Vec<Match>, target: Target) -> Rule {
+        rule(matches, target, self.port.origin)
     }
 
     fn placed(&self, chain: &ChainName, matches: Vec<Match>, target: Target) -> Placed {
         Placed {
             chain: chain.clone(),
-            written: self.own(matches, target),
+            rule: self.own(matches, target),
         }
     }
 }
 
 impl LocalDetector {
-    /// Spells its prefix, in a rule that asks for it, with the length.
-    fn spell(&self, written: Written) -> Written {
+    /// How its prefix is spelled in rules that ask for it: with the length, if it is one address too.
+    fn spelling(&self) -> Option<Box<Spelling>> {
         match self {
-            Self::Source(prefix) if prefix.is_host() => {
-                written.spelled(prefix.address().to_string(), prefix.to_string())
-            }
-            Self::Source(_) | Self::Interface(_) => written,
+            Self::Source(prefix) if prefix.is_host() => Some(Box::new(Spelling {
+                printed: format!(" -s {} -j", prefix.address()),
+                written: format!(" -s {prefix} -j"),
+            })),
+            Self::Source(_) | Self::Interface(_) => None,
         }
     }
 }
