@@ -1,5 +1,7 @@
 //! No text makes the parsers panic, and what they print they read again.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Every fault of a text: its code, its line and its column.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 
 use miette::Diagnostic;

@@ -1,5 +1,7 @@
 //! Texts of the real kube-proxy, and what Linux lists after loading them.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -487,7 +487,8 @@ fn nat<'w>(
     Ok(true)
 }
 
-/// Reads `ADDRESS[-ADDRESS][:PORT[-PORT[/BASE]]]`; with a port, an IPv6 address stands in brackets.
+/// Reads `ADDRESS[-ADDRESS][:PORT[-PORT[/BASE]]]`; with a port, IPv6 addresses stand in
+/// brackets, both in one pair.
 fn nat_range(
     own: &mut NatRange,
     word: Arg<'_>,
@@ -537,23 +538,18 @@ fn nat_addresses(
     word: Arg<'_>,
     family: Family,
 ) -> Result<std::ops::RangeInclusive<std::net::IpAddr>, ParseError> {
-    let one = |word: Arg<'_>| {
-        let bare = word
-            .text
-            .strip_prefix('[')
-            .and_then(|text| text.strip_suffix(']'))
-            .filter(|_| family == Family::Ipv6);
-        match bare {
-            Some(bare) => word.slice(1..1 + bare.len()).address(family),
-            None => word.address(family),
-        }
-    };
+    let bare = word
+        .text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .filter(|_| family == Family::Ipv6);
+    let word = bare.map_or(word, |bare| word.slice(1..1 + bare.len()));
     let Some(dash) = word.text.find('-') else {
-        let address = one(word)?;
+        let address = word.address(family)?;
         return Ok(address..=address);
     };
-    let first = one(word.slice(0..dash))?;
-    let last = one(word.slice(dash + 1..word.text.len()))?;
+    let first = word.slice(0..dash).address(family)?;
+    let last = word.slice(dash + 1..word.text.len()).address(family)?;
     if first > last {
         return Err(ParseError::BadAddress {
             text: word.text.into(),
