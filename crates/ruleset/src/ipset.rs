@@ -1,6 +1,6 @@
 //! The text of `ipset save`.
 //!
-//! [`parse`] reads `create` and `add`, [`print`] writes them. Options that podwire does not
+//! [`parse`] reads `create` and `add`, [`print()`] writes them. Options that podwire does not
 //! evaluate are kept as they were written.
 //!
 //! Source: ipset(8).
