@@ -22,6 +22,7 @@
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
 //!   where most of kube-proxy is.
+//! - [`IptablesHistory`]: later syncs, which write only what changed.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //!
@@ -35,6 +36,7 @@
 //! # Sources
 //! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
 
+mod changes;
 mod endpoints;
 mod iptables;
 mod local_detector;
@@ -50,7 +52,7 @@ use std::sync::Arc;
 use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
 
-pub use iptables::IptablesProxier;
+pub use iptables::{IptablesHistory, IptablesProxier};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;
