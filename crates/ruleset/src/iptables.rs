@@ -1,14 +1,15 @@
 //! The text of `iptables-save` and `iptables-restore`.
 //!
-//! [`parse`] reads it, [`print`] writes it. Both keep what podwire does not evaluate: an unknown
+//! [`parse`] reads it, [`print()`] writes it. Both keep what podwire does not evaluate: an unknown
 //! match module or target becomes [`Match::Unknown`](crate::Match::Unknown) or
 //! [`Target::Unknown`](crate::Target::Unknown) with its words, and [`Parsed::unknown`] says where
 //! it stood.
 //!
 //! # Map
-//! - [`parse`] for `iptables-save`, [`parse_listing`] for `iptables -S`.
+//! - [`parse`] for `iptables-save`, [`restore`] for texts that change rules, [`parse_listing`] for
+//!   `iptables -S`.
 //! - [`ParseError`]: what can be wrong, and where; [`line_column`] turns a place into line and column.
-//! - [`print`], [`write_rule`]: text in one of two [`Wording`]s.
+//! - [`print()`], [`write_rule`]: text in one of two [`Wording`]s.
 //!
 //! # Departures
 //! - Service names (`--dport http`) are refused: the answer would depend on `/etc/services`.
@@ -25,10 +26,13 @@
 //! iptables 1.8.9: iptables/xtables-restore.c, libxtables/xtables.c, extensions/*.c;
 //! iptables-extensions(8).
 
-mod address;
+pub(crate) mod address;
+mod command;
 mod error;
-mod lex;
+pub(crate) mod lex;
+mod link;
 mod matches;
+mod open;
 mod options;
 mod parse;
 mod print;
@@ -36,6 +40,6 @@ mod rule;
 mod targets;
 
 pub use error::{ParseError, line_column};
-pub use parse::{Parsed, UnknownOption, parse, parse_listing};
+pub use parse::{Parsed, UnknownOption, parse, parse_listing, restore};
 pub use print::{Wording, print, print_with_counters, rule_text, write_rule};
 pub use rule::MAX_RULES_OF_A_LINE;
