@@ -31,6 +31,10 @@
 //!   has the random one of a Go map.
 //! - What the API server or kube-proxy's own validation would refuse (an endpoint address that is
 //!   none, say) is left out or an error here, whatever kube-proxy would make of it.
+//! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
+//! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
+//!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
+//! - [`SideEffects`] are those of the first sync.
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources
