@@ -13,21 +13,36 @@ use podwire_packet::{Family, Protocol, socket};
 use podwire_sim::{NetnsId, Options, Place, Query, Target, Trace, World};
 use podwire_tests::golden_cluster;
 
-const CASES: [&str; 11] = ["002", "004", "006", "010", "014", "030", "042", "046", "080", "082", "088"];
+const CASES: [&str; 11] = [
+    "002", "004", "006", "010", "014", "030", "042", "046", "080", "082", "088",
+];
 
 /// A host on the node network that is no node.
 const OUTSIDE: &str = "192.168.10.200";
 
 /// The ready endpoints of a service port as `ip:port`, of all nodes or of one.
-fn ready_endpoints(cluster: &Cluster, service: &Service, port: &ServicePort, on: Option<&str>) -> BTreeSet<String> {
-    let slices = cluster.endpoint_slices.values().filter(|slice| slice.service().as_ref() == Some(&service.meta.name));
+fn ready_endpoints(
+    cluster: &Cluster,
+    service: &Service,
+    port: &ServicePort,
+    on: Option<&str>,
+) -> BTreeSet<String> {
+    let slices = cluster
+        .endpoint_slices
+        .values()
+        .filter(|slice| slice.service().as_ref() == Some(&service.meta.name));
     let mut found = BTreeSet::new();
     for slice in slices {
-        let numbers = slice.ports.iter().filter(|p| p.name.as_deref() == Some(&port.name) && p.protocol == port.protocol);
+        let numbers = slice
+            .ports
+            .iter()
+            .filter(|p| p.name.as_deref() == Some(&port.name) && p.protocol == port.protocol);
         for number in numbers.filter_map(|p| p.port) {
             let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready);
-            let here = ready.filter(|endpoint| on.is_none_or(|node| endpoint.node.as_deref() == Some(node)));
-            let addresses = here.filter_map(|endpoint| endpoint.addresses.first()?.parse::<IpAddr>().ok());
+            let here = ready
+                .filter(|endpoint| on.is_none_or(|node| endpoint.node.as_deref() == Some(node)));
+            let addresses =
+                here.filter_map(|endpoint| endpoint.addresses.first()?.parse::<IpAddr>().ok());
             found.extend(addresses.map(|ip| socket(ip, number).to_string()));
         }
     }
@@ -48,12 +63,20 @@ struct Entry {
 fn entries(cluster: &Cluster, service: &Service, port: &ServicePort) -> Vec<Entry> {
     let cluster_ips = service.cluster_ips.iter().map(|ip| (ip, false));
     let external_ips = service.external_ips.iter().map(|ip| (ip, true));
-    let balancer = service.load_balancer.iter().map(|ingress| (&ingress.ip, true));
+    let balancer = service
+        .load_balancer
+        .iter()
+        .map(|ingress| (&ingress.ip, true));
     let addresses = cluster_ips.chain(external_ips).chain(balancer);
     let mut entries: Vec<Entry> = addresses
         .filter_map(|(text, is_external)| {
             let address = text.parse().ok()?;
-            Some(Entry { address, port: port.port, is_external, of_node: None })
+            Some(Entry {
+                address,
+                port: port.port,
+                is_external,
+                of_node: None,
+            })
         })
         .collect();
     for (name, node) in cluster.nodes.iter().filter(|_| port.node_port != 0) {
@@ -86,13 +109,20 @@ enum Kind {
 fn senders(cluster: &Cluster) -> Vec<Sender> {
     let outside: IpAddr = OUTSIDE.parse().expect("an address");
     let of_node = |(name, node): (&std::sync::Arc<str>, &podwire_cluster::Node)| {
-        let pod = node.pod_cidr(Family::Ipv4).and_then(|cidr| cidr.nth(200)).expect("a pod range");
+        let pod = node
+            .pod_cidr(Family::Ipv4)
+            .and_then(|cidr| cidr.nth(200))
+            .expect("a pod range");
         let places = [
             (Place::Node(name.to_string()), Kind::Node),
             (Place::Address(pod), Kind::Pod),
             (Place::Address(outside), Kind::Outside),
         ];
-        places.map(|(place, kind)| Sender { place, first: name.to_string(), kind })
+        places.map(|(place, kind)| Sender {
+            place,
+            first: name.to_string(),
+            kind,
+        })
     };
     cluster.nodes.iter().flat_map(of_node).collect()
 }
@@ -107,21 +137,43 @@ struct Expected {
 
 /// The Service API's words, `externalTrafficPolicy`: "Local preserves the client source IP … with
 /// risks of traffic imbalance"; traffic from within the cluster is as with Cluster.
-fn expected(cluster: &Cluster, service: &Service, port: &ServicePort, entry: &Entry, sender: &Sender) -> Expected {
+fn expected(
+    cluster: &Cluster,
+    service: &Service,
+    port: &ServicePort,
+    entry: &Entry,
+    sender: &Sender,
+) -> Expected {
     let all = ready_endpoints(cluster, service, port, None);
-    let without = if all.is_empty() { "rejected" } else { "dropped" };
+    let without = if all.is_empty() {
+        "rejected"
+    } else {
+        "dropped"
+    };
     // Pods are known by the cluster's pod range; without one, nobody is one.
-    let detects_pods = cluster.kube_proxy.as_ref().is_some_and(|config| !config.cluster_cidr.is_empty());
+    let detects_pods = cluster
+        .kube_proxy
+        .as_ref()
+        .is_some_and(|config| !config.cluster_cidr.is_empty());
     let handler = entry.of_node.as_ref().unwrap_or(&sender.first);
     let is_local_to_handler = sender.kind == Kind::Node && *handler == sender.first;
     let is_known_pod = sender.kind == Kind::Pod && detects_pods;
     let (endpoints, masqueraded) = match (entry.is_external, service.external_traffic_policy) {
         (false, _) => (all, detects_pods && !is_known_pod),
         (true, TrafficPolicy::Cluster) => (all, true),
-        (true, TrafficPolicy::Local) if is_known_pod || is_local_to_handler => (all, is_local_to_handler),
-        (true, TrafficPolicy::Local) => (ready_endpoints(cluster, service, port, Some(handler)), false),
+        (true, TrafficPolicy::Local) if is_known_pod || is_local_to_handler => {
+            (all, is_local_to_handler)
+        }
+        (true, TrafficPolicy::Local) => (
+            ready_endpoints(cluster, service, port, Some(handler)),
+            false,
+        ),
     };
-    Expected { endpoints, masqueraded, without }
+    Expected {
+        endpoints,
+        masqueraded,
+        without,
+    }
 }
 
 fn is_masqueraded(trace: &Trace) -> bool {
@@ -135,12 +187,27 @@ fn every_service_port_is_reached_from_everywhere_as_the_objects_say() {
     let mut asked = 0;
     for case in CASES {
         let cluster = golden_cluster(case);
-        for service in cluster.services.values().filter(|service| service.kind != ServiceType::ExternalName) {
-            assert_eq!(service.internal_traffic_policy, TrafficPolicy::Cluster, "case {case} has iTP Local");
+        for service in cluster
+            .services
+            .values()
+            .filter(|service| service.kind != ServiceType::ExternalName)
+        {
+            assert_eq!(
+                service.internal_traffic_policy,
+                TrafficPolicy::Cluster,
+                "case {case} has iTP Local"
+            );
             for port in &service.ports {
                 for entry in entries(&cluster, service, port) {
                     for sender in senders(&cluster) {
-                        asked += check(case, &cluster, port, &entry, &sender, &expected(&cluster, service, port, &entry, &sender));
+                        asked += check(
+                            case,
+                            &cluster,
+                            port,
+                            &entry,
+                            &sender,
+                            &expected(&cluster, service, port, &entry, &sender),
+                        );
                     }
                 }
             }
@@ -151,9 +218,19 @@ fn every_service_port_is_reached_from_everywhere_as_the_objects_say() {
 }
 
 /// Traces every way of one packet; returns how many there were.
-fn check(case: &str, cluster: &Cluster, port: &ServicePort, entry: &Entry, sender: &Sender, expected: &Expected) -> usize {
+fn check(
+    case: &str,
+    cluster: &Cluster,
+    port: &ServicePort,
+    entry: &Entry,
+    sender: &Sender,
+    expected: &Expected,
+) -> usize {
     let via = (sender.kind == Kind::Outside).then(|| sender.first.clone());
-    let what = format!("case {case}: {:?} to {}:{} via {via:?}", sender.place, entry.address, entry.port);
+    let what = format!(
+        "case {case}: {:?} to {}:{} via {via:?}",
+        sender.place, entry.address, entry.port
+    );
     let query = Query {
         from: sender.place.clone(),
         to: Target {
@@ -165,10 +242,16 @@ fn check(case: &str, cluster: &Cluster, port: &ServicePort, entry: &Entry, sende
         length: None,
         via,
     };
-    let mut world = World::new(cluster, &Options::default()).unwrap_or_else(|e| panic!("{what}: {e}"));
-    let traces = world.trace_all(&query).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let mut world =
+        World::new(cluster, &Options::default()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let traces = world
+        .trace_all(&query)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
     let sum: f64 = traces.iter().map(|trace| trace.probability).sum();
-    assert!((sum - 1.0).abs() < 1e-9, "{what}: probabilities sum to {sum}");
+    assert!(
+        (sum - 1.0).abs() < 1e-9,
+        "{what}: probabilities sum to {sum}"
+    );
     let share = 1.0 / expected.endpoints.len().max(1) as f64;
     let mut reached = BTreeSet::new();
     for trace in &traces {
@@ -179,10 +262,19 @@ fn check(case: &str, cluster: &Cluster, port: &ServicePort, entry: &Entry, sende
             continue;
         };
         reached.insert(socket(delivery.flow.dst, delivery.flow.dport).to_string());
-        assert!((trace.probability - share).abs() < 1e-8, "{what}: probability {}", trace.probability);
+        assert!(
+            (trace.probability - share).abs() < 1e-8,
+            "{what}: probability {}",
+            trace.probability
+        );
         let is_hairpin = delivery.flow.dst == trace.forward.sent.src || is_own_endpoint(trace);
         let masqueraded = is_masqueraded(trace);
-        assert_eq!(masqueraded, expected.masqueraded || is_hairpin, "{what}: masquerade to {}", delivery.flow.dst);
+        assert_eq!(
+            masqueraded,
+            expected.masqueraded || is_hairpin,
+            "{what}: masquerade to {}",
+            delivery.flow.dst
+        );
         // An answer that does not pass the node that translated the packet keeps the endpoint's own
         // address, and whoever asked does not know it.
         let handler = entry.of_node.as_ref().unwrap_or(&sender.first);
@@ -190,7 +282,12 @@ fn check(case: &str, cluster: &Cluster, port: &ServicePort, entry: &Entry, sende
             || node_of(cluster, delivery.flow.dst) == Some(handler.as_str())
             || (sender.first == *handler && sender.kind != Kind::Outside);
         let answer = trace.reply.as_ref().map(|way| way.disposition.name());
-        assert_eq!(trace.arrived(), passes_handler, "{what}: the answer from {} is {answer:?}", delivery.flow.dst);
+        assert_eq!(
+            trace.arrived(),
+            passes_handler,
+            "{what}: the answer from {} is {answer:?}",
+            delivery.flow.dst
+        );
     }
     assert_eq!(reached, expected.endpoints, "{what}");
     traces.len()
@@ -198,9 +295,16 @@ fn check(case: &str, cluster: &Cluster, port: &ServicePort, entry: &Entry, sende
 
 /// The node that an endpoint's address is on.
 fn node_of(cluster: &Cluster, address: IpAddr) -> Option<&str> {
-    let in_range = |node: &podwire_cluster::Node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address));
-    let is_own = |node: &podwire_cluster::Node| node.internal_ips(Family::of(address)).any(|ip| ip == address);
-    let found = cluster.nodes.iter().find(|(_, node)| in_range(node) || is_own(node));
+    let in_range =
+        |node: &podwire_cluster::Node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address));
+    let is_own = |node: &podwire_cluster::Node| {
+        node.internal_ips(Family::of(address))
+            .any(|ip| ip == address)
+    };
+    let found = cluster
+        .nodes
+        .iter()
+        .find(|(_, node)| in_range(node) || is_own(node));
     found.map(|(name, _)| &**name)
 }
 
@@ -213,8 +317,11 @@ fn is_own_endpoint(trace: &Trace) -> bool {
 fn pods_reach_pods_on_every_node_without_translation() {
     for case in ["002", "088"] {
         let cluster = golden_cluster(case);
-        let addresses: Vec<IpAddr> =
-            cluster.nodes.values().filter_map(|node| node.pod_cidr(Family::Ipv4)?.nth(77)).collect();
+        let addresses: Vec<IpAddr> = cluster
+            .nodes
+            .values()
+            .filter_map(|node| node.pod_cidr(Family::Ipv4)?.nth(77))
+            .collect();
         for &from in &addresses {
             for &to in &addresses {
                 let query = Query {
@@ -228,7 +335,8 @@ fn pods_reach_pods_on_every_node_without_translation() {
                     length: None,
                     via: None,
                 };
-                let mut world = World::new(&cluster, &Options::default()).expect("the case has rules");
+                let mut world =
+                    World::new(&cluster, &Options::default()).expect("the case has rules");
                 let trace = world.trace(&query, 1).expect("both are pods");
                 assert!(trace.arrived(), "{from} to {to}");
                 assert_eq!(trace.forward.arrived, trace.forward.sent, "{from} to {to}");

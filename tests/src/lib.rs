@@ -7,7 +7,9 @@ use podwire_cluster::{Cluster, load, read_inputs};
 /// The root of the repository.
 #[must_use]
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
 /// The folder of a golden case of kube-proxy, by its number.
@@ -17,9 +19,18 @@ pub fn root() -> &'static Path {
 #[must_use]
 pub fn golden_case(number: &str) -> PathBuf {
     let cases = root().join("tests/golden/kube-proxy");
-    let mut folders = std::fs::read_dir(&cases).expect("tests/golden/kube-proxy is there").flatten();
-    let found = folders.find(|folder| folder.file_name().to_string_lossy().starts_with(&format!("{number}-")));
-    found.unwrap_or_else(|| panic!("no case {number} in {}", cases.display())).path()
+    let mut folders = std::fs::read_dir(&cases)
+        .expect("tests/golden/kube-proxy is there")
+        .flatten();
+    let found = folders.find(|folder| {
+        folder
+            .file_name()
+            .to_string_lossy()
+            .starts_with(&format!("{number}-"))
+    });
+    found
+        .unwrap_or_else(|| panic!("no case {number} in {}", cases.display()))
+        .path()
 }
 
 /// The cluster of a golden case, configuration included.

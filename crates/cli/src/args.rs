@@ -169,6 +169,9 @@ pub(crate) struct RenderArgs {
     /// What to print
     #[arg(long, value_enum, default_value = "restore")]
     pub(crate) form: Form,
+    /// A later state of the cluster's objects; repeatable. What is printed is then the last sync's
+    #[arg(long, value_name = "OBJECTS")]
+    pub(crate) then: Vec<PathBuf>,
 }
 
 /// What `render` prints.

@@ -39,6 +39,22 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     Ok(cluster)
 }
 
+/// Reads a later state of a cluster: other objects, the same configuration and network.
+pub(crate) fn read_state(
+    global: &Global,
+    path: &Path,
+    first: &Cluster,
+) -> Result<Cluster, Failure> {
+    let inputs = read_inputs(&[path.to_owned()]).map_err(Failure::input)?;
+    let mut state = load(inputs).map_err(Failure::input)?;
+    state.kube_proxy.clone_from(&first.kube_proxy);
+    state.network.clone_from(&first.network);
+    if !global.quiet {
+        tell_oddities(global, &state)?;
+    }
+    Ok(state)
+}
+
 /// The options of a simulation.
 pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
     let kube_proxy_version: KubeProxyVersion = args

@@ -89,9 +89,9 @@ fn word<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     match Value::deserialize(d)? {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
-        other => Err(D::Error::custom(format_args!(
-            "`{other}`: accepted is a text or a number"
-        ))),
+        other @ (Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(
+            D::Error::custom(format_args!("`{other}`: accepted is a text or a number")),
+        ),
     }
 }
 
@@ -162,7 +162,7 @@ fn tcp_flags<'de, D: Deserializer<'de>>(d: D) -> Result<Option<TcpFlags>, D::Err
             all(names.collect()).map(Some)
         }
         Value::Array(list) => all(list.iter().filter_map(Value::as_str).collect()).map(Some),
-        other => Err(D::Error::custom(format_args!(
+        other @ (Value::Bool(_) | Value::Object(_)) => Err(D::Error::custom(format_args!(
             "TCP flags `{other}`: accepted is \"SYN,ACK\""
         ))),
     }
