@@ -26,10 +26,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use self::assemble::Assembly;
-use crate::{Cluster, FileId};
+use crate::{Cluster, FileId, model};
 
+pub(crate) use assemble::selects;
 pub use error::{Format, LoadError, LoadErrors, Place, Problem};
-pub(crate) use field::nullable;
+pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
     Ok(inputs)
 }
 
-/// Makes a cluster of Kubernetes YAML and JSON, told apart by content.
+/// Makes a cluster of Kubernetes YAML, JSON and models in RON, told apart by content.
 ///
 /// Inputs that hold nothing but comments are an empty cluster. Where an object stands twice the later
 /// one counts.
@@ -133,7 +134,19 @@ pub fn load(inputs: Vec<Input>) -> Result<Cluster, LoadErrors> {
         };
         match format_of(&text) {
             Format::Json => json::read(&text, &mut take),
-            Format::Yaml | Format::Ron => yaml::read(&text, &mut take),
+            Format::Yaml => yaml::read(&text, &mut take),
+            Format::Ron => match model::expand(&text) {
+                Ok(None) => {}
+                Ok(Some(expanded)) => assembly.add_model(file, expanded),
+                Err(problems) => errors.extend(problems.into_iter().map(|(place, problem)| {
+                    let file = path.clone();
+                    LoadError {
+                        file,
+                        place,
+                        problem,
+                    }
+                })),
+            },
         }
         assembly.files.push(path);
     }
