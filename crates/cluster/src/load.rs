@@ -120,35 +120,48 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
 /// # Errors
 /// Everything that is wrong in any input.
 pub fn load(inputs: Vec<Input>) -> Result<Cluster, LoadErrors> {
+    let inputs = &inputs;
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(STACK);
+        match reader.spawn_scoped(scope, || load_here(inputs)) {
+            Ok(reader) => reader
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => load_here(inputs),
+        }
+    })
+}
+
+/// Stack for reading. YAML's readers go down once for each level of nesting, of which 128 are
+/// accepted, and need some 30 KiB a level where the program is not optimised.
+const STACK: usize = 32 << 20;
+
+fn load_here(inputs: &[Input]) -> Result<Cluster, LoadErrors> {
     let mut assembly = Assembly::default();
     let mut errors = Vec::new();
-    for (index, Input { path, text }) in inputs.into_iter().enumerate() {
+    for (index, Input { path, text }) in inputs.iter().enumerate() {
         let file = FileId(u32::try_from(index).unwrap_or(u32::MAX));
+        assembly.files.push(path.clone());
+        let error = |place, problem| LoadError {
+            file: path.clone(),
+            place,
+            problem,
+        };
         let mut take = |found: object::Found| match found.result {
             Ok(object) => assembly.add(file, found.place.line, object),
-            Err(problem) => errors.push(LoadError {
-                file: path.clone(),
-                place: found.place,
-                problem,
-            }),
+            Err(problem) => errors.push(error(found.place, problem)),
         };
-        match format_of(&text) {
-            Format::Json => json::read(&text, &mut take),
-            Format::Yaml => yaml::read(&text, &mut take),
-            Format::Ron => match model::expand(&text) {
+        match format_of(text) {
+            Format::Json => json::read(text, &mut take),
+            Format::Yaml => yaml::read(text, &mut take),
+            Format::Ron => match model::expand(text) {
                 Ok(None) => {}
                 Ok(Some(expanded)) => assembly.add_model(file, expanded),
-                Err(problems) => errors.extend(problems.into_iter().map(|(place, problem)| {
-                    let file = path.clone();
-                    LoadError {
-                        file,
-                        place,
-                        problem,
-                    }
-                })),
+                Err(problems) => {
+                    errors.extend(problems.into_iter().map(|(place, what)| error(place, what)));
+                }
             },
         }
-        assembly.files.push(path);
     }
     if errors.is_empty() {
         Ok(assembly.finish())

@@ -6,7 +6,7 @@ use podwire_cluster::{Input, KubeProxyConfiguration, load};
 use proptest::prelude::*;
 
 fn read(text: String) {
-    let lines = text.lines().count().max(1) + 1;
+    let lines = u32::try_from(text.lines().count().max(1) + 1).expect("few lines");
     let path = "input".into();
     match load(vec![Input { path, text }]) {
         Ok(cluster) => drop(cluster),
@@ -14,10 +14,7 @@ fn read(text: String) {
             assert!(!errors.errors.is_empty());
             for error in errors.errors {
                 assert!(error.place.line >= 1 && error.place.column >= 1, "{error}");
-                assert!(
-                    usize::try_from(error.place.line).unwrap() <= lines,
-                    "{error}"
-                );
+                assert!(error.place.line <= lines, "{error}");
             }
         }
     }
@@ -114,7 +111,7 @@ fn deep_nesting_is_refused() {
         ("a: {b: ", "}}"),
     ] {
         for depth in [120, 200, 5_000] {
- eprintln!("{open} {depth}");            read(format!("{}1{}", open.repeat(depth), close.repeat(depth)));
+            read(format!("{}1{}", open.repeat(depth), close.repeat(depth)));
             read(format!(
                 "{{\"kind\":\"Pod\",\"a\":{}1{}}}",
                 open.repeat(depth),
