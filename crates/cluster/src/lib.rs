@@ -15,6 +15,7 @@
 mod kube_proxy_configuration;
 mod load;
 mod meta;
+mod model;
 mod network;
 mod node;
 mod pod;

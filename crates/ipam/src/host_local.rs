@@ -162,6 +162,11 @@ impl HostLocal {
         owners.any(|owner| owner == key || owner == old)
     }
 
+    /// Lets every set begin anew at its first free address, as if no address had been given last.
+    pub fn rewind(&mut self) {
+        self.last_reserved.clear();
+    }
+
     /// The addresses that are taken.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.owners.keys().copied()

@@ -129,7 +129,7 @@ fn item(text: &str, of_list: Option<(&str, &str)>, lines: &mut Lines<'_>) -> Fou
             };
         }
     }
-    let tree = tree(text, lines);
+    let tree = tree(text, lines, MAX_DEPTH);
     let place = tree.place;
     let found = match (object::item(tree), of_list) {
         (Item::Made(found), _) => found,
@@ -156,21 +156,30 @@ struct Header<'a> {
     api_version: Option<&'a str>,
 }
 
-/// The tree of a text that is known to be JSON.
-fn tree<'a>(text: &'a str, lines: &mut Lines<'_>) -> Tree<'a> {
+/// How deep a tree goes; no field that podwire uses lies half as deep.
+const MAX_DEPTH: u32 = 32;
+
+/// The tree of a text that is known to be JSON; what lies deeper than `depth` is null.
+fn tree<'a>(text: &'a str, lines: &mut Lines<'_>, depth: u32) -> Tree<'a> {
     let place = lines.place(first_key(text));
     let value = match text.as_bytes().first() {
+        Some(b'{' | b'[') if depth == 0 => Value::Null,
         Some(b'{') => {
             let Pairs(pairs) = serde_json::from_str(text).unwrap_or_default();
             let entries = pairs.into_iter().map(|(key, piece)| {
-                let below = tree(piece.get(), lines);
+                let below = tree(piece.get(), lines, depth - 1);
                 (key, below)
             });
             Value::Map(entries.collect())
         }
         Some(b'[') => {
             let pieces: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-            Value::Seq(pieces.into_iter().map(|p| tree(p.get(), lines)).collect())
+            Value::Seq(
+                pieces
+                    .into_iter()
+                    .map(|p| tree(p.get(), lines, depth - 1))
+                    .collect(),
+            )
         }
         Some(b'"') => {
             let Key(text) = serde_json::from_str(text).unwrap_or(Key(Cow::Borrowed("")));
