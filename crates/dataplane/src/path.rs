@@ -6,14 +6,14 @@
 
 use std::net::IpAddr;
 
-use podwire_packet::{DeviceName, Family, FiveTuple, Headers, MacAddr, Protocol, TcpFlags};
+use podwire_packet::{DeviceName, Family, FiveTuple, Headers, MacAddr, Mark, Protocol, TcpFlags};
 use podwire_ruleset::{Choose, Classify, Hook};
 
 use crate::hooks::{Kernel, Place};
 use crate::skb::{Frame, Payload, Skb};
 use crate::watch::{Event, Watch};
 use crate::{
-    Delivery, Disposition, DropReason, LinkKind, Lookup, Netns, NetnsState, Route, RouteKind,
+    Delivery, Disposition, DropReason, Link, LinkKind, Lookup, Netns, NetnsState, Route, RouteKind,
     Surroundings, Unroutable,
 };
 
@@ -89,15 +89,22 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         let Some(link) = self.ns.links.get(&device) else {
             return Disposition::Dropped(DropReason::DeadDevice(device)).into();
         };
-        self.watch.event(Event::Received { device });
         if let Some(port) = link.port_of {
+            self.watch.event(Event::Received { device });
             return self.bridge_receive(device, port, frame);
         }
+        self.netif_receive(link, frame, Mark(0))
+    }
+
+    /// A frame comes in by a device that is no bridge port.
+    pub(crate) fn netif_receive(&mut self, link: &Link, frame: Frame, mark: Mark) -> Outcome {
+        self.watch.event(Event::Received { device: link.name });
         if frame.dst != link.mac && frame.dst != MacAddr::BROADCAST {
             return Disposition::Dropped(DropReason::OtherHost).into();
         }
         let mut skb = Skb::new(frame.headers, frame.payload);
-        skb.input = Some(device);
+        skb.input = Some(link.name);
+        skb.mark = mark;
         self.ip_rcv(skb)
     }
 
@@ -123,8 +130,12 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         }
     }
 
-    pub(crate) fn ip_rcv_finish(&mut self, skb: Skb) -> Outcome {
-        match self.route_input(&skb) {
+    pub(crate) fn ip_rcv_finish(&mut self, mut skb: Skb) -> Outcome {
+        let routed = match skb.routed.take() {
+            Some(routed) => Ok(routed),
+            None => self.route_input(&skb),
+        };
+        match routed {
             Ok(None) => self.ip_local_deliver(skb),
             Ok(Some(route)) => self.ip_forward(skb, &route),
             Err(end) => self.end(&skb, end),
@@ -228,7 +239,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             return end.into();
         }
         if let Payload::Vxlan { vni, inner } = skb.payload {
-            return self.vxlan_receive(vni, skb.headers.dport, *inner);
+            return self.vxlan_receive(vni, skb.headers.dport, skb.mark, *inner);
         }
         let flow = skb.headers.five_tuple();
         if self.has_socket(&skb.headers, flow) {
@@ -387,10 +398,20 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         }
     }
 
-    /// Sends a packet that this kernel made, an outer one of a tunnel.
-    pub(crate) fn send_own(&mut self, mut headers: Headers, payload: Payload) -> Outcome {
+    /// Sends a packet that this kernel made, an outer one of a tunnel. It has the inner one's mark:
+    /// `skb_scrub_packet` clears that only between namespaces.
+    pub(crate) fn send_own(
+        &mut self,
+        mut headers: Headers,
+        payload: Payload,
+        mark: Mark,
+    ) -> Outcome {
         match self.route_output(&mut headers) {
-            Ok(way) => self.ip_local_out(Skb::new(headers, payload), way),
+            Ok(way) => {
+                let mut skb = Skb::new(headers, payload);
+                skb.mark = mark;
+                self.ip_local_out(skb, way)
+            }
             Err(end) => end.into(),
         }
     }

@@ -1,6 +1,6 @@
 //! VXLAN: Ethernet frames in UDP (RFC 7348; drivers/net/vxlan/vxlan_core.c).
 
-use podwire_packet::{FiveTuple, Headers, MacAddr, Protocol};
+use podwire_packet::{FiveTuple, Headers, MacAddr, Mark, Protocol};
 use podwire_ruleset::{Choose, Classify, Draw};
 
 use crate::hooks::Kernel;
@@ -40,6 +40,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             outer: outer.five_tuple(),
             vni: vxlan.vni,
         });
+        let mark = skb.mark;
         let inner = Box::new(skb.into_frame(link.mac, to));
         self.send_own(
             outer,
@@ -47,11 +48,18 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                 vni: vxlan.vni,
                 inner,
             },
+            mark,
         )
     }
 
     /// Unpacks a frame and takes it in by the device of its network (`vxlan_rcv`).
-    pub(crate) fn vxlan_receive(&mut self, vni: u32, port: u16, inner: Frame) -> Outcome {
+    pub(crate) fn vxlan_receive(
+        &mut self,
+        vni: u32,
+        port: u16,
+        mark: Mark,
+        inner: Frame,
+    ) -> Outcome {
         let device = self.ns.links.values().find(|link| match &link.kind {
             LinkKind::Vxlan(vxlan) => vxlan.vni == vni && vxlan.port == port,
             LinkKind::Loopback
@@ -60,11 +68,14 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             | LinkKind::Bridge
             | LinkKind::Dummy => false,
         });
-        let Some(device) = device.map(|link| link.name) else {
+        let Some(link) = device else {
             return Disposition::Dropped(DropReason::UnknownVni(vni)).into();
         };
-        self.watch.event(Event::Decapsulated { device, vni });
-        self.receive(device, inner)
+        self.watch.event(Event::Decapsulated {
+            device: link.name,
+            vni,
+        });
+        self.netif_receive(link, inner, mark)
     }
 }
 

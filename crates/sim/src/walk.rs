@@ -137,7 +137,9 @@ fn of_service_address(world: &World<'_>, disposition: Disposition, flow: FiveTup
         Disposition::Unroutable(_) if world.is_service_address(flow.dst) => {
             Disposition::Unroutable(Unroutable::ServiceAddress(flow.dst))
         }
-        Disposition::Unroutable(Unroutable::NoNeighbor { next_hop, .. }) if next_hop == flow.dst => {
+        Disposition::Unroutable(Unroutable::NoNeighbor { next_hop, .. })
+            if next_hop == flow.dst =>
+        {
             Disposition::Unroutable(Unroutable::NoSuchHost(flow.dst))
         }
         end @ (Disposition::Delivered(_)
