@@ -165,6 +165,7 @@ fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> 
     let mut ranked: Vec<(usize, &str)> =
         known.map(|other| (distance(name, other), other)).collect();
     ranked.sort_unstable();
+    ranked.dedup();
     ranked
         .into_iter()
         .take(3)
