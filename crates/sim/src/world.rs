@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
 use podwire_controlplane::cni::PodNetwork;
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object};
@@ -21,6 +22,7 @@ use podwire_dataplane::Netns;
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
 use podwire_ruleset::Origin;
+use prefix_trie::PrefixMap;
 
 use crate::rules::{NodeRules, Program, RulesError};
 use crate::topology::{End, NetnsId, Topology};
@@ -61,6 +63,9 @@ pub struct World<'c> {
     program: Program<'c>,
     pub(crate) pods: Vec<PodPlace>,
     pods_of_node: Vec<Vec<usize>>,
+    /// Nodes by their pod ranges.
+    ipv4_ranges: PrefixMap<Ipv4Net, usize>,
+    ipv6_ranges: PrefixMap<Ipv6Net, usize>,
     pub(crate) outside: Vec<OutsideHost>,
     owners: IndexMap<IpAddr, NetnsId>,
     service_addresses: IndexSet<IpAddr>,
@@ -83,6 +88,8 @@ impl<'c> World<'c> {
             program: Program::new(cluster, options.kube_proxy_version)?,
             pods: Vec::new(),
             pods_of_node: vec![Vec::new(); network.nodes().len()],
+            ipv4_ranges: PrefixMap::new(),
+            ipv6_ranges: PrefixMap::new(),
             outside: Vec::new(),
             owners: IndexMap::new(),
             service_addresses: service_addresses(cluster),
@@ -92,10 +99,22 @@ impl<'c> World<'c> {
             rules: RefCell::default(),
             network,
         };
+        world.index_ranges();
         world.place_nodes();
         world.place_pods();
         world.place_endpoints();
         Ok(world)
+    }
+
+    fn index_ranges(&mut self) {
+        for (index, node) in self.network.nodes().iter().enumerate() {
+            for cidr in &node.pod_cidrs {
+                match cidr.net() {
+                    IpNet::V4(net) => drop(self.ipv4_ranges.insert(net, index)),
+                    IpNet::V6(net) => drop(self.ipv6_ranges.insert(net, index)),
+                }
+            }
+        }
     }
 
     const fn has_overlay(&self) -> bool {
@@ -120,11 +139,12 @@ impl<'c> World<'c> {
         self.cluster.nodes.get_index_of(name)
     }
 
+    /// The node whose pod range holds an address; the smallest of several ranges.
     fn node_of_range(&self, address: IpAddr) -> Option<usize> {
-        self.network
-            .nodes()
-            .iter()
-            .position(|node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address)))
+        match address {
+            IpAddr::V4(ip) => self.ipv4_ranges.get_lpm(&ip.into()).map(|(_, &node)| node),
+            IpAddr::V6(ip) => self.ipv6_ranges.get_lpm(&ip.into()).map(|(_, &node)| node),
+        }
     }
 
     /// The cluster it was made of.

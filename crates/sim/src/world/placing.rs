@@ -5,8 +5,7 @@ use std::rc::Rc;
 
 use podwire_cluster::{ObjectName, Pod};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
-use podwire_dataplane::{LinkKind, Netns};
-use podwire_interp::Interp;
+use podwire_dataplane::LinkKind;
 use podwire_packet::{DeviceName, MacAddr, Prefix};
 
 use super::building::{WAN, outside_mac};
@@ -40,15 +39,12 @@ impl World<'_> {
             }
         }
         for (index, node) in nodes.iter().enumerate() {
-            let links: Netns<Interp> = self.network.host(node, []);
             for nic in &node.nics {
-                if let (Some(segment), Some(link)) =
-                    (nic.networks().next(), links.links.get(&nic.name))
-                {
+                if let Some(segment) = nic.networks().next() {
                     let end = End {
                         at: NetnsId::Node(index),
                         device: nic.name,
-                        mac: link.mac,
+                        mac: PodNetwork::nic_mac(node, nic),
                     };
                     self.topology.attach(end, Vertex::Segment(segment));
                 }
@@ -129,8 +125,7 @@ impl World<'_> {
             self.owners.entry(ip).or_insert(at);
         }
         let network = &self.network.nodes()[node];
-        let netns: Netns<Interp> = self.network.pod(network, &addresses);
-        let mac = netns.links[&DeviceName::ETH0].mac;
+        let mac = PodNetwork::pod_mac(network, addresses[0]);
         let port = PodNetwork::port_name(network, addresses[0]);
         self.topology.pair(
             End {

@@ -61,14 +61,12 @@ impl Surroundings for View<'_, '_> {
         if bridge != CNI0 {
             return None;
         }
-        let pods = self.world.pods_of_node[index].iter();
-        pods.into_iter().find_map(|&pod| {
-            let netns = self.world.netns(NetnsId::Pod(pod)).ok()?;
-            let place = &self.world.pods[pod];
-            let node = &self.world.network.nodes()[index];
-            let is_his = netns.links.get(&DeviceName::ETH0)?.mac == mac;
-            is_his.then(|| PodNetwork::port_name(node, place.addresses[0]))
-        })
+        let node = &self.world.network.nodes()[index];
+        let mut pods = self.world.pods_of_node[index]
+            .iter()
+            .map(|&pod| self.world.pods[pod].addresses[0]);
+        let pod = pods.find(|&pod| PodNetwork::pod_mac(node, pod) == mac)?;
+        Some(PodNetwork::port_name(node, pod))
     }
 
     fn now(&self) -> SimTime {
