@@ -302,13 +302,27 @@ impl<'de> Deserializer<'de> for &Tree<'de> {
         done.map_err(|fault| fault.at(self.place))
     }
 
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, BoxedFault> {
+        // Serde would take a list for the fields in their order.
+        if matches!(self.value, Value::Seq(_)) {
+            let fault: BoxedFault = de::Error::invalid_type(Unexpected::Seq, &visitor);
+            return Err(fault.at(self.place));
+        }
+        self.deserialize_any(visitor)
+    }
+
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BoxedFault> {
         visitor.visit_unit()
     }
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier
+        unit_struct seq tuple tuple_struct map identifier
     }
 }
 
