@@ -178,6 +178,15 @@ fn a_thousand_services_are_a_few_lines() {
 }
 
 #[test]
+fn one_node_may_hold_many_pods() {
+    let cluster = text(
+        r#"(network: (node_cidr_mask: 16), node_count: 1, workloads: [(name: "web", replicas: 20000)])"#,
+    );
+    let last = pod(&cluster, "default", "web-20000");
+    assert_eq!(last.ips[0].to_string(), "10.244.78.33");
+}
+
+#[test]
 fn fixed_addresses_are_taken_before_all_others() {
     let cluster = text(
         r#"(node_count: 2, workloads: [
