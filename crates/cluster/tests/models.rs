@@ -271,6 +271,25 @@ fn a_selector_that_matches_nothing_is_a_warning() {
 }
 
 #[test]
+fn a_configuration_beside_a_model_counts() {
+    let input = |path: &str, text: &str| Input {
+        path: path.into(),
+        text: text.to_owned(),
+    };
+    let config = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
+                  kind: KubeProxyConfiguration\nmode: ipvs\n";
+    let (config, model) = (
+        input("config.yaml", config),
+        input("model.ron", "(node_count: 1)"),
+    );
+    for inputs in [vec![config.clone(), model.clone()], vec![model, config]] {
+        let cluster = load(inputs).unwrap();
+        assert_eq!(cluster.kube_proxy.unwrap().mode, "ipvs");
+        assert_eq!(cluster.warnings, []);
+    }
+}
+
+#[test]
 fn comments_alone_are_an_empty_cluster() {
     for blank in ["// words", "/* words */ // more\n", "// a\n// b\n"] {
         assert!(text(blank).nodes.is_empty());
