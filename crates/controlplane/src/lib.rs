@@ -2,5 +2,10 @@
 //!
 //! A [`Cluster`](podwire_cluster::Cluster) goes in; namespaces with links, addresses, routes and
 //! neighbours come out of [`cni`], and rules out of [`kube_proxy`]. One folder a component.
+//!
+//! # Map
+//! - [`kube_proxy`]: services and their endpoints as rules.
+//! - [`cni`]: the pod network: bridge, veth pairs, routes, overlay.
 
 pub mod cni;
+pub mod kube_proxy;

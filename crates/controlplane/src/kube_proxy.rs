@@ -1,0 +1,150 @@
+//! kube-proxy: services and their endpoints become rules on each node.
+//!
+//! A [`Cluster`] goes in; what kube-proxy 1.30 writes on a node comes out, as
+//! rules ([`IptablesProxier::rule_set`]) and, byte for byte, as the text that it hands to
+//! `iptables-restore` ([`IptablesProxier::restore_text`]).
+//!
+//! ```
+//! use podwire_cluster::Cluster;
+//! use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
+//! use podwire_packet::Family;
+//!
+//! let cluster = Cluster::default();
+//! let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+//! let error = IptablesProxier::new(&cluster, &services, "node-a").unwrap_err();
+//! assert_eq!(error.to_string(), "no node is called `node-a`: there are no nodes");
+//! ```
+//!
+//! # Map, in reading order
+//! - [`ServicePorts`]: which service ports there are, and their endpoints. The same for every node:
+//!   make one for each family and share it.
+//! - `endpoints`: which endpoints a node uses.
+//! - `settings`, `local_detector`: the configuration on a node, with its defaults.
+//! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
+//!   where most of kube-proxy is.
+//! - [`Provenance`]: which object a rule comes from.
+//! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
+//!
+//! # Departures
+//! - Service ports, endpoints found twice, and node addresses come in a stated order where kube-proxy
+//!   has the random one of a Go map.
+//! - What the API server or kube-proxy's own validation would refuse (an endpoint address that is
+//!   none, say) is left out or an error here, whatever kube-proxy would make of it.
+//! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
+//!
+//! # Sources
+//! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
+
+mod endpoints;
+mod iptables;
+mod local_detector;
+mod names;
+mod provenance;
+mod service_ports;
+mod settings;
+mod side_effects;
+
+use std::fmt;
+use std::sync::Arc;
+
+use podwire_cluster::{Cluster, Node, ProxyMode};
+use podwire_packet::{DeviceNameError, ParsePrefixError};
+
+pub use iptables::IptablesProxier;
+pub use names::{KubeProxyVersion, ParseVersionError};
+pub use provenance::{Object, ObjectKind, Provenance};
+pub use service_ports::ServicePorts;
+pub use side_effects::{
+    ConntrackClear, HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text,
+};
+
+/// Why there are no rules for a node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxierError {
+    /// No node has that name.
+    #[error("no node is called `{name}`: {known}")]
+    UnknownNode {
+        /// The name.
+        name: String,
+        /// The names that nodes have.
+        known: KnownNodes,
+    },
+    /// The configuration asks for a mode that is not modelled.
+    #[error("mode `{}` is not modelled: only `iptables` is", mode_name(*mode))]
+    UnsupportedMode {
+        /// The mode.
+        mode: ProxyMode,
+    },
+    /// A prefix of the configuration cannot be read.
+    #[error("`{field}` of the kube-proxy configuration: {source}")]
+    Prefix {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        source: ParsePrefixError,
+    },
+    /// A device's name in the configuration cannot be one.
+    #[error("`{field}` of the kube-proxy configuration: {source}")]
+    DeviceName {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        source: DeviceNameError,
+    },
+    /// A mark has 32 bits.
+    #[error(
+        "`iptables.masqueradeBit` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31"
+    )]
+    MasqueradeBit {
+        /// The bit.
+        bit: u8,
+    },
+}
+
+/// The names of a cluster's nodes, for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownNodes(pub Vec<Arc<str>>);
+
+impl fmt::Display for KnownNodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("there are no nodes");
+        }
+        write!(f, "there are {}", self.0.join(", "))
+    }
+}
+
+/// Finds a node.
+fn node<'c>(cluster: &'c Cluster, name: &str) -> Result<(&'c str, &'c Node), ProxierError> {
+    match cluster.nodes.get_key_value(name) {
+        Some((name, node)) => Ok((name, node)),
+        None => Err(ProxierError::UnknownNode {
+            name: name.to_owned(),
+            known: KnownNodes(cluster.nodes.keys().cloned().collect()),
+        }),
+    }
+}
+
+/// Refuses modes that are not modelled.
+///
+/// # Errors
+/// [`ProxierError::UnsupportedMode`] for every mode but iptables.
+pub const fn check_mode(mode: ProxyMode) -> Result<(), ProxierError> {
+    match mode {
+        ProxyMode::Iptables => Ok(()),
+        ProxyMode::Ipvs | ProxyMode::Nftables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
+            Err(ProxierError::UnsupportedMode { mode })
+        }
+    }
+}
+
+const fn mode_name(mode: ProxyMode) -> &'static str {
+    match mode {
+        ProxyMode::Iptables => "iptables",
+        ProxyMode::Ipvs => "ipvs",
+        ProxyMode::Nftables => "nftables",
+        ProxyMode::Userspace => "userspace",
+        ProxyMode::Kernelspace => "kernelspace",
+    }
+}

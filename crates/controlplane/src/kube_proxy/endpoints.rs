@@ -1,0 +1,306 @@
+//! Endpoints of a service port: merged from its slices, and chosen for a node.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use podwire_cluster::{Endpoint, EndpointSlice};
+use podwire_packet::{Family, Protocol};
+use podwire_ruleset::{ChainName, Origin};
+
+use super::provenance::Provenance;
+use super::service_ports::{ProxiedPort, parse_ip};
+
+/// An endpoint as one slice names it.
+#[derive(Clone, Debug)]
+pub(super) struct Found<'a> {
+    port_name: &'a str,
+    protocol: Protocol,
+    /// `ip:port`, the address as written; IPv6 in brackets.
+    text: Arc<str>,
+    ip_text: &'a str,
+    address: IpAddr,
+    port: u16,
+    endpoint: &'a Endpoint,
+    slice: usize,
+}
+
+impl Found<'_> {
+    fn key(&self) -> (&str, Protocol, &str) {
+        (self.port_name, self.protocol, &self.text)
+    }
+}
+
+/// The endpoints of one Service, by port name and protocol.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Endpoints<'a> {
+    /// Sorted by port name, protocol and text; equal ones in the order of the slices.
+    found: Vec<Found<'a>>,
+}
+
+impl<'a> Endpoints<'a> {
+    /// Collects what kube-proxy takes from the slices (`endpointInfoByServicePort` and `addEndpoints`,
+    /// pkg/proxy/endpointslicecache.go): ports with a name, if only an empty one, and a number; first
+    /// addresses of the family. A slice is given with its place in the [`Provenance`].
+    ///
+    /// kube-proxy walks slices in random order; here they keep their order, which is by name. It takes
+    /// an IPv4 address that cannot be read for a text; here such an endpoint, which the API refuses,
+    /// is left out.
+    pub(super) fn of_slices(slices: &[(&'a EndpointSlice, usize)], family: Family) -> Self {
+        let mut found = Vec::new();
+        let mut text = String::new();
+        for &(slice, place) in slices {
+            for slice_port in &slice.ports {
+                let (Some(port_name), Some(port @ 1..)) = (&slice_port.name, slice_port.port)
+                else {
+                    continue;
+                };
+                for endpoint in &slice.endpoints {
+                    let Some(ip_text) = endpoint.addresses.first() else {
+                        continue;
+                    };
+                    let Some(address) = parse_ip(ip_text).filter(|&ip| Family::of(ip) == family)
+                    else {
+                        continue;
+                    };
+                    text.clear();
+                    let written = if ip_text.contains(':') {
+                        write!(text, "[{ip_text}]:{port}")
+                    } else {
+                        write!(text, "{ip_text}:{port}")
+                    };
+                    written.expect("a String takes any text");
+                    found.push(Found {
+                        port_name,
+                        protocol: slice_port.protocol,
+                        text: text.as_str().into(),
+                        ip_text,
+                        address,
+                        port,
+                        endpoint,
+                        slice: place,
+                    });
+                }
+            }
+        }
+        found.sort_by(|a, b| a.key().cmp(&b.key()));
+        Self { found }
+    }
+
+    /// How many different endpoints there are on all ports.
+    pub(super) fn count(&self) -> usize {
+        by_key(&self.found).count()
+    }
+
+    /// How many addresses of ready endpoints are on a node (`getLocalReadyEndpointIPs`,
+    /// pkg/proxy/endpointschangetracker.go), on whatever port.
+    pub(super) fn count_local_ready(&self, node: &str) -> usize {
+        let mut addresses: Vec<&str> = by_key(&self.found)
+            .filter_map(|(first, others)| {
+                let (chosen, is_local) = on_node(node, first, others, |found| found.endpoint);
+                (is_local && chosen.endpoint.ready).then_some(chosen.ip_text)
+            })
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.len()
+    }
+
+    /// The endpoints of a service port, sorted by text; `chain` names their chains.
+    pub(super) fn of_port(
+        &self,
+        port_name: &str,
+        protocol: Protocol,
+        provenance: &mut Provenance,
+        chain: impl Fn(&str) -> ChainName,
+    ) -> Vec<ProxiedEndpoint<'a>> {
+        let wanted = (port_name, protocol);
+        let found = &self.found;
+        let start = found.partition_point(|f| (f.port_name, f.protocol) < wanted);
+        let end = found.partition_point(|f| (f.port_name, f.protocol) <= wanted);
+        by_key(&found[start..end])
+            .map(|(first, others)| {
+                let mut occurrence = |found: &Found<'a>| Occurrence {
+                    endpoint: found.endpoint,
+                    origin: provenance.add_endpoint(found.slice, &found.text),
+                };
+                ProxiedEndpoint {
+                    text: Arc::clone(&first.text),
+                    ip_text: first.ip_text,
+                    address: first.address,
+                    port: first.port,
+                    chain: chain(&first.text),
+                    first: occurrence(first),
+                    others: others.iter().map(occurrence).collect(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Goes through endpoints that are the same, with the first of each.
+fn by_key<'f, 'a>(
+    found: &'f [Found<'a>],
+) -> impl Iterator<Item = (&'f Found<'a>, &'f [Found<'a>])> {
+    found
+        .chunk_by(|a, b| a.key() == b.key())
+        .filter_map(<[_]>::split_first)
+}
+
+/// Whose word holds on a node about an endpoint that several slices name, and whether it is local:
+/// the first one's, unless a later one says that it is local.
+fn on_node<'o, T>(
+    node: &str,
+    first: &'o T,
+    others: &'o [T],
+    endpoint: impl Fn(&T) -> &Endpoint,
+) -> (&'o T, bool) {
+    let is_local = |occurrence: &&T| endpoint(occurrence).node.as_deref() == Some(node);
+    match others.iter().rfind(is_local) {
+        Some(local) => (local, true),
+        None => (first, is_local(&first)),
+    }
+}
+
+/// An endpoint in one slice.
+#[derive(Clone, Copy, Debug)]
+struct Occurrence<'a> {
+    endpoint: &'a Endpoint,
+    origin: Origin,
+}
+
+/// An endpoint of a service port.
+#[derive(Clone, Debug)]
+pub(super) struct ProxiedEndpoint<'a> {
+    /// `ip:port`, as written.
+    pub(super) text: Arc<str>,
+    /// The address as written.
+    pub(super) ip_text: &'a str,
+    /// The address.
+    pub(super) address: IpAddr,
+    /// Port number.
+    pub(super) port: u16,
+    /// The chain that translates to it.
+    pub(super) chain: ChainName,
+    first: Occurrence<'a>,
+    others: Vec<Occurrence<'a>>,
+}
+
+impl ProxiedEndpoint<'_> {
+    /// Whether its address is written as it would be printed. Dotted numbers are, unless they begin
+    /// with zeros, which only Go reads.
+    pub(super) fn is_canonical(&self) -> bool {
+        match self.address {
+            IpAddr::V4(_) => self.ip_text.parse::<Ipv4Addr>().is_ok(),
+            IpAddr::V6(ip) => ip.to_string() == self.ip_text,
+        }
+    }
+
+    /// Whether it serves, as a node sees it.
+    pub(super) fn is_serving_on(&self, node: &str) -> bool {
+        self.on(node).slice_endpoint.serving
+    }
+
+    fn on(&self, node: &str) -> NodeEndpoint<'_> {
+        let (chosen, is_local) = on_node(node, &self.first, &self.others, |o| o.endpoint);
+        NodeEndpoint {
+            endpoint: self,
+            is_local,
+            slice_endpoint: chosen.endpoint,
+            origin: chosen.origin,
+        }
+    }
+}
+
+/// An endpoint in the eyes of one node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeEndpoint<'p> {
+    /// The endpoint.
+    pub(super) endpoint: &'p ProxiedEndpoint<'p>,
+    /// Who rules about it come from.
+    pub(super) origin: Origin,
+    is_local: bool,
+    slice_endpoint: &'p Endpoint,
+}
+
+impl NodeEndpoint<'_> {
+    fn is_ready(&self) -> bool {
+        self.slice_endpoint.ready
+    }
+
+    fn is_draining(&self) -> bool {
+        self.slice_endpoint.serving && self.slice_endpoint.terminating
+    }
+
+    fn is_hinted_for(&self, zone: &str) -> bool {
+        let hints = &self.slice_endpoint.zone_hints;
+        hints.iter().any(|hint| &**hint == zone)
+    }
+}
+
+/// The endpoints of a service port, as one node uses them.
+#[derive(Debug, Default)]
+pub(super) struct Choice<'p> {
+    /// For traffic that may go anywhere.
+    pub(super) cluster: Vec<NodeEndpoint<'p>>,
+    /// For traffic that must stay on the node.
+    pub(super) local: Vec<NodeEndpoint<'p>>,
+    /// The endpoints that need a chain, where that is not the cluster list.
+    chains: Option<Vec<NodeEndpoint<'p>>>,
+    /// Whether any traffic has somewhere to go, on this node or another.
+    pub(super) has_endpoints: bool,
+}
+
+impl<'p> Choice<'p> {
+    /// Chooses as `CategorizeEndpoints` does (pkg/proxy/topology.go). `zone` is the node's, if
+    /// the service port is to be routed by topology where its endpoints allow it.
+    pub(super) fn new(port: &'p ProxiedPort<'p>, node: &str, zone: Option<&str>) -> Self {
+        let all: Vec<_> = port.endpoints.iter().map(|e| e.on(node)).collect();
+        let pick = |wanted: &dyn Fn(&NodeEndpoint<'_>) -> bool| -> Vec<NodeEndpoint<'p>> {
+            all.iter().filter(|e| wanted(e)).copied().collect()
+        };
+        let zone = zone.filter(|zone| {
+            let mut ready = all.iter().filter(|e| e.is_ready());
+            ready.clone().any(|e| e.is_hinted_for(zone))
+                && ready.all(|e| !e.slice_endpoint.zone_hints.is_empty())
+        });
+
+        let mut choice = Self::default();
+        if port.uses_cluster_endpoints() {
+            choice.cluster =
+                pick(&|e| e.is_ready() && zone.is_none_or(|zone| e.is_hinted_for(zone)));
+            if choice.cluster.is_empty() {
+                choice.cluster = pick(&|e| e.is_draining());
+            }
+            choice.has_endpoints = !choice.cluster.is_empty();
+        }
+        if port.uses_local_endpoints() {
+            choice.local = pick(&|e| e.is_local && e.is_ready());
+            let draining = choice.local.is_empty();
+            if draining {
+                choice.local = pick(&|e| e.is_local && e.is_draining());
+            }
+            choice.has_endpoints |= all.iter().any(|e| e.is_ready() || e.is_draining());
+            if !port.uses_cluster_endpoints() {
+                choice.chains = Some(choice.local.clone());
+            } else if zone.is_some() || draining {
+                // The cluster list need not hold all of the local one.
+                choice.chains = Some(choice.union());
+            }
+        }
+        choice
+    }
+
+    /// The endpoints that need a chain, sorted by text.
+    pub(super) fn reachable(&self) -> &[NodeEndpoint<'p>] {
+        self.chains.as_deref().unwrap_or(&self.cluster)
+    }
+
+    /// Both lists in one. kube-proxy goes through a Go map here and so has a random order.
+    fn union(&self) -> Vec<NodeEndpoint<'p>> {
+        let mut both: Vec<_> = self.cluster.iter().chain(&self.local).copied().collect();
+        both.sort_by(|a, b| a.endpoint.text.cmp(&b.endpoint.text));
+        both.dedup_by(|a, b| a.endpoint.text == b.endpoint.text);
+        both
+    }
+}

@@ -1,0 +1,227 @@
+//! The iptables proxier: pkg/proxy/iptables/proxier.go.
+
+mod base;
+mod chains;
+mod service;
+mod words;
+mod written;
+
+use podwire_cluster::Cluster;
+use podwire_packet::Family;
+use podwire_ruleset::{Chain, ChainName, Hook, RuleSet, TableName};
+
+use super::settings::Settings;
+use super::{ProxierError, ServicePorts};
+use chains::Chains;
+use written::{OwnChain, Placed};
+
+/// kube-proxy of one node and family in iptables mode, at its first full sync.
+#[derive(Clone, Debug)]
+pub struct IptablesProxier<'a> {
+    services: &'a ServicePorts<'a>,
+    node: &'a str,
+    settings: Settings,
+    chains: Chains,
+}
+
+impl<'a> IptablesProxier<'a> {
+    /// The proxier of `node` for the family of `services`, configured as the cluster says.
+    ///
+    /// The configuration's `mode` is not asked: see [`check_mode`](super::check_mode).
+    ///
+    /// # Errors
+    /// [`ProxierError::UnknownNode`]; the other variants, but for `UnsupportedMode`, where the
+    /// configuration cannot be used.
+    pub fn new(
+        cluster: &'a Cluster,
+        services: &'a ServicePorts<'a>,
+        node: &str,
+    ) -> Result<Self, ProxierError> {
+        let (name, node) = super::node(cluster, node)?;
+        let config = cluster.kube_proxy.clone().unwrap_or_default();
+        Ok(Self {
+            services,
+            node: name,
+            settings: Settings::of(&config, node, services.family())?,
+            chains: Chains::new(),
+        })
+    }
+
+    /// What is handed to `iptables-restore --noflush --counters`.
+    ///
+    /// # Cost
+    /// One service port's rules are built, printed and dropped after the other: memory grows with the
+    /// text alone.
+    #[must_use]
+    pub fn restore_text(&self) -> String {
+        let mut text = String::from("*filter\n");
+        for chain in self.chains.filter() {
+            chain_line(chain, &mut text);
+        }
+        if let Some(block) = self.filter_head() {
+            chain_line(&block.chain, &mut text);
+            block.print(self.family(), &mut text);
+        }
+        let mut nat = String::from("*nat\n");
+        for chain in self.chains.nat() {
+            chain_line(chain, &mut nat);
+        }
+        let mut nat_rules = String::new();
+        self.print_all(&self.nat_head(), &mut nat_rules);
+        for port in &self.services.ports {
+            let rules = self.port_rules(port);
+            self.print_all(&rules.filter, &mut text);
+            self.print_all(&rules.dispatch, &mut nat_rules);
+            for chain in &rules.chains {
+                chain_line(&chain.name, &mut nat);
+            }
+            for (chain, written) in rules.own_rules() {
+                written.print(self.family(), chain, &mut nat_rules);
+            }
+        }
+        self.print_all(&self.filter_tail(), &mut text);
+        self.print_all(&self.nat_tail(), &mut nat_rules);
+        text.push_str("COMMIT\n");
+        text.push_str(&nat);
+        text.push_str(&nat_rules);
+        text.push_str("COMMIT\n");
+        text
+    }
+
+    /// All tables as they stand after it, the jumps from the built-in chains included.
+    ///
+    /// Built-in chains come first, then the others by name. Every rule has an origin, which
+    /// [`ServicePorts::provenance`] explains.
+    #[must_use]
+    pub fn rule_set(&self) -> RuleSet {
+        let mut set = RuleSet::empty(self.family());
+        for (name, chains) in self.tables() {
+            let table = set.table_mut(name);
+            table.chains.reserve(chains.len());
+            for chain in chains {
+                let rules = chain.rules.into_iter().map(|written| written.rule);
+                table.chain_mut(&chain.name).rules = rules.collect();
+            }
+        }
+        set
+    }
+
+    /// The same as text: as `iptables-save` orders it, in kube-proxy's words.
+    #[must_use]
+    pub fn save_text(&self) -> String {
+        let mut text = String::new();
+        for (name, chains) in self.tables() {
+            text.push('*');
+            text.push_str(name.name());
+            text.push('\n');
+            for chain in &chains {
+                match chain.name.as_str().parse::<Hook>() {
+                    Ok(hook) => {
+                        let policy = Chain::built_in(hook).built_in.map(|chain| chain.policy);
+                        text.push(':');
+                        text.push_str(hook.name());
+                        text.push(' ');
+                        text.push_str(policy.map_or("-", podwire_ruleset::Policy::name));
+                        text.push_str(" [0:0]\n");
+                    }
+                    Err(()) => chain_line(&chain.name, &mut text),
+                }
+            }
+            for chain in &chains {
+                for written in &chain.rules {
+                    written.print(self.family(), &chain.name, &mut text);
+                }
+            }
+            text.push_str("COMMIT\n");
+        }
+        text
+    }
+
+    /// The tables and their chains: built-in ones, then the others by name.
+    fn tables(&self) -> [(TableName, Vec<OwnChain>); 3] {
+        let common = &self.chains;
+        let canary = [&common.canary];
+        let mut mangle = empty_chains(TableName::Mangle, canary);
+        let filter = common.filter().into_iter().chain([&common.firewall]);
+        let mut filter = empty_chains(TableName::Filter, filter.chain(canary));
+        let mut nat = empty_chains(TableName::Nat, common.nat().into_iter().chain(canary));
+
+        place(self.filter_head(), &mut filter);
+        place(self.nat_head(), &mut nat);
+        let mut own = Vec::new();
+        for port in &self.services.ports {
+            let rules = self.port_rules(port);
+            place(rules.filter, &mut filter);
+            place(rules.dispatch, &mut nat);
+            own.extend(rules.chains);
+        }
+        place(self.filter_tail(), &mut filter);
+        place(self.nat_tail(), &mut nat);
+        nat.append(&mut own);
+
+        for jump in common.jumps() {
+            let chains = match jump.table {
+                TableName::Filter => &mut filter,
+                TableName::Nat => &mut nat,
+                TableName::Mangle | TableName::Raw | TableName::Security => &mut mangle,
+            };
+            let from = chains
+                .iter_mut()
+                .find(|chain| chain.name.as_str() == jump.from.name());
+            let from = from.expect("the table has a chain at that hook");
+            from.rules
+                .insert(0, jump.rule(self.services.base_origin).into());
+        }
+        for (name, chains) in [(TableName::Filter, &mut filter), (TableName::Nat, &mut nat)] {
+            chains[name.hooks().len()..].sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        [
+            (TableName::Mangle, mangle),
+            (TableName::Filter, filter),
+            (TableName::Nat, nat),
+        ]
+    }
+
+    fn print_all(&self, rules: &[Placed], text: &mut String) {
+        for placed in rules {
+            placed.print(self.family(), text);
+        }
+    }
+
+    const fn family(&self) -> Family {
+        self.services.family()
+    }
+}
+
+/// A table's built-in chains and `others`.
+fn empty_chains<'c>(
+    table: TableName,
+    others: impl IntoIterator<Item = &'c ChainName>,
+) -> Vec<OwnChain> {
+    let built_in = table.hooks().iter().map(|&hook| ChainName::from(hook));
+    built_in
+        .chain(others.into_iter().cloned())
+        .map(|name| OwnChain {
+            name,
+            rules: Vec::new(),
+        })
+        .collect()
+}
+
+/// Appends each rule to its chain, which must be there.
+fn place(rules: impl IntoIterator<Item = Placed>, chains: &mut [OwnChain]) {
+    for Placed { chain, written } in rules {
+        let found = chains.iter_mut().find(|found| found.name == chain);
+        found
+            .expect("common chains are all made first")
+            .rules
+            .push(written);
+    }
+}
+
+/// Declares a chain; `iptables-restore` makes it empty.
+fn chain_line(chain: &ChainName, text: &mut String) {
+    text.push(':');
+    text.push_str(chain.as_str());
+    text.push_str(" - [0:0]\n");
+}

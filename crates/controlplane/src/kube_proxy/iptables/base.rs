@@ -1,0 +1,151 @@
+//! Rules that every node has.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use podwire_packet::{Family, Mark, Prefix};
+use podwire_ruleset::{
+    AddressMatch, ChainName, CtStates, Inv, MarkMatch, Match, NatRange, Origin, Rule, Target,
+};
+
+use super::IptablesProxier;
+use super::chains::Jump;
+use super::words::{comment, ctstate, destination, destination_is_local, not_destination, rule};
+use super::written::{Placed, Written};
+use crate::kube_proxy::settings::NodePortAddresses;
+
+const NODE_PORTS: &str =
+    "kubernetes service nodeports; NOTE: this must be the last rule in this chain";
+
+impl IptablesProxier<'_> {
+    /// Rules of filter that stand before those of services: the block of what `route_localnet` would
+    /// let in (CVE-2020-8558).
+    pub(super) fn filter_head(&self) -> Option<Placed> {
+        if !self.settings.localhost_node_ports {
+            return None;
+        }
+        let localhost = Prefix::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8);
+        let expected = CtStates::RELATED
+            .union(CtStates::ESTABLISHED)
+            .union(CtStates::DNAT);
+        let matches = vec![
+            comment("block incoming localnet connections"),
+            destination(localhost),
+            Match::Source(Inv::not(AddressMatch::Prefix(localhost))),
+            ctstate(Inv::not(expected)),
+        ];
+        Some(self.base(&self.chains.firewall, matches, Target::Drop))
+    }
+
+    /// Rules of filter behind those of services.
+    pub(super) fn filter_tail(&self) -> Vec<Placed> {
+        let chain = &self.chains.forward;
+        let mut rules = Vec::with_capacity(3);
+        if !self.settings.conntrack_tcp_be_liberal {
+            // Packets that conntrack cannot place are not translated back; the peer would answer
+            // them with a reset (kubernetes/kubernetes#74840).
+            let invalid = vec![ctstate(Inv::is(CtStates::INVALID))];
+            rules.push(self.base(chain, invalid, Target::Drop));
+        }
+        let marked = vec![
+            comment("kubernetes forwarding rules"),
+            Match::Mark(Inv::is(self.mark())),
+        ];
+        rules.push(self.base(chain, marked, Target::Accept));
+        let known = vec![
+            comment("kubernetes forwarding conntrack rule"),
+            ctstate(Inv::is(CtStates::RELATED.union(CtStates::ESTABLISHED))),
+        ];
+        rules.push(self.base(chain, known, Target::Accept));
+        rules
+    }
+
+    /// Rules of nat that stand before those of services: masquerading of what is marked, and the
+    /// chain that marks.
+    pub(super) fn nat_head(&self) -> [Placed; 4] {
+        let value = self.settings.masquerade_mark;
+        let chain = &self.chains.postrouting;
+        let flip = Target::Mark {
+            value,
+            mask: Mark(0),
+        };
+        let set = Target::Mark { value, mask: value };
+        let masquerade = Target::Masquerade(NatRange {
+            random_fully: true,
+            ..NatRange::default()
+        });
+        let snat = vec![comment("kubernetes service traffic requiring SNAT")];
+        [
+            self.base(
+                chain,
+                vec![Match::Mark(Inv::not(self.mark()))],
+                Target::Return,
+            ),
+            // The mark is cleared so that a packet that passes twice is not masqueraded twice.
+            self.base(chain, Vec::new(), flip),
+            self.base(chain, snat, masquerade),
+            self.base(&self.chains.mark_masq, Vec::new(), set),
+        ]
+    }
+
+    /// Rules of nat behind those of services: the way to node ports.
+    pub(super) fn nat_tail(&self) -> Vec<Placed> {
+        let to_node_ports = |conditions: &[Match]| {
+            let mut matches = vec![comment(NODE_PORTS)];
+            matches.extend_from_slice(conditions);
+            let target = Target::Jump(self.chains.node_ports.clone());
+            self.base(&self.chains.services, matches, target)
+        };
+        match (&self.settings.node_port_addresses, self.services.family) {
+            (NodePortAddresses::Some(addresses), _) => addresses
+                .iter()
+                .map(|&ip| to_node_ports(&[destination(Prefix::host(ip))]))
+                .collect(),
+            (NodePortAddresses::All, Family::Ipv6) => {
+                let localhost = Prefix::host(IpAddr::V6(Ipv6Addr::LOCALHOST));
+                let mut placed =
+                    to_node_ports(&[destination_is_local(), not_destination(localhost)]);
+                placed.written = placed.written.with_lengths();
+                vec![placed]
+            }
+            (NodePortAddresses::All, Family::Ipv4) if self.settings.localhost_node_ports => {
+                vec![to_node_ports(&[destination_is_local()])]
+            }
+            (NodePortAddresses::All, Family::Ipv4) => {
+                let localhost = Prefix::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8);
+                vec![to_node_ports(&[
+                    destination_is_local(),
+                    not_destination(localhost),
+                ])]
+            }
+        }
+    }
+
+    fn mark(&self) -> MarkMatch {
+        let mark = self.settings.masquerade_mark;
+        MarkMatch {
+            value: mark,
+            mask: mark,
+        }
+    }
+
+    fn base(&self, chain: &ChainName, matches: Vec<Match>, target: Target) -> Placed {
+        Placed {
+            chain: chain.clone(),
+            written: Written::from(rule(matches, target, self.services.base_origin)),
+        }
+    }
+}
+
+impl Jump<'_> {
+    /// The state stands before the comment here.
+    pub(super) fn rule(&self, origin: Origin) -> Rule {
+        let mut matches = Vec::with_capacity(2);
+        if self.only_new {
+            matches.push(ctstate(Inv::is(CtStates::NEW)));
+        }
+        if !self.comment.is_empty() {
+            matches.push(comment(self.comment));
+        }
+        rule(matches, Target::Jump(self.to.clone()), origin)
+    }
+}

@@ -1,0 +1,146 @@
+//! Texts of kube-proxy 1.30.5, byte for byte.
+//!
+//! Each folder of tests/golden/kube-proxy has a cluster (`objects.yaml`), a configuration
+//! (`config.yaml`) and what the real kube-proxy made of them on some nodes: `iptables.NODE.txt` is what
+//! it handed to `iptables-restore`, `iptables-save.NODE.txt` the tables after that, `misc.NODE.txt` the
+//! rest. IPv6 has `.ipv6` behind the node.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use podwire_cluster::{Cluster, load, read_inputs};
+use podwire_controlplane::kube_proxy::{
+    IptablesProxier, KubeProxyVersion, ServicePorts, side_effects_text,
+};
+use podwire_packet::Family;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/kube-proxy");
+
+fn cases() -> Vec<PathBuf> {
+    let entries = fs::read_dir(GOLDEN).unwrap();
+    let mut cases: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.is_dir());
+    cases.sort();
+    assert!(!cases.is_empty(), "no cases in {GOLDEN}");
+    cases
+}
+
+fn cluster(case: &Path) -> Cluster {
+    let files = [case.join("objects.yaml"), case.join("config.yaml")];
+    load(read_inputs(&files).unwrap()).unwrap()
+}
+
+fn services(cluster: &Cluster) -> [ServicePorts<'_>; 2] {
+    [Family::Ipv4, Family::Ipv6]
+        .map(|family| ServicePorts::new(cluster, family, KubeProxyVersion::default()))
+}
+
+/// Golden files that were compared, and a line for each that differs.
+#[derive(Default)]
+struct Comparison {
+    compared: usize,
+    differences: Vec<String>,
+}
+
+impl Comparison {
+    /// Compares with a golden file, if the case has it.
+    fn compare(&mut self, golden: &Path, printed: impl FnOnce() -> String) {
+        let Ok(golden_text) = fs::read_to_string(golden) else {
+            return;
+        };
+        self.compared += 1;
+        let printed = printed();
+        if printed == golden_text {
+            return;
+        }
+        let lines = || printed.lines().zip(golden_text.lines());
+        let difference = match lines().position(|(ours, theirs)| ours != theirs) {
+            Some(at) => {
+                let (ours, theirs) = lines().nth(at).unwrap();
+                format!("line {}\n  printed {ours}\n  golden  {theirs}", at + 1)
+            }
+            None => format!("{} bytes, golden has {}", printed.len(), golden_text.len()),
+        };
+        self.differences
+            .push(format!("{}: {difference}", golden.display()));
+    }
+
+    fn finish(self) {
+        assert!(self.compared > 0);
+        assert!(
+            self.differences.is_empty(),
+            "{} of {} files differ:\n{}",
+            self.differences.len(),
+            self.compared,
+            self.differences.join("\n")
+        );
+    }
+}
+
+/// Compares a form of every node and family of every case.
+fn compare_form(form: &str, print: impl Fn(&IptablesProxier<'_>) -> String) {
+    let mut comparison = Comparison::default();
+    for case in cases() {
+        let cluster = cluster(&case);
+        for services in services(&cluster) {
+            let suffix = match services.family() {
+                Family::Ipv4 => "",
+                Family::Ipv6 => ".ipv6",
+            };
+            for node in cluster.nodes.keys() {
+                let proxier = IptablesProxier::new(&cluster, &services, node).unwrap();
+                let golden = case.join(format!("{form}.{node}{suffix}.txt"));
+                comparison.compare(&golden, || print(&proxier));
+            }
+        }
+    }
+    comparison.finish();
+}
+
+#[test]
+fn the_restore_text_is_that_of_kube_proxy() {
+    compare_form("iptables", |proxier| proxier.restore_text());
+}
+
+#[test]
+fn the_saved_tables_are_those_after_kube_proxy() {
+    compare_form("iptables-save", |proxier| proxier.save_text());
+}
+
+#[test]
+fn side_effects_are_those_of_kube_proxy() {
+    let mut comparison = Comparison::default();
+    for case in cases() {
+        let cluster = cluster(&case);
+        let services = services(&cluster);
+        for node in cluster.nodes.keys() {
+            let golden = case.join(format!("misc.{node}.txt"));
+            comparison.compare(&golden, || {
+                side_effects_text(&cluster, &services, node).unwrap()
+            });
+        }
+    }
+    comparison.finish();
+}
+
+#[test]
+fn every_rule_names_the_object_it_comes_from() {
+    for case in cases() {
+        let cluster = cluster(&case);
+        for services in services(&cluster) {
+            for node in cluster.nodes.keys() {
+                let proxier = IptablesProxier::new(&cluster, &services, node).unwrap();
+                let set = proxier.rule_set();
+                let chains = set.tables.values().flat_map(|table| table.chains.values());
+                for rule in chains.flat_map(|chain| &chain.rules) {
+                    let origin = rule.origin.expect("kube-proxy made it");
+                    let (object, endpoint) = services.provenance().get(origin).unwrap();
+                    assert_eq!(object.name.is_some(), object.source.is_some(), "{object}");
+                    assert!(endpoint.is_none() || object.name.is_some(), "{object}");
+                }
+            }
+        }
+    }
+}
