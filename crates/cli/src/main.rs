@@ -1,2 +1,46 @@
-//! The binary `podwire`.
-fn main() {}
+//! The binary `podwire`: arguments, output, exit codes.
+//!
+//! Exit codes: 0 answered, and the answer is yes; 1 answered, and the answer is no; 2 could not
+//! answer. Data goes to standard output, all else to standard error.
+
+mod args;
+mod bench;
+mod failure;
+mod files;
+mod matching;
+mod render;
+mod trace;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::failure::{Answer, Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.global.color.into_choice().write_global();
+    let mut out = BufWriter::new(anstream::stdout().lock());
+    let result = match &cli.command {
+        Command::Render(args) => render::run(&cli.global, args, &mut out),
+        Command::Trace(args) => trace::run(&cli.global, args, &mut out),
+        Command::Match(args) => matching::run(&cli.global, args, &mut out),
+        Command::Bench(args) => bench::run(&cli.global, args, &mut out),
+    };
+    let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
+    match result {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        // Whoever read the output has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            // Nothing is left to tell if standard error is closed too.
+            let _ = writeln!(anstream::stderr(), "{failure}");
+            ExitCode::from(2)
+        }
+    }
+}

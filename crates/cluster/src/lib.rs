@@ -20,6 +20,7 @@ mod node;
 mod pod;
 mod service;
 mod slice;
+pub mod synthetic;
 mod world;
 
 pub use kube_proxy_configuration::{

@@ -14,7 +14,7 @@ const CASES: [&str; 4] = [
 
 fn golden(case: &str, file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    std::fs::read_to_string(path.join(case).join(file)).unwrap()
+    std::fs::read_to_string(path.join(case).join(file)).expect("golden data")
 }
 
 fn read(text: &str) -> Cluster {
@@ -42,7 +42,7 @@ fn content(mut cluster: Cluster) -> String {
 }
 
 fn documents(yaml: &str) -> Vec<serde_json::Value> {
-    serde_saphyr::from_multiple(yaml).unwrap()
+    serde_saphyr::from_multiple(yaml).expect("golden data")
 }
 
 #[test]

@@ -15,6 +15,7 @@ use podwire_controlplane::kube_proxy::{
     IptablesProxier, KubeProxyVersion, ServicePorts, side_effects_text,
 };
 use podwire_packet::Family;
+use podwire_ruleset::iptables;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/kube-proxy");
 
@@ -123,6 +124,25 @@ fn side_effects_are_those_of_kube_proxy() {
         }
     }
     comparison.finish();
+}
+
+#[test]
+fn the_rules_are_those_that_the_text_reads_back_as() {
+    for case in cases() {
+        let cluster = cluster(&case);
+        for services in services(&cluster) {
+            for node in cluster.nodes.keys() {
+                let proxier = IptablesProxier::new(&cluster, &services, node).unwrap();
+                let parsed = iptables::parse(&proxier.save_text(), services.family()).unwrap();
+                assert!(parsed.unknown.is_empty(), "{:?}", parsed.unknown);
+                assert!(
+                    parsed.rules == proxier.rule_set(),
+                    "{} {node}",
+                    case.display()
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which chain calls which.
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use thiserror::Error;
 
@@ -66,9 +66,7 @@ impl CallGraph {
     pub fn of(name: TableName, table: &Table) -> Result<Self, LinkError> {
         let mut graph = DiGraph::with_capacity(table.chains.len(), table.chains.len());
         for index in 0..table.chains.len() {
-            graph.add_node(ChainId(
-                u32::try_from(index).expect("a table has fewer than 2^32 chains"),
-            ));
+            graph.add_node(ChainId::at(index));
         }
         for (from, chain) in table.chains.values().enumerate() {
             for (rule, target) in chain
@@ -125,15 +123,16 @@ impl CallGraph {
 
     /// Chains in an order in which each stands behind all that it calls.
     pub fn callees_first(&self) -> impl Iterator<Item = ChainId> {
-        // Tarjan's algorithm finds components in reverse topological order, and here each is one chain.
-        tarjan_scc(&self.graph)
+        // Kosaraju's algorithm finds components in reverse topological order, and here each is one
+        // chain. Tarjan's would recurse as deep as chains call each other.
+        kosaraju_scc(&self.graph)
             .into_iter()
             .flatten()
             .map(|node| self.graph[node])
     }
 
     fn a_loop(&self) -> Option<Vec<ChainId>> {
-        let component = tarjan_scc(&self.graph)
+        let component = kosaraju_scc(&self.graph)
             .into_iter()
             .find(|nodes| nodes.len() > 1 || self.graph.contains_edge(nodes[0], nodes[0]))?;
         Some(component.into_iter().map(|node| self.graph[node]).collect())

@@ -6,7 +6,8 @@
 //! it stood.
 //!
 //! # Map
-//! - [`parse`] for `iptables-save`, [`parse_listing`] for `iptables -S`.
+//! - [`parse`] for `iptables-save`, [`restore`] for texts that change rules, [`parse_listing`] for
+//!   `iptables -S`.
 //! - [`ParseError`]: what can be wrong, and where; [`line_column`] turns a place into line and column.
 //! - [`print`], [`write_rule`]: text in one of two [`Wording`]s.
 //!
@@ -25,9 +26,9 @@
 //! iptables 1.8.9: iptables/xtables-restore.c, libxtables/xtables.c, extensions/*.c;
 //! iptables-extensions(8).
 
-mod address;
+pub(crate) mod address;
 mod error;
-mod lex;
+pub(crate) mod lex;
 mod matches;
 mod options;
 mod parse;
@@ -36,6 +37,6 @@ mod rule;
 mod targets;
 
 pub use error::{ParseError, line_column};
-pub use parse::{Parsed, UnknownOption, parse, parse_listing};
+pub use parse::{Parsed, UnknownOption, parse, parse_listing, restore};
 pub use print::{Wording, print, print_with_counters, rule_text, write_rule};
 pub use rule::MAX_RULES_OF_A_LINE;

@@ -366,7 +366,7 @@ impl RuleSet {
 pub struct ChainId(pub u32);
 
 impl ChainId {
-    fn at(index: usize) -> Self {
+    pub(crate) fn at(index: usize) -> Self {
         Self(u32::try_from(index).expect("a table has fewer than 2^32 chains"))
     }
 

@@ -93,7 +93,11 @@ pub enum PlaceError {
 }
 
 fn suggestion(similar: &[String]) -> String {
-    if similar.is_empty() { String::new() } else { format!("; there is {}", similar.join(", ")) }
+    if similar.is_empty() {
+        String::new()
+    } else {
+        format!("; there is {}", similar.join(", "))
+    }
 }
 
 impl Place {
@@ -102,16 +106,27 @@ impl Place {
     /// # Errors
     /// [`PlaceError::Form`].
     pub fn parse(text: &str, namespace: &str) -> Result<Self, PlaceError> {
-        let wrong = || PlaceError::Form { text: text.to_owned() };
+        let wrong = || PlaceError::Form {
+            text: text.to_owned(),
+        };
         let parts: Vec<&str> = text.split('/').collect();
         match parts.as_slice() {
             ["pod" | "po" | "pods", name] => Ok(Self::Pod(ObjectName::new(namespace, name))),
-            ["pod" | "po" | "pods", namespace, name] => Ok(Self::Pod(ObjectName::new(namespace, name))),
-            ["svc" | "service" | "services", name] => Ok(Self::Service(ObjectName::new(namespace, name))),
-            ["svc" | "service" | "services", namespace, name] => Ok(Self::Service(ObjectName::new(namespace, name))),
+            ["pod" | "po" | "pods", namespace, name] => {
+                Ok(Self::Pod(ObjectName::new(namespace, name)))
+            }
+            ["svc" | "service" | "services", name] => {
+                Ok(Self::Service(ObjectName::new(namespace, name)))
+            }
+            ["svc" | "service" | "services", namespace, name] => {
+                Ok(Self::Service(ObjectName::new(namespace, name)))
+            }
             ["node" | "no" | "nodes", name] => Ok(Self::Node((*name).to_owned())),
             [address] => {
-                let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+                let bare = address
+                    .strip_prefix('[')
+                    .and_then(|rest| rest.strip_suffix(']'))
+                    .unwrap_or(address);
                 bare.parse().map(Self::Address).map_err(|_| wrong())
             }
             _ => Err(wrong()),
@@ -147,9 +162,14 @@ impl Target {
 
 /// The names nearest to one, three at the most.
 fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut ranked: Vec<(usize, &str)> = known.map(|other| (distance(name, other), other)).collect();
+    let mut ranked: Vec<(usize, &str)> =
+        known.map(|other| (distance(name, other), other)).collect();
     ranked.sort_unstable();
-    ranked.into_iter().take(3).map(|(_, other)| format!("`{other}`")).collect()
+    ranked
+        .into_iter()
+        .take(3)
+        .map(|(_, other)| format!("`{other}`"))
+        .collect()
 }
 
 /// Edit distance.
@@ -174,16 +194,23 @@ fn known_names<'a>(name: &ObjectName, all: impl Iterator<Item = &'a ObjectName>)
 }
 
 fn find_service<'c>(cluster: &'c Cluster, name: &ObjectName) -> Result<&'c Service, PlaceError> {
-    cluster.services.get(name).ok_or_else(|| PlaceError::Unknown {
-        kind: "service",
-        name: name.to_string(),
-        similar: known_names(name, cluster.services.keys()),
-    })
+    cluster
+        .services
+        .get(name)
+        .ok_or_else(|| PlaceError::Unknown {
+            kind: "service",
+            name: name.to_string(),
+            similar: known_names(name, cluster.services.keys()),
+        })
 }
 
 impl World<'_> {
     /// The namespace of a sender, and its address of the family if it is fixed.
-    pub(crate) fn sender(&self, place: &Place, family: Family) -> Result<(NetnsId, Option<IpAddr>), PlaceError> {
+    pub(crate) fn sender(
+        &self,
+        place: &Place,
+        family: Family,
+    ) -> Result<(NetnsId, Option<IpAddr>), PlaceError> {
         match place {
             Place::Pod(name) => {
                 let address = self.pod_address(name, family)?;
@@ -193,7 +220,9 @@ impl World<'_> {
                     let node = self.cluster.pods.get(name)?.node.as_ref()?;
                     Some(NetnsId::Node(self.node_index(node)?))
                 };
-                let fixed = at.map(|at| (at, Some(address))).or_else(|| Some((of_node()?, None)));
+                let fixed = at
+                    .map(|at| (at, Some(address)))
+                    .or_else(|| Some((of_node()?, None)));
                 fixed.ok_or_else(|| PlaceError::NoAddress {
                     place: format!("pod {name}"),
                     family,
@@ -201,15 +230,22 @@ impl World<'_> {
             }
             Place::Node(name) => Ok((NetnsId::Node(self.find_node(name)?), None)),
             Place::Address(address) => {
-                let at = self.owner(*address).ok_or(PlaceError::FromService { place: address.to_string() })?;
+                let at = self.owner(*address).ok_or(PlaceError::FromService {
+                    place: address.to_string(),
+                })?;
                 Ok((at, Some(*address)))
             }
-            Place::Service(name) => Err(PlaceError::FromService { place: format!("svc/{name}") }),
+            Place::Service(name) => Err(PlaceError::FromService {
+                place: format!("svc/{name}"),
+            }),
         }
     }
 
     fn is_host_pod(&self, name: &ObjectName) -> bool {
-        self.cluster.pods.get(name).is_some_and(|pod| pod.host_network)
+        self.cluster
+            .pods
+            .get(name)
+            .is_some_and(|pod| pod.host_network)
     }
 
     /// A node's place in the cluster.
@@ -223,16 +259,33 @@ impl World<'_> {
 
     fn pod_address(&self, name: &ObjectName, family: Family) -> Result<IpAddr, PlaceError> {
         let of_object = self.cluster.pods.get(name).map(|pod| &pod.ips);
-        let of_endpoint = || self.pods.iter().find(|pod| pod.name.as_ref() == Some(name)).map(|pod| &pod.addresses);
-        let addresses = of_object.or_else(of_endpoint).ok_or_else(|| PlaceError::Unknown {
-            kind: "pod",
-            name: name.to_string(),
-            similar: known_names(name, self.cluster.pods.keys().chain(self.pods.iter().filter_map(|pod| pod.name.as_ref()))),
-        })?;
-        addresses.iter().copied().find(|&ip| Family::of(ip) == family).ok_or_else(|| PlaceError::NoAddress {
-            place: format!("pod {name}"),
-            family,
-        })
+        let of_endpoint = || {
+            self.pods
+                .iter()
+                .find(|pod| pod.name.as_ref() == Some(name))
+                .map(|pod| &pod.addresses)
+        };
+        let addresses = of_object
+            .or_else(of_endpoint)
+            .ok_or_else(|| PlaceError::Unknown {
+                kind: "pod",
+                name: name.to_string(),
+                similar: known_names(
+                    name,
+                    self.cluster
+                        .pods
+                        .keys()
+                        .chain(self.pods.iter().filter_map(|pod| pod.name.as_ref())),
+                ),
+            })?;
+        addresses
+            .iter()
+            .copied()
+            .find(|&ip| Family::of(ip) == family)
+            .ok_or_else(|| PlaceError::NoAddress {
+                place: format!("pod {name}"),
+                family,
+            })
     }
 
     /// The address, protocol and port that a target means.
@@ -263,10 +316,11 @@ impl World<'_> {
             Place::Node(name) => {
                 let node = &self.network.nodes()[self.find_node(name)?];
                 or_first(&|family| {
-                    node.internal_ip(family).ok_or_else(|| PlaceError::NoAddress {
-                        place: format!("node {name}"),
-                        family,
-                    })
+                    node.internal_ip(family)
+                        .ok_or_else(|| PlaceError::NoAddress {
+                            place: format!("node {name}"),
+                            family,
+                        })
                 })?
             }
             Place::Address(address) => *address,
@@ -277,13 +331,22 @@ impl World<'_> {
             return Ok((address, protocol, 0));
         }
         let of_pod = match &target.place {
-            Place::Pod(name) => self.cluster.pods.get(name).map_or(&[][..], |pod| &pod.ports),
+            Place::Pod(name) => self
+                .cluster
+                .pods
+                .get(name)
+                .map_or(&[][..], |pod| &pod.ports),
             Place::Node(_) | Place::Address(_) | Place::Service(_) => &[],
         };
         let port = match target.port.as_deref() {
-            None => of_pod.iter().find(|port| port.protocol == protocol).map(|port| port.port),
+            None => of_pod
+                .iter()
+                .find(|port| port.protocol == protocol)
+                .map(|port| port.port),
             Some(text) => text.parse().ok().or_else(|| {
-                let named = of_pod.iter().find(|port| port.name.as_deref() == Some(text));
+                let named = of_pod
+                    .iter()
+                    .find(|port| port.name.as_deref() == Some(text));
                 named.map(|port| port.port)
             }),
         };
@@ -308,12 +371,15 @@ fn cluster_ip(service: &Service, family: Family) -> Result<IpAddr, PlaceError> {
         return Err(no_ip("it is headless"));
     }
     let addresses = service.cluster_ips.iter().filter_map(|ip| ip.parse().ok());
-    addresses.into_iter().find(|&ip| Family::of(ip) == family).ok_or_else(|| {
-        no_ip(match family {
-            Family::Ipv4 => "none of IPv4",
-            Family::Ipv6 => "none of IPv6",
+    addresses
+        .into_iter()
+        .find(|&ip| Family::of(ip) == family)
+        .ok_or_else(|| {
+            no_ip(match family {
+                Family::Ipv4 => "none of IPv4",
+                Family::Ipv6 => "none of IPv6",
+            })
         })
-    })
 }
 
 /// A Service's port by number or name; its first one if none is named.
@@ -322,17 +388,33 @@ fn service_port(
     port: Option<&str>,
     protocol: Option<Protocol>,
 ) -> Result<(Protocol, u16), PlaceError> {
-    let of_protocol = || service.ports.iter().filter(|p| protocol.is_none_or(|protocol| p.protocol == protocol));
+    let of_protocol = || {
+        service
+            .ports
+            .iter()
+            .filter(|p| protocol.is_none_or(|protocol| p.protocol == protocol))
+    };
     let unknown = |port: &str| {
-        let known: Vec<String> = service.ports.iter().map(|p| format!("{}/{}", p.port, p.protocol)).collect();
+        let known: Vec<String> = service
+            .ports
+            .iter()
+            .map(|p| format!("{}/{}", p.port, p.protocol))
+            .collect();
         PlaceError::UnknownPort {
             place: format!("service {}", service.meta.name),
             port: port.to_owned(),
-            known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+            known: if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            },
         }
     };
     match port {
-        None => of_protocol().next().map(|p| (p.protocol, p.port)).ok_or_else(|| unknown("of that protocol")),
+        None => of_protocol()
+            .next()
+            .map(|p| (p.protocol, p.port))
+            .ok_or_else(|| unknown("of that protocol")),
         Some(text) => match text.parse::<u16>() {
             // A number that the Service does not have can still be sent to.
             Ok(number) => {
@@ -342,7 +424,9 @@ fn service_port(
             }
             Err(_) => {
                 let named = of_protocol().find(|p| &*p.name == text);
-                named.map(|p| (p.protocol, p.port)).ok_or_else(|| unknown(text))
+                named
+                    .map(|p| (p.protocol, p.port))
+                    .ok_or_else(|| unknown(text))
             }
         },
     }

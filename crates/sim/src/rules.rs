@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
-use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ProxierError, ServicePorts, check_mode};
+use podwire_controlplane::kube_proxy::{
+    IptablesProxier, KubeProxyVersion, ProxierError, ServicePorts, SideEffects, check_mode,
+};
 use podwire_interp::Interp;
 use podwire_packet::Family;
 use podwire_ruleset::LinkError;
@@ -52,7 +54,10 @@ pub(crate) struct Program<'c> {
 
 impl<'c> Program<'c> {
     pub(crate) fn new(cluster: &'c Cluster, version: KubeProxyVersion) -> Result<Self, RulesError> {
-        let mode = cluster.kube_proxy.as_ref().map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
+        let mode = cluster
+            .kube_proxy
+            .as_ref()
+            .map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
         check_mode(mode)?;
         Ok(Self {
             cluster,
@@ -71,8 +76,12 @@ impl<'c> Program<'c> {
     pub(crate) fn node(&self, name: &str) -> Result<NodeRules, RulesError> {
         let ipv4 = IptablesProxier::new(self.cluster, &self.ipv4, name)?;
         let ipv6 = IptablesProxier::new(self.cluster, &self.ipv6, name)?;
+        let sysctls = SideEffects::new(self.cluster, &self.ipv4, name)?.sysctls;
+        let route_localnet = sysctls
+            .iter()
+            .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
         Ok(NodeRules {
-            route_localnet: ipv4.sets_route_localnet(),
+            route_localnet,
             ipv4: Arc::new(Interp::new(ipv4.rule_set())?),
             ipv6: Arc::new(Interp::new(ipv6.rule_set())?),
         })

@@ -59,7 +59,10 @@ pub(crate) struct Topology {
 impl Topology {
     fn vertex(&mut self, vertex: Vertex) -> NodeIndex {
         let graph = &mut self.graph;
-        *self.vertices.entry(vertex).or_insert_with(|| graph.add_node(vertex))
+        *self
+            .vertices
+            .entry(vertex)
+            .or_insert_with(|| graph.add_node(vertex))
     }
 
     /// Puts a device on a shared network: a segment, or what lies beyond the router.
@@ -72,7 +75,10 @@ impl Topology {
 
     /// Joins two devices with a veth pair.
     pub(crate) fn pair(&mut self, a: End, b: End) {
-        let (from, to) = (self.vertex(Vertex::Netns(a.at)), self.vertex(Vertex::Netns(b.at)));
+        let (from, to) = (
+            self.vertex(Vertex::Netns(a.at)),
+            self.vertex(Vertex::Netns(b.at)),
+        );
         self.graph.add_edge(from, to, Wire { a, b: Some(b) });
     }
 
@@ -83,7 +89,11 @@ impl Topology {
             let Wire { a, b } = edge.weight();
             b.is_none() && a.device == device
         })?;
-        let other = if edge.source() == vertex { edge.target() } else { edge.source() };
+        let other = if edge.source() == vertex {
+            edge.target()
+        } else {
+            edge.source()
+        };
         Some(self.graph[other])
     }
 
@@ -99,7 +109,11 @@ impl Topology {
                 Some(b) if is_end(b) => Some(a),
                 Some(_) => None,
                 None if is_end(a) => {
-                    let shared = if edge.source() == vertex { edge.target() } else { edge.source() };
+                    let shared = if edge.source() == vertex {
+                        edge.target()
+                    } else {
+                        edge.source()
+                    };
                     self.on_segment.get(&(shared, to)).copied()
                 }
                 None => None,

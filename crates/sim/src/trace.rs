@@ -101,7 +101,8 @@ impl Trace {
     /// Whether the packet was delivered, and the answer to whoever sent it.
     #[must_use]
     pub fn arrived(&self) -> bool {
-        matches!(self.forward.disposition, Disposition::Delivered(_)) && self.reply.as_ref().is_some_and(|way| way.answered)
+        matches!(self.forward.disposition, Disposition::Delivered(_))
+            && self.reply.as_ref().is_some_and(|way| way.answered)
     }
 }
 
@@ -129,9 +130,15 @@ impl World<'_> {
         let prepared = self.prepare(query)?;
         let all = outcomes(|choose| self.run(&prepared, choose));
         let with_probability = |(probability, trace): (f64, Result<Trace, RulesError>)| {
-            trace.map(|trace| Trace { probability, ..trace })
+            trace.map(|trace| Trace {
+                probability,
+                ..trace
+            })
         };
-        Ok(all.into_iter().map(with_probability).collect::<Result<_, _>>()?)
+        Ok(all
+            .into_iter()
+            .map(with_probability)
+            .collect::<Result<_, _>>()?)
     }
 
     fn prepare(&mut self, query: &Query) -> Result<Prepared, TraceError> {
@@ -148,13 +155,26 @@ impl World<'_> {
         let to = Family::of(dst);
         let (from, src) = self.sender(&query.from, to)?;
         if let Some(src) = src.filter(|&src| Family::of(src) != to) {
-            return Err(TraceError::Families { from: Family::of(src), to });
+            return Err(TraceError::Families {
+                from: Family::of(src),
+                to,
+            });
         }
         if let Some(via) = &query.via {
             self.route_via(from, dst, via)?;
         }
-        let protocol = if protocol == Protocol::ICMP { Protocol::icmp_of(to) } else { protocol };
-        let mut headers = Headers::first_of_flow(src.unwrap_or(to.unspecified()), dst, protocol, query.sport, dport);
+        let protocol = if protocol == Protocol::ICMP {
+            Protocol::icmp_of(to)
+        } else {
+            protocol
+        };
+        let mut headers = Headers::first_of_flow(
+            src.unwrap_or(to.unspecified()),
+            dst,
+            protocol,
+            query.sport,
+            dport,
+        );
         if let Some(length) = query.length {
             headers.length = length;
         }
@@ -165,10 +185,12 @@ impl World<'_> {
     fn route_via(&mut self, from: NetnsId, dst: IpAddr, via: &str) -> Result<(), TraceError> {
         let family = Family::of(dst);
         let node = self.find_node(via)?;
-        let next_hop = self.network.nodes()[node].internal_ip(family).ok_or_else(|| TraceError::Via {
-            node: via.to_owned(),
-            family,
-        })?;
+        let next_hop = self.network.nodes()[node]
+            .internal_ip(family)
+            .ok_or_else(|| TraceError::Via {
+                node: via.to_owned(),
+                family,
+            })?;
         let first = match from {
             NetnsId::Pod(pod) => NetnsId::Node(self.pods[pod].node),
             NetnsId::Outside(host) if self.outside[host].segment.is_none() => NetnsId::Router,
@@ -179,7 +201,10 @@ impl World<'_> {
         }
         let mut netns = (*self.netns(first)?).clone();
         (netns.ipv4_rules, netns.ipv6_rules) = (None, None);
-        let device = netns.links.values().find(|link| link.networks().any(|(_, network)| network.contains(next_hop)));
+        let device = netns.links.values().find(|link| {
+            link.networks()
+                .any(|(_, network)| network.contains(next_hop))
+        });
         if let Some(device) = device.map(|link| link.name).filter(|_| dst != next_hop) {
             netns.add_route(Route::via(Prefix::host(dst), device, next_hop));
         }
@@ -195,7 +220,11 @@ impl World<'_> {
             Disposition::Delivered(delivery) => {
                 // The process that asked waits for an answer from the address that it asked.
                 let expected = forward.sent.reversed();
-                states.entry(query.from).or_default().connected.push(expected);
+                states
+                    .entry(query.from)
+                    .or_default()
+                    .connected
+                    .push(expected);
                 let answer = Headers {
                     src: delivery.flow.src,
                     dst: delivery.flow.dst,
@@ -235,7 +264,11 @@ impl World<'_> {
         choose: &mut dyn Choose,
     ) -> Result<Way, RulesError> {
         let mut steps = Vec::new();
-        let End { at, disposition, flow } = walk(self, states, from, headers, choose, &mut steps)?;
+        let End {
+            at,
+            disposition,
+            flow,
+        } = walk(self, states, from, headers, choose, &mut steps)?;
         let sent = steps.iter().find_map(|step| match step.event {
             Event::Sent { flow } => Some(flow),
             _ => None,

@@ -2,7 +2,8 @@
 
 use indexmap::IndexMap;
 use podwire_dataplane::{
-    Disposition, DropReason, Event, Frame, Netns, NetnsState, Outcome, Unroutable, Watch, receive, send,
+    Disposition, DropReason, Event, Frame, Netns, NetnsState, Outcome, Unroutable, Watch, receive,
+    send,
 };
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, FiveTuple, Headers};
@@ -86,12 +87,24 @@ pub(crate) fn walk(
         };
         let outcome = match arriving.take() {
             None => send(netns, state, &view, headers, &mut &mut *choose, &mut watch),
-            Some((device, frame)) => receive(netns, state, &view, device, frame, &mut &mut *choose, &mut watch),
+            Some((device, frame)) => receive(
+                netns,
+                state,
+                &view,
+                device,
+                frame,
+                &mut &mut *choose,
+                &mut watch,
+            ),
         };
         match outcome {
             Outcome::Ended(disposition) => {
                 let disposition = of_service_address(world, disposition, flow);
-                return Ok(End { at, disposition, flow });
+                return Ok(End {
+                    at,
+                    disposition,
+                    flow,
+                });
             }
             Outcome::Transmitted { device, frame } => match world.carry(at, device, frame.dst) {
                 Some(end) => {
@@ -100,13 +113,21 @@ pub(crate) fn walk(
                 }
                 None => {
                     let disposition = Disposition::Dropped(DropReason::DeadDevice(device));
-                    return Ok(End { at, disposition, flow });
+                    return Ok(End {
+                        at,
+                        disposition,
+                        flow,
+                    });
                 }
             },
         }
     }
     let disposition = Disposition::Dropped(DropReason::Loop);
-    Ok(End { at, disposition, flow })
+    Ok(End {
+        at,
+        disposition,
+        flow,
+    })
 }
 
 /// A packet that found nobody, and is still for a Service, was translated by no rule: that is what a
@@ -116,7 +137,9 @@ fn of_service_address(world: &World<'_>, disposition: Disposition, flow: FiveTup
         Disposition::Unroutable(_) if world.is_service_address(flow.dst) => {
             Disposition::Unroutable(Unroutable::ServiceAddress(flow.dst))
         }
-        Disposition::Unroutable(Unroutable::NoNeighbor { next_hop, .. }) if next_hop == flow.dst => {
+        Disposition::Unroutable(Unroutable::NoNeighbor { next_hop, .. })
+            if next_hop == flow.dst =>
+        {
             Disposition::Unroutable(Unroutable::NoSuchHost(flow.dst))
         }
         other => other,

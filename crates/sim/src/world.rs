@@ -95,11 +95,19 @@ impl<'c> World<'c> {
 
     fn place_nodes(&mut self) {
         let nodes: Vec<NodeNetwork> = self.network.nodes().to_vec();
+        let has_overlay = self.has_overlay();
         for (index, node) in nodes.iter().enumerate() {
             let at = NetnsId::Node(index);
-            let of_nics = node.nics.iter().flat_map(|nic| nic.addresses.iter().map(|&(ip, _)| ip));
+            let of_nics = node
+                .nics
+                .iter()
+                .flat_map(|nic| nic.addresses.iter().map(|&(ip, _)| ip));
             let gateways = node.pod_cidrs.iter().filter_map(|cidr| cidr.nth(1));
-            let overlay = node.pod_cidrs.iter().filter(|_| self.has_overlay()).map(Prefix::address);
+            let overlay = node
+                .pod_cidrs
+                .iter()
+                .filter(|_| has_overlay)
+                .map(Prefix::address);
             for ip in of_nics.chain(gateways).chain(overlay) {
                 self.owners.entry(ip).or_insert(at);
             }
@@ -113,26 +121,45 @@ impl<'c> World<'c> {
         for (index, node) in nodes.iter().enumerate() {
             let links: Netns<Interp> = self.network.host(node, []);
             for nic in &node.nics {
-                if let (Some(segment), Some(link)) = (nic.networks().next(), links.links.get(&nic.name)) {
-                    let end = End { at: NetnsId::Node(index), device: nic.name, mac: link.mac };
+                if let (Some(segment), Some(link)) =
+                    (nic.networks().next(), links.links.get(&nic.name))
+                {
+                    let end = End {
+                        at: NetnsId::Node(index),
+                        device: nic.name,
+                        mac: link.mac,
+                    };
                     self.topology.attach(end, Vertex::Segment(segment));
                 }
             }
         }
         let router = self.router();
         for link in router.links.values() {
-            let end = End { at: NetnsId::Router, device: link.name, mac: link.mac };
+            let end = End {
+                at: NetnsId::Router,
+                device: link.name,
+                mac: link.mac,
+            };
             if link.name == WAN {
                 self.topology.attach(end, Vertex::Beyond);
-            } else if let Some((_, segment)) = link.networks().next().filter(|_| link.kind == LinkKind::Nic) {
+            } else if let Some((_, segment)) = link
+                .networks()
+                .next()
+                .filter(|_| link.kind == LinkKind::Nic)
+            {
                 self.topology.attach(end, Vertex::Segment(segment));
             }
         }
-        self.namespaces.get_mut().insert(NetnsId::Router, Rc::new(router));
+        self.namespaces
+            .get_mut()
+            .insert(NetnsId::Router, Rc::new(router));
     }
 
     const fn has_overlay(&self) -> bool {
-        matches!(self.cluster.network.cni, Cni::Flannel(FlannelBackend::Vxlan { .. }))
+        matches!(
+            self.cluster.network.cni,
+            Cni::Flannel(FlannelBackend::Vxlan { .. })
+        )
     }
 
     /// The router: a device on each node network that names it as gateway, and one to the world.
@@ -147,11 +174,18 @@ impl<'c> World<'c> {
         }
         let mut links = vec![Link::loopback()];
         for (number, (segment, gateway)) in interfaces.iter().enumerate() {
-            let name = format!("lan{number}").parse().expect("at most 15 letters and digits");
+            let name = format!("lan{number}")
+                .parse()
+                .expect("at most 15 letters and digits");
             let link = Link::new(name, LinkKind::Nic, router_mac(number), Link::ETHERNET_MTU);
             links.push(link.with_address(*gateway, segment.len()));
         }
-        links.push(Link::new(WAN, LinkKind::Nic, router_mac(usize::from(u16::MAX)), Link::ETHERNET_MTU));
+        links.push(Link::new(
+            WAN,
+            LinkKind::Nic,
+            router_mac(usize::from(u16::MAX)),
+            Link::ETHERNET_MTU,
+        ));
         let mut router = Netns::new(links);
         router.sysctls.ip_forward = true;
         for family in [Family::Ipv4, Family::Ipv6] {
@@ -164,9 +198,12 @@ impl<'c> World<'c> {
             for node in self.network.nodes() {
                 for cidr in &node.pod_cidrs {
                     let next_hop = node.internal_ip(cidr.family());
-                    let segment = next_hop.and_then(|ip| interfaces.keys().position(|segment| segment.contains(ip)));
+                    let segment = next_hop
+                        .and_then(|ip| interfaces.keys().position(|segment| segment.contains(ip)));
                     if let (Some(next_hop), Some(number)) = (next_hop, segment) {
-                        let device = format!("lan{number}").parse().expect("at most 15 letters and digits");
+                        let device = format!("lan{number}")
+                            .parse()
+                            .expect("at most 15 letters and digits");
                         router.add_route(Route::via(*cidr, device, next_hop));
                     }
                 }
@@ -190,17 +227,30 @@ impl<'c> World<'c> {
         let cluster = self.cluster;
         for slice in cluster.endpoint_slices.values() {
             for endpoint in &slice.endpoints {
-                let Some(ip) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok()) else {
+                let Some(ip) = endpoint
+                    .addresses
+                    .first()
+                    .and_then(|text| text.parse::<IpAddr>().ok())
+                else {
                     continue;
                 };
-                let ports = slice.ports.iter().filter_map(|port| Some((port.protocol, port.port?)));
+                let ports = slice
+                    .ports
+                    .iter()
+                    .filter_map(|port| Some((port.protocol, port.port?)));
                 self.slice_ports.entry(ip).or_default().extend(ports);
                 if self.owners.contains_key(&ip) {
                     continue;
                 }
-                let node = endpoint.node.as_ref().and_then(|node| self.node_index(node));
+                let node = endpoint
+                    .node
+                    .as_ref()
+                    .and_then(|node| self.node_index(node));
                 // An address outside every pod range is a pod's only if the slice says on which node.
-                match self.node_of_range(ip).or(node.filter(|_| self.topology.segment_of(ip).is_none())) {
+                match self
+                    .node_of_range(ip)
+                    .or(node.filter(|_| self.topology.segment_of(ip).is_none()))
+                {
                     Some(node) => self.add_pod(endpoint.target.clone(), node, vec![ip]),
                     None => self.add_outside(ip),
                 }
@@ -219,10 +269,22 @@ impl<'c> World<'c> {
         let mac = netns.links[&DeviceName::ETH0].mac;
         let port = PodNetwork::port_name(network, addresses[0]);
         self.topology.pair(
-            End { at, device: DeviceName::ETH0, mac },
-            End { at: NetnsId::Node(node), device: port, mac: MacAddr::default() },
+            End {
+                at,
+                device: DeviceName::ETH0,
+                mac,
+            },
+            End {
+                at: NetnsId::Node(node),
+                device: port,
+                mac: MacAddr::default(),
+            },
         );
-        self.pods.push(PodPlace { name, node, addresses });
+        self.pods.push(PodPlace {
+            name,
+            node,
+            addresses,
+        });
         self.pods_of_node[node].push(index);
         self.namespaces.get_mut().shift_remove(&NetnsId::Node(node));
     }
@@ -233,14 +295,22 @@ impl<'c> World<'c> {
         let segment = self.topology.segment_of(address);
         self.outside.push(OutsideHost { address, segment });
         self.owners.insert(address, at);
-        let end = End { at, device: DeviceName::ETH0, mac: outside_mac(address) };
-        self.topology.attach(end, segment.map_or(Vertex::Beyond, Vertex::Segment));
+        let end = End {
+            at,
+            device: DeviceName::ETH0,
+            mac: outside_mac(address),
+        };
+        self.topology
+            .attach(end, segment.map_or(Vertex::Beyond, Vertex::Segment));
     }
 
     /// Makes sure that somebody owns an address that a person named: a pod of the node whose range
     /// holds it, else a host outside. An address of a Service has no owner.
     pub(crate) fn settle(&mut self, address: IpAddr) {
-        if self.owners.contains_key(&address) || self.is_service_address(address) || address.is_loopback() {
+        if self.owners.contains_key(&address)
+            || self.is_service_address(address)
+            || address.is_loopback()
+        {
             return;
         }
         match self.node_of_range(address) {
@@ -252,7 +322,12 @@ impl<'c> World<'c> {
     /// Whether an address is a Service's, or of the range of ClusterIPs.
     pub(crate) fn is_service_address(&self, address: IpAddr) -> bool {
         self.service_addresses.contains(&address)
-            || self.cluster.network.service_cidrs.iter().any(|range| range.contains(address))
+            || self
+                .cluster
+                .network
+                .service_cidrs
+                .iter()
+                .any(|range| range.contains(address))
     }
 
     pub(crate) fn node_index(&self, name: &str) -> Option<usize> {
@@ -260,7 +335,16 @@ impl<'c> World<'c> {
     }
 
     fn node_of_range(&self, address: IpAddr) -> Option<usize> {
-        self.network.nodes().iter().position(|node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address)))
+        self.network
+            .nodes()
+            .iter()
+            .position(|node| node.pod_cidrs.iter().any(|cidr| cidr.contains(address)))
+    }
+
+    /// The cluster it was made of.
+    #[must_use]
+    pub const fn cluster(&self) -> &'c Cluster {
+        self.cluster
     }
 
     /// Who owns an address.
@@ -277,11 +361,17 @@ impl<'c> World<'c> {
             NetnsId::Node(index) => (self.network.nodes()[index].name.clone(), "host".into()),
             NetnsId::Pod(index) => {
                 let pod = &self.pods[index];
-                let name = pod.name.as_ref().map_or_else(|| pod.addresses[0].to_string(), ObjectName::to_string);
+                let name = pod
+                    .name
+                    .as_ref()
+                    .map_or_else(|| pod.addresses[0].to_string(), ObjectName::to_string);
                 (self.network.nodes()[pod.node].name.clone(), name.into())
             }
             NetnsId::Router => ("router".into(), "host".into()),
-            NetnsId::Outside(index) => (self.outside[index].address.to_string().into(), "host".into()),
+            NetnsId::Outside(index) => (
+                self.outside[index].address.to_string().into(),
+                "host".into(),
+            ),
         }
     }
 
@@ -292,7 +382,10 @@ impl<'c> World<'c> {
             NetnsId::Node(index) => format!("node/{}", self.network.nodes()[index].name),
             NetnsId::Pod(index) => {
                 let pod = &self.pods[index];
-                pod.name.as_ref().map_or_else(|| pod.addresses[0].to_string(), |name| format!("pod/{name}"))
+                pod.name.as_ref().map_or_else(
+                    || pod.addresses[0].to_string(),
+                    |name| format!("pod/{name}"),
+                )
             }
             NetnsId::Router => "router".to_owned(),
             NetnsId::Outside(index) => self.outside[index].address.to_string(),
@@ -315,7 +408,7 @@ impl<'c> World<'c> {
     /// The object that a rule comes from, and the endpoint if it is about one.
     #[must_use]
     pub fn object(&self, family: Family, origin: Origin) -> Option<(&Object, Option<&str>)> {
-        self.program.services(family).provenance.get(origin)
+        self.program.services(family).provenance().get(origin)
     }
 
     /// A namespace, built if it was not yet.
@@ -343,7 +436,9 @@ impl<'c> World<'c> {
 
     fn build_node(&self, index: usize) -> Result<Netns<Interp>, RulesError> {
         let node = &self.network.nodes()[index];
-        let pods = self.pods_of_node[index].iter().map(|&pod| self.pods[pod].addresses[0]);
+        let pods = self.pods_of_node[index]
+            .iter()
+            .map(|&pod| self.pods[pod].addresses[0]);
         let mut host: Netns<Interp> = self.network.host(node, pods);
         let rules = self.rules(index)?;
         host.sysctls.route_localnet = rules.route_localnet;
@@ -357,32 +452,73 @@ impl<'c> World<'c> {
     /// slices say of the node's addresses; VXLAN's port is the kernel's own.
     fn node_listeners(&self, index: usize) -> Listeners {
         let node = &self.network.nodes()[index];
-        let mut ports = vec![(Protocol::TCP, None, 10_250..=10_250), (Protocol::TCP, None, 10_256..=10_256)];
-        let here = |pod: &&Pod| pod.host_network && !pod.finished && pod.node.as_deref() == Some(&*node.name);
-        for port in self.cluster.pods.values().filter(here).flat_map(|pod| &pod.ports) {
+        let mut ports = vec![
+            (Protocol::TCP, None, 10_250..=10_250),
+            (Protocol::TCP, None, 10_256..=10_256),
+        ];
+        let here = |pod: &&Pod| {
+            pod.host_network && !pod.finished && pod.node.as_deref() == Some(&*node.name)
+        };
+        for port in self
+            .cluster
+            .pods
+            .values()
+            .filter(here)
+            .flat_map(|pod| &pod.ports)
+        {
             ports.push((port.protocol, None, port.port..=port.port));
         }
-        let addresses = node.nics.iter().flat_map(|nic| nic.addresses.iter().map(|&(ip, _)| ip));
+        let addresses = node
+            .nics
+            .iter()
+            .flat_map(|nic| nic.addresses.iter().map(|&(ip, _)| ip));
         for ip in addresses {
             for &(protocol, port) in self.slice_ports.get(&ip).into_iter().flatten() {
                 ports.push((protocol, Some(ip), port..=port));
             }
         }
-        let health = self.cluster.services.values().map(|service| service.health_check_node_port);
-        ports.extend(health.filter(|&port| port != 0).map(|port| (Protocol::TCP, None, port..=port)));
-        Listeners { everything: false, ports }
+        let health = self
+            .cluster
+            .services
+            .values()
+            .map(|service| service.health_check_node_port);
+        ports.extend(
+            health
+                .filter(|&port| port != 0)
+                .map(|port| (Protocol::TCP, None, port..=port)),
+        );
+        Listeners {
+            everything: false,
+            ports,
+        }
     }
 
     fn build_pod(&self, index: usize) -> Netns<Interp> {
         let place = &self.pods[index];
-        let mut pod: Netns<Interp> = self.network.pod(&self.network.nodes()[place.node], &place.addresses);
-        let object = place.name.as_ref().and_then(|name| self.cluster.pods.get(name));
-        let named = object.into_iter().flat_map(|pod| &pod.ports).map(|port| (port.protocol, port.port));
-        let of_slices = place.addresses.iter().filter_map(|ip| self.slice_ports.get(ip)).flatten().copied();
+        let mut pod: Netns<Interp> = self
+            .network
+            .pod(&self.network.nodes()[place.node], &place.addresses);
+        let object = place
+            .name
+            .as_ref()
+            .and_then(|name| self.cluster.pods.get(name));
+        let named = object
+            .into_iter()
+            .flat_map(|pod| &pod.ports)
+            .map(|port| (port.protocol, port.port));
+        let of_slices = place
+            .addresses
+            .iter()
+            .filter_map(|ip| self.slice_ports.get(ip))
+            .flatten()
+            .copied();
         // Nothing is known of the ports of an address without a Pod object, or of a pod that names none.
         pod.listeners = Listeners {
             everything: object.is_none_or(|pod| pod.ports.is_empty()),
-            ports: named.chain(of_slices).map(|(protocol, port)| (protocol, None, port..=port)).collect(),
+            ports: named
+                .chain(of_slices)
+                .map(|(protocol, port)| (protocol, None, port..=port))
+                .collect(),
         };
         pod
     }
@@ -390,11 +526,19 @@ impl<'c> World<'c> {
     fn build_outside(&self, host: &OutsideHost) -> Netns<Interp> {
         let family = Family::of(host.address);
         let length = host.segment.map_or(family.bits(), |segment| segment.len());
-        let eth0 = Link::new(DeviceName::ETH0, LinkKind::Nic, outside_mac(host.address), Link::ETHERNET_MTU);
+        let eth0 = Link::new(
+            DeviceName::ETH0,
+            LinkKind::Nic,
+            outside_mac(host.address),
+            Link::ETHERNET_MTU,
+        );
         let mut netns = Netns::new([Link::loopback(), eth0.with_address(host.address, length)]);
         let everything = Prefix::any(family);
         match host.segment {
-            None => netns.add_route(Route { via: None, ..Route::via(everything, DeviceName::ETH0, host.address) }),
+            None => netns.add_route(Route {
+                via: None,
+                ..Route::via(everything, DeviceName::ETH0, host.address)
+            }),
             Some(segment) => {
                 if let Some(gateway) = self.gateway_of(segment) {
                     netns.add_route(Route::via(everything, DeviceName::ETH0, gateway));
@@ -407,7 +551,8 @@ impl<'c> World<'c> {
 
     fn gateway_of(&self, segment: Prefix) -> Option<IpAddr> {
         let nics = self.network.nodes().iter().flat_map(|node| &node.nics);
-        nics.filter_map(|nic| nic.gateway).find(|&gateway| segment.contains(gateway))
+        nics.filter_map(|nic| nic.gateway)
+            .find(|&gateway| segment.contains(gateway))
     }
 
     /// The other end of a device's wire.
@@ -420,7 +565,11 @@ impl<'c> World<'c> {
 fn service_addresses(cluster: &Cluster) -> IndexSet<IpAddr> {
     let texts = cluster.services.values().flat_map(|service| {
         let balancer = service.load_balancer.iter().map(|ingress| &ingress.ip);
-        service.cluster_ips.iter().chain(&service.external_ips).chain(balancer)
+        service
+            .cluster_ips
+            .iter()
+            .chain(&service.external_ips)
+            .chain(balancer)
     });
     texts.filter_map(|text| text.parse().ok()).collect()
 }
@@ -456,7 +605,9 @@ impl World<'_> {
     fn domain(&self, at: NetnsId, device: DeviceName) -> Option<Domain> {
         match at {
             NetnsId::Node(index) if device == CNI0 => Some(Domain::Bridge(index)),
-            NetnsId::Pod(index) if device == DeviceName::ETH0 => Some(Domain::Bridge(self.pods[index].node)),
+            NetnsId::Pod(index) if device == DeviceName::ETH0 => {
+                Some(Domain::Bridge(self.pods[index].node))
+            }
             NetnsId::Node(_) | NetnsId::Pod(_) | NetnsId::Router | NetnsId::Outside(_) => {
                 self.topology.shared_network(at, device).map(Domain::Shared)
             }
@@ -474,7 +625,10 @@ impl Surroundings for View<'_, '_> {
         }
         let owner = self.world.owner(address)?;
         let netns = self.world.netns(owner).ok()?;
-        let link = netns.links.values().find(|link| link.has_address(address))?;
+        let link = netns
+            .links
+            .values()
+            .find(|link| link.has_address(address))?;
         (self.world.domain(owner, link.name)? == here).then_some(link.mac)
     }
 

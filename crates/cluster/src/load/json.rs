@@ -158,6 +158,7 @@ struct Header<'a> {
 
 /// The tree of a text that is known to be JSON.
 fn tree<'a>(text: &'a str, lines: &mut Lines<'_>) -> Tree<'a> {
+    let place = lines.place(first_key(text));
     let value = match text.as_bytes().first() {
         Some(b'{') => {
             let Pairs(pairs) = serde_json::from_str(text).unwrap_or_default();
@@ -191,24 +192,24 @@ fn tree<'a>(text: &'a str, lines: &mut Lines<'_>) -> Tree<'a> {
             | Err(_) => Value::Null,
         },
     };
-    Tree {
-        place: lines.place(first_key(text)),
-        value,
-    }
+    Tree { place, value }
 }
 
-/// Places of pieces of a text. Objects come in order, so it counts on from the last one.
+/// Places of pieces of a text. Pieces come mostly in order, so it counts on from the last one; a list
+/// may be one line of a hundred megabytes.
 struct Lines<'a> {
     text: &'a str,
-    /// Up to where lines were counted, and how many there are before.
-    counted: (usize, u32),
+    /// How far it has counted, and the place there.
+    offset: usize,
+    place: Place,
 }
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
         Self {
             text,
-            counted: (0, 0),
+            offset: 0,
+            place: Place { line: 1, column: 1 },
         }
     }
 
@@ -216,26 +217,30 @@ impl<'a> Lines<'a> {
     fn place(&mut self, piece: &str) -> Place {
         // A piece borrowed from the text: the distance of the two is where it stands.
         let offset = (piece.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
-        let Some(before) = self.text.get(..offset) else {
+        if offset < self.offset {
+            *self = Self::new(self.text);
+        }
+        let Some(between) = self.text.as_bytes().get(self.offset..offset) else {
             return Place::default();
         };
-        let (from, lines) = if self.counted.0 <= offset {
-            self.counted
-        } else {
-            (0, 0)
+        let newlines = between.iter().filter(|&&byte| byte == b'\n').count();
+        let last_line = match between.iter().rposition(|&byte| byte == b'\n') {
+            Some(newline) => {
+                self.place.column = 1;
+                &between[newline + 1..]
+            }
+            None => between,
         };
-        let more = before.as_bytes()[from..]
+        // Every byte but those that continue a character of UTF-8.
+        let columns = last_line
             .iter()
-            .filter(|&&byte| byte == b'\n')
+            .filter(|&&byte| byte & 0xc0 != 0x80)
             .count();
-        let line = lines.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
-        self.counted = (offset, line);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before[start..].chars().count();
-        Place {
-            line: line.saturating_add(1),
-            column: u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1),
-        }
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.place.line = self.place.line.saturating_add(number(newlines));
+        self.place.column = self.place.column.saturating_add(number(columns));
+        self.offset = offset;
+        self.place
     }
 }
 

@@ -66,7 +66,7 @@ impl<'a> IptablesProxier<'a> {
         for chain in self.chains.nat() {
             chain_line(chain, &mut nat);
         }
-        let mut nat_rules = String::new();
+        let mut nat_rules = String::with_capacity(self.estimated_bytes());
         self.print_all(&self.nat_head(), &mut nat_rules);
         for port in &self.services.ports {
             let rules = self.port_rules(port);
@@ -75,17 +75,17 @@ impl<'a> IptablesProxier<'a> {
             for chain in &rules.chains {
                 chain_line(&chain.name, &mut nat);
             }
-            for (chain, written) in rules.own_rules() {
-                written.print(self.family(), chain, &mut nat_rules);
+            for (chain, rule) in rules.own_rules() {
+                chain.print(rule, self.family(), &mut nat_rules);
             }
         }
         self.print_all(&self.filter_tail(), &mut text);
         self.print_all(&self.nat_tail(), &mut nat_rules);
         text.push_str("COMMIT\n");
         text.push_str(&nat);
-        text.push_str(&nat_rules);
-        text.push_str("COMMIT\n");
-        text
+        nat_rules.push_str("COMMIT\n");
+        nat_rules.insert_str(0, &text);
+        nat_rules
     }
 
     /// All tables as they stand after it, the jumps from the built-in chains included.
@@ -98,9 +98,8 @@ impl<'a> IptablesProxier<'a> {
         for (name, chains) in self.tables() {
             let table = set.table_mut(name);
             table.chains.reserve(chains.len());
-            for chain in chains {
-                let rules = chain.rules.into_iter().map(|written| written.rule);
-                table.chain_mut(&chain.name).rules = rules.collect();
+            for OwnChain { name, rules, .. } in chains {
+                table.chain_mut(&name).rules = rules;
             }
         }
         set
@@ -128,8 +127,8 @@ impl<'a> IptablesProxier<'a> {
                 }
             }
             for chain in &chains {
-                for written in &chain.rules {
-                    written.print(self.family(), &chain.name, &mut text);
+                for rule in &chain.rules {
+                    chain.print(rule, self.family(), &mut text);
                 }
             }
             text.push_str("COMMIT\n");
@@ -169,11 +168,10 @@ impl<'a> IptablesProxier<'a> {
                 .iter_mut()
                 .find(|chain| chain.name.as_str() == jump.from.name());
             let from = from.expect("the table has a chain at that hook");
-            from.rules
-                .insert(0, jump.rule(self.services.base_origin).into());
+            from.rules.insert(0, jump.rule(self.services.base_origin));
         }
         for (name, chains) in [(TableName::Filter, &mut filter), (TableName::Nat, &mut nat)] {
-            chains[name.hooks().len()..].sort_by(|a, b| a.name.cmp(&b.name));
+            chains[name.hooks().len()..].sort_by_cached_key(|chain| name_key(&chain.name));
         }
         [
             (TableName::Mangle, mangle),
@@ -186,6 +184,16 @@ impl<'a> IptablesProxier<'a> {
         for placed in rules {
             placed.print(self.family(), text);
         }
+    }
+
+    /// Bytes of the nat table's text, roughly: what lines with short names take.
+    fn estimated_bytes(&self) -> usize {
+        const PORT: usize = 400;
+        const ENDPOINT: usize = 350;
+        let ports = self.services.ports.iter();
+        ports
+            .map(|port| PORT + port.endpoints.len() * ENDPOINT)
+            .sum()
     }
 
     const fn family(&self) -> Family {
@@ -204,18 +212,27 @@ fn empty_chains<'c>(
         .map(|name| OwnChain {
             name,
             rules: Vec::new(),
+            spelling: None,
         })
         .collect()
 }
 
+/// A name that compares as its text does, in place.
+fn name_key(name: &ChainName) -> [u8; ChainName::MAX] {
+    let mut key = [0; ChainName::MAX];
+    let bytes = name.as_str().as_bytes();
+    key[..bytes.len()].copy_from_slice(bytes);
+    key
+}
+
 /// Appends each rule to its chain, which must be there.
 fn place(rules: impl IntoIterator<Item = Placed>, chains: &mut [OwnChain]) {
-    for Placed { chain, written } in rules {
+    for Placed { chain, rule } in rules {
         let found = chains.iter_mut().find(|found| found.name == chain);
         found
             .expect("common chains are all made first")
             .rules
-            .push(written);
+            .push(rule);
     }
 }
 

@@ -258,6 +258,7 @@ impl ServiceAddresses {
             source_ranges: service
                 .load_balancer_source_ranges
                 .iter()
+                .filter(|range| range.contains('/'))
                 .filter_map(|range| range.trim().parse::<Prefix>().ok())
                 .filter(|range| range.family() == family)
                 .collect(),

@@ -29,12 +29,22 @@ const SYSTEM_PROTOCOLS: [(&str, u8); 14] = [
 ];
 
 /// A protocol's name as `iptables-save` prints it.
-pub(super) fn protocol_name(protocol: Protocol) -> Option<&'static str> {
+pub(crate) fn protocol_name(protocol: Protocol) -> Option<&'static str> {
     protocol.name().or_else(|| {
         SYSTEM_PROTOCOLS
             .iter()
             .find(|(_, number)| *number == protocol.0)
             .map(|(name, _)| *name)
+    })
+}
+
+/// The protocol of that name or number.
+pub(crate) fn protocol(text: &str) -> Option<Protocol> {
+    text.parse().ok().or_else(|| {
+        SYSTEM_PROTOCOLS
+            .iter()
+            .find(|(name, _)| text.eq_ignore_ascii_case(name))
+            .map(|&(_, number)| Protocol(number))
     })
 }
 
@@ -44,15 +54,7 @@ impl Arg<'_> {
         if self.text.eq_ignore_ascii_case("all") || self.text == "0" {
             return Ok(None);
         }
-        self.text
-            .parse()
-            .ok()
-            .or_else(|| {
-                SYSTEM_PROTOCOLS
-                    .iter()
-                    .find(|(name, _)| self.text.eq_ignore_ascii_case(name))
-                    .map(|&(_, number)| Protocol(number))
-            })
+        protocol(self.text)
             .map(Some)
             .ok_or_else(|| ParseError::BadProtocol {
                 text: self.text.into(),

@@ -413,6 +413,17 @@ pub enum ParseError {
         #[label("too many addresses")]
         at: SourceSpan,
     },
+    /// A rule with more modules than the kernel takes.
+    #[error("the rule has more than 128 modules")]
+    #[diagnostic(
+        code(podwire::iptables::too_many_modules),
+        help("a chain of its own can hold the other tests")
+    )]
+    TooManyModules {
+        /// Place of the first one that is too many.
+        #[label("too many")]
+        at: SourceSpan,
+    },
     /// The chains do not fit together.
     #[error("{cause}")]
     #[diagnostic(
@@ -463,6 +474,7 @@ impl ParseError {
             | Self::BadDevice { at, .. }
             | Self::BadWord { at, .. }
             | Self::TooManyRules { at, .. }
+            | Self::TooManyModules { at }
             | Self::Link { at, .. } => *at,
         }
     }

@@ -4,13 +4,11 @@ use std::borrow::Cow;
 
 use miette::SourceSpan;
 
-use super::ParseError;
-
 /// One word and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Word<'t> {
+pub(crate) struct Word<'t> {
     /// The word without its quotes.
-    pub(super) text: Cow<'t, str>,
+    pub(crate) text: Cow<'t, str>,
     /// First byte in the whole text, quotes included.
     start: usize,
     /// Byte behind the last one.
@@ -19,7 +17,7 @@ pub(super) struct Word<'t> {
 
 impl Word<'_> {
     /// Its place in the whole text.
-    pub(super) fn span(&self) -> SourceSpan {
+    pub(crate) fn span(&self) -> SourceSpan {
         (self.start, self.end - self.start).into()
     }
 }
@@ -34,11 +32,14 @@ const fn is_blank(byte: u8) -> bool {
 /// takes the next character as it is, elsewhere it is a character like others (`add_param_to_argv`,
 /// libxtables/xtables.c). A word that begins with a single quote ends at the next one if a blank
 /// follows there.
-pub(super) fn split<'t>(
+///
+/// # Errors
+/// The place of a double quote that does not close, up to the end of the line.
+pub(crate) fn split<'t>(
     line: &'t str,
     offset: usize,
     words: &mut Vec<Word<'t>>,
-) -> Result<(), ParseError> {
+) -> Result<(), SourceSpan> {
     words.clear();
     let bytes = line.as_bytes();
     let mut at = 0;
@@ -60,9 +61,7 @@ pub(super) fn split<'t>(
                 Cow::Borrowed(bare)
             } else {
                 let Some((text, length)) = double_quoted(&line[at + 1..]) else {
-                    return Err(ParseError::UnclosedQuote {
-                        at: (offset + at, bytes.len() - at).into(),
-                    });
+                    return Err((offset + at, bytes.len() - at).into());
                 };
                 at += 1 + length;
                 if bare.is_empty() {
@@ -110,7 +109,7 @@ fn double_quoted(body: &str) -> Option<(Cow<'_, str>, usize)> {
 }
 
 /// Appends a word so that [`split`] reads it back: quoted if it must be.
-pub(super) fn push_word(out: &mut String, word: &str) {
+pub(crate) fn push_word(out: &mut String, word: &str) {
     let bare = !word.is_empty()
         && !word.starts_with('\'')
         && !word
@@ -124,7 +123,7 @@ pub(super) fn push_word(out: &mut String, word: &str) {
 }
 
 /// Appends a word between double quotes, with a backslash before each of `escaped`.
-pub(super) fn push_quoted(out: &mut String, word: &str, escaped: &[char]) {
+pub(crate) fn push_quoted(out: &mut String, word: &str, escaped: &[char]) {
     out.push('"');
     for character in word.chars() {
         if escaped.contains(&character) {

@@ -74,8 +74,8 @@ impl Kind {
     }
 
     /// The word behind `-m` of a module that podwire knows.
-    pub(super) const fn module_name(self) -> &'static str {
-        match self {
+    pub(super) const fn module_name(self) -> Option<&'static str> {
+        Some(match self {
             Self::L4(l4) => l4.name(),
             Self::Comment => "comment",
             Self::Multiport => "multiport",
@@ -90,8 +90,8 @@ impl Kind {
             Self::Iprange => "iprange",
             Self::Limit => "limit",
             Self::Recent => "recent",
-            Self::Target(_) | Self::Opaque | Self::OpaqueTarget => "",
-        }
+            Self::Target(_) | Self::Opaque | Self::OpaqueTarget => return None,
+        })
     }
 
     /// What a rule holds as soon as `-m` named the module.
@@ -307,7 +307,7 @@ impl Module {
             Kind::Mark => (self.seen == 0).then_some(("mark", "--mark")),
             Kind::Connmark => (self.seen == 0).then_some(("connmark", "--mark")),
             Kind::Statistic => memory::statistic_needs(self.seen).map(|n| ("statistic", n)),
-            Kind::Set => (self.seen == 0).then_some(("set", "--match-set")),
+            Kind::Set => (self.seen & 1 == 0).then_some(("set", "--match-set")),
             Kind::Physdev => (self.seen == 0).then_some(("physdev", "an option")),
             Kind::Iprange => (self.seen == 0).then_some(("iprange", "--src-range or --dst-range")),
             Kind::Recent => memory::recent_needs(self.seen).map(|n| ("recent", n)),

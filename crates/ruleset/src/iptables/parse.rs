@@ -37,8 +37,8 @@ pub struct UnknownOption {
     pub rule: String,
 }
 
-/// Reads the text of `iptables-save` (for IPv6, of `ip6tables-save`), or what
-/// `iptables-restore --noflush` reads into empty tables.
+/// Reads the text of `iptables-save` (for IPv6, of `ip6tables-save`), or another that
+/// `iptables-restore` takes.
 ///
 /// A line `:CHAIN POLICY` of a chain that is there already empties it. A table that comes again
 /// goes on where it was. Jumps are checked when all was read, so a chain may be made behind the
@@ -47,7 +47,16 @@ pub struct UnknownOption {
 /// # Errors
 /// The first [`ParseError`] in the order of the text, then faults of the call graph.
 pub fn parse(text: &str, family: Family) -> Result<Parsed, ParseError> {
-    Parser::new(text, family, None).run()
+    restore(text, RuleSet::empty(family))
+}
+
+/// Applies a text to rules that are there, as `iptables-restore --noflush` does: only what the text
+/// names changes. kube-proxy writes such texts, with the chains that changed.
+///
+/// # Errors
+/// As [`parse`].
+pub fn restore(text: &str, rules: RuleSet) -> Result<Parsed, ParseError> {
+    Parser::new(text, rules, None).run()
 }
 
 /// Reads the text of `iptables -S` of one table, which names no table and has no COMMIT.
@@ -55,7 +64,7 @@ pub fn parse(text: &str, family: Family) -> Result<Parsed, ParseError> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_listing(text: &str, table: TableName, family: Family) -> Result<Parsed, ParseError> {
-    Parser::new(text, family, Some(table)).run()
+    Parser::new(text, RuleSet::empty(family), Some(table)).run()
 }
 
 /// The table that is being read.
@@ -68,6 +77,8 @@ struct Open {
     /// Rules that `-I` put at the beginning of chains, the first one last, so that many of them
     /// do not move a long chain each time.
     inserted: BTreeMap<ChainName, Vec<Rule>>,
+    /// Chains that may have rules, so that `-F` need not look at all.
+    filled: Vec<ChainName>,
 }
 
 struct Parser<'t> {
@@ -82,15 +93,11 @@ struct Parser<'t> {
 }
 
 impl<'t> Parser<'t> {
-    fn new(text: &'t str, family: Family, table: Option<TableName>) -> Self {
-        let mut rules = RuleSet::empty(family);
-        let open = table.map(|name| {
-            rules.table_mut(name);
-            Open::new(name, None)
-        });
+    fn new(text: &'t str, mut rules: RuleSet, table: Option<TableName>) -> Self {
+        let open = table.map(|name| Open::new(name, None, rules.table_mut(name)));
         Self {
             text,
-            family,
+            family: rules.family,
             rules,
             unknown: Vec::new(),
             open,
@@ -108,7 +115,8 @@ impl<'t> Parser<'t> {
             let indent = trimmed.len() - trimmed.trim_start_matches([' ', '\t']).len();
             let body = &trimmed[indent..];
             if !body.is_empty() && !body.starts_with('#') {
-                split(body, self.line_start + indent, &mut words)?;
+                split(body, self.line_start + indent, &mut words)
+                    .map_err(|at| ParseError::UnclosedQuote { at })?;
                 self.one_line(&words)?;
             }
             self.line_start += line.len();
@@ -168,8 +176,11 @@ impl<'t> Parser<'t> {
                 at: word.span(),
             });
         };
-        self.rules.table_mut(name);
-        self.open = Some(Open::new(name, Some(word.span())));
+        self.open = Some(Open::new(
+            name,
+            Some(word.span()),
+            self.rules.table_mut(name),
+        ));
         Ok(())
     }
 
@@ -288,6 +299,9 @@ impl<'t> Parser<'t> {
             self.report(open.name, &chain.text, first);
         }
         let chain = &mut self.rules.table_mut(open.name).chains[place];
+        if existing == 0 {
+            open.filled.push(chain.name.clone());
+        }
         let counters = self.reader.counters.or(counters);
         let target = self.reader.target.take();
         let host_lengths = self.reader.host_lengths;
@@ -340,10 +354,12 @@ impl<'t> Parser<'t> {
 }
 
 impl Open {
-    const fn new(name: TableName, begun: Option<SourceSpan>) -> Self {
+    fn new(name: TableName, begun: Option<SourceSpan>, table: &Table) -> Self {
+        let filled = table.chains.values().filter(|c| !c.rules.is_empty());
         Self {
             name,
             begun,
+            filled: filled.map(|chain| chain.name.clone()).collect(),
             deleted: BTreeSet::new(),
             inserted: BTreeMap::new(),
         }
@@ -396,10 +412,10 @@ impl Open {
         chain
     }
 
-    fn delete(&mut self, table: &Table, words: &[Word<'_>]) -> Result<(), ParseError> {
+    fn delete(&mut self, table: &mut Table, words: &[Word<'_>]) -> Result<(), ParseError> {
         let Some((word, rest)) = words.split_first() else {
-            let users = table.chains.values().filter(|c| c.built_in.is_none());
-            self.deleted.extend(users.map(|chain| chain.name.clone()));
+            table.chains.retain(|_, chain| chain.built_in.is_some());
+            self.deleted.clear();
             return Ok(());
         };
         no_more(rest)?;
@@ -428,7 +444,11 @@ impl Open {
     fn flush(&mut self, table: &mut Table, words: &[Word<'_>]) -> Result<(), ParseError> {
         let Some((word, rest)) = words.split_first() else {
             self.inserted.clear();
-            table.chains.values_mut().for_each(|c| c.rules.clear());
+            for name in self.filled.drain(..) {
+                if let Some(chain) = table.chains.get_mut(&name) {
+                    chain.rules.clear();
+                }
+            }
             return Ok(());
         };
         no_more(rest)?;

@@ -5,9 +5,9 @@ mod targets;
 
 use std::fmt::Write as _;
 
-use podwire_packet::{Family, Prefix};
+use podwire_packet::Family;
 
-use crate::{AddressMatch, Counters, Match, Rule, RuleSet};
+use crate::{AddressMatch, Counters, InterfaceMatch, Match, Rule, RuleSet};
 
 /// How the same rule is worded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,16 +120,12 @@ impl Match {
     /// Whether it is a test of the IP header that every packet passes: `-s 0.0.0.0/0`, `-i +`.
     #[must_use]
     pub fn holds_always(&self) -> bool {
-        use crate::InterfaceMatch;
-        match self {
-            Self::Source(own) | Self::Destination(own) => {
-                !own.inverted
-                    && matches!(&own.value, AddressMatch::Prefix(prefix) if Prefix::is_empty(prefix))
-            }
-            Self::InInterface(own) | Self::OutInterface(own) => {
-                !own.inverted && own.value == InterfaceMatch::Any
-            }
-            _ => false,
+        if let Self::Source(own) | Self::Destination(own) = self {
+            !own.inverted && matches!(&own.value, AddressMatch::Prefix(prefix) if prefix.is_empty())
+        } else if let Self::InInterface(own) | Self::OutInterface(own) = self {
+            !own.inverted && own.value == InterfaceMatch::Any
+        } else {
+            false
         }
     }
 }

@@ -23,6 +23,10 @@ use crate::{AddressMatch, ChainName, Counters, Inv, L4, Match, Target};
 /// How many rules one line may make by lists of addresses.
 pub const MAX_RULES_OF_A_LINE: usize = 1_024;
 
+/// How many modules one rule may name. nf_tables stops at as many expressions
+/// (`NFT_RULE_MAXEXPRS`, include/net/netfilter/nf_tables.h).
+const MAX_MODULES: usize = 128;
+
 const SOURCE: u32 = 1;
 const DESTINATION: u32 = 1 << 1;
 const IN: u32 = 1 << 2;
@@ -155,6 +159,9 @@ impl RuleReader {
             }
             Header::Match => {
                 let name = words.plain(option)?;
+                if self.modules.len() >= MAX_MODULES {
+                    return Err(ParseError::TooManyModules { at: name.at });
+                }
                 let kind = Kind::of_module(name.text, words.family);
                 let slot = self.matches.len();
                 self.matches.push(kind.start(words.family));
@@ -263,13 +270,9 @@ impl RuleReader {
     }
 
     fn has_module(&self, l4: L4) -> bool {
-        self.modules.iter().any(|module| match module.kind {
-            Kind::L4(own) => own == l4,
-            Kind::Opaque => matches!(
-                module.opaque.strip_prefix("-m "),
-                Some(text) if text.split(' ').next() == Some(l4.name())
-            ),
-            _ => false,
+        let named = |text: &str| text.split(' ').nth(1) == Some(l4.name());
+        self.modules.iter().any(|module| {
+            module.kind == Kind::L4(l4) || (module.kind == Kind::Opaque && named(&module.opaque))
         })
     }
 
@@ -284,29 +287,26 @@ impl RuleReader {
             return Err(option.unknown());
         };
         let module = &mut self.modules[place];
-        let seen_before = matches!(module.kind, Kind::Opaque | Kind::OpaqueTarget);
-        match module.kind {
-            Kind::Opaque | Kind::OpaqueTarget => {}
-            Kind::Target(kind) => {
-                module.opaque.push_str(kind.name());
-                module.kind = Kind::OpaqueTarget;
-                self.target = Some(Target::Unknown("".into()));
-            }
-            kind => {
-                module.opaque.push_str("-m ");
-                module.opaque.push_str(kind.module_name());
-                module.kind = Kind::Opaque;
-                let own = module.slot;
-                if let Kind::L4(l4) = kind {
-                    // Its tests stand for themselves; an empty unknown match is dropped at the end.
-                    for test in self.matches[own + 1..].iter_mut().filter(|m| m.is_of(l4)) {
-                        *test = Match::Unknown("".into());
-                    }
+        let name = if let Kind::Target(kind) = module.kind {
+            self.target = Some(Target::Unknown("".into()));
+            Some(("", kind.name(), Kind::OpaqueTarget))
+        } else if let Some(name) = module.kind.module_name() {
+            if let Kind::L4(l4) = module.kind {
+                // Its tests stand for themselves; an empty unknown match is dropped at the end.
+                let tests = self.matches[module.slot + 1..].iter_mut();
+                for test in tests.filter(|m| m.l4() == Some(l4)) {
+                    *test = Match::Unknown("".into());
                 }
-                self.matches[own] = Match::Unknown("".into());
             }
-        }
-        if !seen_before {
+            self.matches[module.slot] = Match::Unknown("".into());
+            Some(("-m ", name, Kind::Opaque))
+        } else {
+            None
+        };
+        if let Some((flag, name, kind)) = name {
+            module.opaque.push_str(flag);
+            module.opaque.push_str(name);
+            module.kind = kind;
             self.unknown.push((option.at, option.written.into()));
             for (_, range) in self.taken.iter().filter(|(taker, _)| *taker == place) {
                 push_words(&mut module.opaque, words.range(range.clone()));
@@ -366,19 +366,6 @@ impl RuleReader {
                 matches
             })
         })
-    }
-}
-
-impl Match {
-    /// Whether it is a test of that protocol module.
-    fn is_of(&self, l4: L4) -> bool {
-        match self {
-            Self::SourcePort(own, _) | Self::DestinationPort(own, _) | Self::IcmpType(own, _) => {
-                *own == l4
-            }
-            Self::TcpFlags(_) => l4 == L4::Tcp,
-            _ => false,
-        }
     }
 }
 

@@ -208,37 +208,53 @@ impl TargetKind {
                 at: module.at,
             })
         };
-        let nothing = module.seen == 0;
-        match target {
-            Target::Reject(RejectWith::TcpReset) => module.needs_protocol(
-                "REJECT --reject-with tcp-reset",
-                protocol == Some(Protocol::TCP),
-                "-p tcp",
-            ),
-            Target::Mark { .. } if nothing => lacks("--set-xmark or another of its options"),
-            Target::Connmark(_) if module.seen & OPERATION == 0 => {
+        let given = module.seen;
+        match self {
+            Self::Mark if given == 0 => lacks("--set-xmark or another of its options"),
+            Self::Connmark if given & OPERATION == 0 => {
                 lacks("--set-xmark, --save-mark, --restore-mark or another of its options")
             }
-            Target::Dnat(_) if module.seen & TO == 0 => lacks("--to-destination"),
-            Target::Snat(_) if module.seen & TO == 0 => lacks("--to-source"),
-            Target::Dnat(range)
-            | Target::Snat(range)
-            | Target::Masquerade(range)
-            | Target::Redirect(range)
-                if range.ports.is_some() =>
-            {
-                module.needs_protocol(
-                    "a range of ports",
-                    protocol.is_some_and(Protocol::has_ports),
-                    "-p tcp, udp, udplite, dccp or sctp",
-                )
-            }
-            Target::Checksum(_) if nothing => lacks("--checksum-fill"),
-            Target::Tcpmss(_) if nothing => lacks("--set-mss or --clamp-mss-to-pmtu"),
-            Target::Tcpmss(_) => {
+            Self::Dnat if given & TO == 0 => lacks("--to-destination"),
+            Self::Snat if given & TO == 0 => lacks("--to-source"),
+            Self::Checksum if given == 0 => lacks("--checksum-fill"),
+            Self::Ct if given == 0 => lacks("--notrack or another of its options"),
+            Self::Tcpmss if given == 0 => lacks("--set-mss or --clamp-mss-to-pmtu"),
+            Self::Dnat | Self::Snat | Self::Masquerade | Self::Redirect => module.needs_protocol(
+                "a range of ports",
+                !target.has_ports() || protocol.is_some_and(Protocol::has_ports),
+                "-p tcp, udp, udplite, dccp or sctp",
+            ),
+            Self::Tcpmss => {
                 module.needs_protocol("TCPMSS", protocol == Some(Protocol::TCP), "-p tcp")
             }
-            _ => Ok(()),
+            Self::Reject => module.needs_protocol(
+                "REJECT --reject-with tcp-reset",
+                *target != Target::Reject(RejectWith::TcpReset) || protocol == Some(Protocol::TCP),
+                "-p tcp",
+            ),
+            Self::Mark
+            | Self::Connmark
+            | Self::Log
+            | Self::Nflog
+            | Self::Notrack
+            | Self::Ct
+            | Self::Trace
+            | Self::Checksum => Ok(()),
+        }
+    }
+}
+
+impl Target {
+    /// Whether it is a translation that names ports.
+    const fn has_ports(&self) -> bool {
+        if let Self::Dnat(range)
+        | Self::Snat(range)
+        | Self::Masquerade(range)
+        | Self::Redirect(range) = self
+        {
+            range.ports.is_some()
+        } else {
+            false
         }
     }
 }

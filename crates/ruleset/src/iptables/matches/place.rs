@@ -152,6 +152,20 @@ pub(super) fn physdev<'w>(
 
 const MATCH_SET: u32 = 1;
 
+/// Options of `set` that are kept as words: first those without a value.
+const SET_OPTIONS: [&str; 9] = [
+    "return-nomatch",
+    "update-counters",
+    "update-subcounters",
+    "packets-eq",
+    "packets-lt",
+    "packets-gt",
+    "bytes-eq",
+    "bytes-lt",
+    "bytes-gt",
+];
+const SET_FLAGS: usize = 3;
+
 /// `-m set`.
 pub(super) fn set<'w>(
     own: &mut Inv<SetMatch>,
@@ -174,15 +188,19 @@ pub(super) fn set<'w>(
                 });
             }
         }
-        "return-nomatch" | "update-counters" | "update-subcounters" => {
-            words.none(option)?;
-            append(own, option, None);
+        name => {
+            let Some(place) = SET_OPTIONS.iter().position(|option| *option == name) else {
+                return Ok(false);
+            };
+            option.once(seen, MATCH_SET << (place + 1))?;
+            let value = if place < SET_FLAGS {
+                words.none(option)?;
+                None
+            } else {
+                Some(words.value(option)?)
+            };
+            append(own, option, value);
         }
-        "packets-eq" | "packets-lt" | "packets-gt" | "bytes-eq" | "bytes-lt" | "bytes-gt" => {
-            let value = words.value(option)?;
-            append(own, option, Some(value));
-        }
-        _ => return Ok(false),
     }
     Ok(true)
 }

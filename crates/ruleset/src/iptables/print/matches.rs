@@ -70,14 +70,17 @@ fn options(out: &mut String, behind: &[Match], l4: L4, family: Family) {
 
 impl Match {
     /// The protocol's module that it is or belongs to.
-    const fn l4(&self) -> Option<L4> {
-        match self {
-            Self::Module(l4)
-            | Self::SourcePort(l4, _)
-            | Self::DestinationPort(l4, _)
-            | Self::IcmpType(l4, _) => Some(*l4),
-            Self::TcpFlags(_) => Some(L4::Tcp),
-            _ => None,
+    pub(in crate::iptables) const fn l4(&self) -> Option<L4> {
+        if let Self::Module(l4)
+        | Self::SourcePort(l4, _)
+        | Self::DestinationPort(l4, _)
+        | Self::IcmpType(l4, _) = self
+        {
+            Some(*l4)
+        } else if let Self::TcpFlags(_) = self {
+            Some(L4::Tcp)
+        } else {
+            None
         }
     }
 }

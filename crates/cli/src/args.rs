@@ -1,0 +1,309 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use podwire_packet::{Family, Protocol};
+
+/// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
+#[derive(Debug, Parser)]
+#[command(
+    name = "podwire",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+#[command(after_help = "\
+Exit codes: 0 answered, and the answer is yes; 1 answered, and the answer is no; 2 could not answer.
+
+Examples:
+  podwire trace -f models/two-node.ron --from pod/default/client --to svc/apps/web-service:80
+  podwire render -f models/two-node.ron --node controlplane
+  kubectl get nodes,services,endpointslices,pods -A -o json | podwire trace -f - --from node/a --to svc/default/web")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every verb takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// When to colour output; NO_COLOR and CLICOLOR_FORCE are heard too
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub(crate) color: Color,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more; repeatable
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Seed of every random choice
+    #[arg(long, global = true, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    pub(crate) const fn into_choice(self) -> anstream::ColorChoice {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print what kube-proxy writes on a node
+    Render(RenderArgs),
+    /// Follow a packet to its end, and its answer back
+    Trace(TraceArgs),
+    /// Ask one node's rules about packets, without a cluster
+    #[command(name = "match")]
+    Match(MatchArgs),
+    /// Measure rule lookup
+    Bench(BenchArgs),
+}
+
+/// The cluster to read, and changes to it.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// A file, a folder (its .yaml, .yml, .json and .ron files) or - for standard input; repeatable
+    #[arg(short, long = "filename", value_name = "PATH", required = true)]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Namespace of what is named without one
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub(crate) namespace: String,
+    /// kube-proxy's mode, whatever the configuration says
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) mode: Option<Mode>,
+    /// Override a field of the proxy configuration, such as iptables.masqueradeAll=true, or the pod
+    /// network: cni=routes|bridge|flannel-vxlan|flannel-host-gw; repeatable
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The kube-proxy release whose words and names are used
+    #[arg(long, value_name = "VERSION", default_value = "1.30")]
+    pub(crate) kube_proxy_version: String,
+}
+
+/// kube-proxy's mode.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Mode {
+    /// Rules in iptables.
+    Iptables,
+    /// Virtual servers in IPVS.
+    Ipvs,
+    /// Rules in nftables.
+    Nftables,
+    /// A proxy process.
+    Userspace,
+}
+
+impl Mode {
+    /// As the configuration has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Ipvs => "ipvs",
+            Self::Nftables => "nftables",
+            Self::Userspace => "userspace",
+        }
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FamilyArg {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl From<FamilyArg> for Family {
+    fn from(family: FamilyArg) -> Self {
+        match family {
+            FamilyArg::Ipv4 => Self::Ipv4,
+            FamilyArg::Ipv6 => Self::Ipv6,
+        }
+    }
+}
+
+/// `podwire render`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  podwire render -f models/two-node.ron --node node01
+  podwire render -f models/two-node.ron --node node01 --form save
+  podwire render -f cluster.yaml -f kube-proxy.yaml --node node-a --set iptables.masqueradeAll=true")]
+pub(crate) struct RenderArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: String,
+    /// The family whose rules are printed
+    #[arg(long, value_enum, default_value = "ipv4")]
+    pub(crate) family: FamilyArg,
+    /// What to print
+    #[arg(long, value_enum, default_value = "restore")]
+    pub(crate) form: Form,
+}
+
+/// What `render` prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Form {
+    /// What is handed to iptables-restore, byte for byte.
+    Restore,
+    /// The whole state afterwards, as iptables-save orders it.
+    Save,
+    /// Sysctls, health checks and conntrack clears.
+    Misc,
+}
+
+/// `podwire trace`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A place is pod/NAMESPACE/NAME, node/NAME, svc/NAMESPACE/NAME[:PORT] or ADDRESS[:PORT] (IPv6 in brackets).
+An address that no object owns is a pod of the node whose pod range holds it, else a host outside.
+
+Examples:
+  podwire trace -f models/two-node.ron --from pod/default/client --to svc/apps/web-service:80
+  podwire trace -f models/two-node.ron --from node/node01 --to 10.107.37.188:80 --all -o json
+  podwire trace -f models/two-node.ron --from 10.8.11.200 --to svc/apps/web-service --via node/node01")]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Who sends
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: String,
+    /// To whom
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: String,
+    /// tcp, udp, sctp, icmp or a number; the Service port's own if not said
+    #[arg(long, value_name = "PROTOCOL", value_parser = parse_protocol)]
+    pub(crate) proto: Option<Protocol>,
+    /// Source port, or identifier of an ICMP echo
+    #[arg(long, value_name = "N", default_value_t = 40_000)]
+    pub(crate) sport: u16,
+    /// Length of the IP packet in bytes; a first packet's of the protocol if not said
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) length: Option<u32>,
+    /// Send to that node first, as node/NAME, without rules on the sender's own node
+    #[arg(long, value_name = "node/NAME")]
+    pub(crate) via: Option<String>,
+    /// Every way that rules leave to chance, with its probability
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
+    pub(crate) output: TraceOutput,
+}
+
+fn parse_protocol(text: &str) -> Result<Protocol, podwire_packet::ParseProtocolError> {
+    text.parse()
+}
+
+/// How `trace` answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TraceOutput {
+    /// One step a line.
+    Text,
+    /// An object; a list of them with --all.
+    Json,
+}
+
+/// `podwire match`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A packet is a line: {\"id\":1,\"hook\":\"PREROUTING\",\"src\":\"10.244.1.5\",\"dst\":\"10.96.0.10\",\"proto\":\"udp\",\"dport\":53}
+It may have in, out, sport, dport, ctstate, mark, tcp_flags, icmp_type, physdev_in, physdev_out and local,
+the addresses of the host. An answer is a line per packet, in order; outcomes are sorted by rules.
+
+Examples:
+  podwire match --rules tests/data/node.rules --packets tests/data/packets.jsonl
+  iptables-save | podwire match --rules - --packets packets.jsonl")]
+pub(crate) struct MatchArgs {
+    /// iptables-save text, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: PathBuf,
+    /// ipset save text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sets: Option<PathBuf>,
+    /// Packets as JSON lines, or - for standard input
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) packets: PathBuf,
+    /// The family of the rules; that of the first packet if not said
+    #[arg(long, value_enum)]
+    pub(crate) family: Option<FamilyArg>,
+    /// Who evaluates
+    #[arg(long, value_enum, default_value = "interp")]
+    pub(crate) evaluator: EvaluatorArg,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "jsonl")]
+    pub(crate) output: MatchOutput,
+}
+
+/// Who evaluates rules.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EvaluatorArg {
+    /// The reference, rule by rule.
+    Interp,
+}
+
+/// How `match` answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MatchOutput {
+    /// A line a packet.
+    Jsonl,
+}
+
+/// `podwire bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  podwire bench --services 100,1000,10000
+  podwire bench --services 1000 -o json")]
+pub(crate) struct BenchArgs {
+    /// How many Services, each with three endpoints; several sizes with commas between
+    #[arg(
+        long,
+        value_name = "N,N…",
+        value_delimiter = ',',
+        default_value = "100,1000,10000"
+    )]
+    pub(crate) services: Vec<u32>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: BenchOutput,
+}
+
+/// How `bench` answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BenchOutput {
+    /// A table.
+    Table,
+    /// An object.
+    Json,
+}

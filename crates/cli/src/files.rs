@@ -1,0 +1,107 @@
+//! Files in.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use podwire_cluster::{Cluster, Cni, FlannelBackend, load, read_inputs};
+use podwire_controlplane::kube_proxy::KubeProxyVersion;
+use podwire_sim::Options;
+
+use crate::args::{ClusterArgs, Global};
+use crate::failure::Failure;
+
+/// Reads the cluster and applies what the command line changes of it.
+pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluster, Failure> {
+    let inputs = read_inputs(&args.filename).map_err(Failure::input)?;
+    let mut cluster = load(inputs).map_err(Failure::input)?;
+    for setting in &args.set {
+        let (field, value) = setting.split_once('=').ok_or_else(|| {
+            Failure::input(format_args!(
+                "--set {setting}: accepted is FIELD=VALUE, as in iptables.masqueradeAll=true"
+            ))
+        })?;
+        if field == "cni" {
+            cluster.network.cni = parse_cni(value)?;
+        } else {
+            let config = cluster.kube_proxy.get_or_insert_default();
+            config
+                .set(field, value)
+                .map_err(|error| Failure::input(format_args!("--set {setting}: {error}")))?;
+        }
+    }
+    if let Some(mode) = args.mode {
+        cluster.kube_proxy.get_or_insert_default().mode = mode.name().to_owned();
+    }
+    if !global.quiet {
+        tell_oddities(global, &cluster)?;
+    }
+    Ok(cluster)
+}
+
+/// The options of a simulation.
+pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
+    let kube_proxy_version: KubeProxyVersion = args
+        .kube_proxy_version
+        .parse()
+        .map_err(|error| Failure::input(format_args!("--kube-proxy-version: {error}")))?;
+    Ok(Options { kube_proxy_version })
+}
+
+fn parse_cni(text: &str) -> Result<Cni, Failure> {
+    let vxlan = |direct_routing| {
+        Cni::Flannel(FlannelBackend::Vxlan {
+            vni: 1,
+            port: 8_472,
+            direct_routing,
+        })
+    };
+    match text {
+        "routes" => Ok(Cni::Routes),
+        "bridge" => Ok(Cni::Bridge),
+        "flannel" | "flannel-vxlan" => Ok(vxlan(false)),
+        "flannel-direct" => Ok(vxlan(true)),
+        "flannel-host-gw" => Ok(Cni::Flannel(FlannelBackend::HostGw)),
+        other => Err(Failure::input(format_args!(
+            "--set cni={other}: accepted are routes, bridge, flannel-vxlan, flannel-direct and flannel-host-gw"
+        ))),
+    }
+}
+
+/// Says on standard error what was odd in the input, and what was not used of it.
+fn tell_oddities(global: &Global, cluster: &Cluster) -> Result<(), Failure> {
+    /// Warnings told unless asked for more.
+    const TOLD: usize = 10;
+    let mut err = anstream::stderr().lock();
+    let told = if global.verbose > 0 { usize::MAX } else { TOLD };
+    for warning in cluster.warnings.iter().take(told) {
+        match warning.source {
+            Some(source) => writeln!(err, "warning: {}: {}", cluster.place(source), warning.text)?,
+            None => writeln!(err, "warning: {}", warning.text)?,
+        }
+    }
+    let more = cluster.warnings.len().saturating_sub(told);
+    if more > 0 {
+        writeln!(err, "warning: {more} more like these; -v shows all")?;
+    }
+    if !cluster.unused_kinds.is_empty() {
+        let kinds: Vec<String> = cluster
+            .unused_kinds
+            .iter()
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
+        writeln!(err, "not used: {}", kinds.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Reads a whole text file, or standard input for `-`.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    let read = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(path)
+    };
+    read.map_err(|error| Failure::input(format_args!("{}: {error}", path.display())))
+}

@@ -1,0 +1,50 @@
+//! `podwire trace`: a packet's whole way, and its answer's.
+
+mod json;
+mod record;
+mod text;
+
+use std::io::Write;
+
+use podwire_sim::{Place, Query, Target, World};
+
+use crate::args::{Global, TraceArgs, TraceOutput};
+use crate::failure::{Answer, Failure};
+use crate::files::{options, read_cluster};
+
+pub(crate) fn run(
+    global: &Global,
+    args: &TraceArgs,
+    out: &mut impl Write,
+) -> Result<Answer, Failure> {
+    let cluster = read_cluster(global, &args.cluster)?;
+    let namespace = &args.cluster.namespace;
+    let query = Query {
+        from: Place::parse(&args.from, namespace)
+            .map_err(|error| Failure::input(format_args!("--from: {error}")))?,
+        to: Target::parse(&args.to, namespace)
+            .map_err(|error| Failure::input(format_args!("--to: {error}")))?,
+        protocol: args.proto,
+        sport: args.sport,
+        length: args.length,
+        via: args.via.as_deref().map(|via| via_node(via)).transpose()?,
+    };
+    let mut world = World::new(&cluster, &options(&args.cluster)?).map_err(Failure::input)?;
+    let traces = if args.all {
+        world.trace_all(&query)
+    } else {
+        world.trace(&query, global.seed).map(|trace| vec![trace])
+    };
+    let traces = traces.map_err(Failure::input)?;
+    match args.output {
+        TraceOutput::Text => text::write(&world, args, &traces, out)?,
+        TraceOutput::Json => json::write(&world, args.all, &traces, out)?,
+    }
+    Ok(traces.iter().all(podwire_sim::Trace::arrived).into())
+}
+
+fn via_node(text: &str) -> Result<String, Failure> {
+    let name = text.strip_prefix("node/").filter(|name| !name.is_empty());
+    name.map(str::to_owned)
+        .ok_or_else(|| Failure::input(format_args!("--via {text}: accepted is node/NAME")))
+}

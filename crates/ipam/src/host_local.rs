@@ -1,0 +1,404 @@
+//! The CNI plugin host-local: which address a pod gets.
+//!
+//! Source: plugins/ipam/host-local/{main.go,backend/allocator/allocator.go,backend/disk/backend.go}
+//! of containernetworking/plugins 1.9.1; messages are worded as there.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use podwire_packet::Prefix;
+use thiserror::Error;
+
+use crate::range::{Range, RangeSet, RangeSets, next};
+
+/// Between the container and the device in a file of the state.
+const LINE_BREAK: &str = "\r\n";
+
+/// The name of the files that remember where each range set goes on.
+const LAST_RESERVED: &str = "last_reserved_ip.";
+
+/// Addresses of one network on one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostLocal {
+    /// What each address's file says: the container and the device.
+    owners: BTreeMap<IpAddr, String>,
+    /// The address that each range set gave last.
+    last_reserved: BTreeMap<usize, IpAddr>,
+}
+
+/// An address that a pod got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The address.
+    pub ip: IpAddr,
+    /// Its subnet.
+    pub subnet: Prefix,
+    /// The gateway of the subnet.
+    pub gateway: IpAddr,
+}
+
+/// Why a pod got no address.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// All addresses of a set are taken.
+    #[error("failed to allocate for range {index}: no IP addresses available in range set: {set}")]
+    Exhausted {
+        /// The set's number from 0.
+        index: usize,
+        /// The set.
+        set: RangeSet,
+    },
+    /// The pod asks for the gateway's address.
+    #[error("failed to allocate for range {index}: requested ip {ip} is subnet's gateway")]
+    IsGateway {
+        /// The set's number from 0.
+        index: usize,
+        /// The address.
+        ip: IpAddr,
+    },
+    /// The pod asks for an address that another has.
+    #[error(
+        "failed to allocate for range {index}: requested IP address {ip} is not available in range set {set}"
+    )]
+    Taken {
+        /// The set's number from 0.
+        index: usize,
+        /// The address.
+        ip: IpAddr,
+        /// The set.
+        set: RangeSet,
+    },
+    /// The pod has an address of the set already.
+    #[error(
+        "failed to allocate for range {index}: {ip} has been allocated to {container}, duplicate allocation is not allowed"
+    )]
+    Again {
+        /// The set's number from 0.
+        index: usize,
+        /// The address that it has.
+        ip: IpAddr,
+        /// The container.
+        container: String,
+    },
+    /// The pod asks for addresses that no set holds.
+    #[error("failed to allocate all requested IPs:{}", list(requested))]
+    NotInRange {
+        /// The addresses.
+        requested: Vec<IpAddr>,
+    },
+}
+
+fn list(ips: &[IpAddr]) -> String {
+    ips.iter().map(|ip| format!(" {ip}")).collect()
+}
+
+/// Why files are no state of host-local.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("file `{name}` is neither named by an address nor `{LAST_RESERVED}` and a number")]
+pub struct ImportError {
+    /// The file's name.
+    pub name: String,
+}
+
+impl HostLocal {
+    /// Gives a container's device an address of each set: ADD.
+    ///
+    /// # Errors
+    /// When a set has no address left, or a requested one cannot be had; what was given so far is
+    /// taken back, but each set goes on after it.
+    pub fn add(
+        &mut self,
+        sets: &RangeSets,
+        container: &str,
+        device: &str,
+        requested: &[IpAddr],
+    ) -> Result<Vec<Allocation>, AddError> {
+        let mut requested = requested.to_vec();
+        let mut given = Vec::new();
+        for (index, set) in sets.sets().iter().enumerate() {
+            let wanted = requested
+                .iter()
+                .position(|&ip| set.range_of(ip).is_some())
+                .map(|at| requested.remove(at));
+            let found = match wanted {
+                Some(ip) => self.take(index, set, container, device, ip),
+                None => self.take_next(index, set, container, device),
+            };
+            match found {
+                Ok(allocation) => given.push(allocation),
+                Err(error) => {
+                    self.take_back(&given);
+                    return Err(error);
+                }
+            }
+        }
+        if requested.is_empty() {
+            Ok(given)
+        } else {
+            self.take_back(&given);
+            Err(AddError::NotInRange { requested })
+        }
+    }
+
+    /// Frees a container's addresses: DEL. What it does not have is no fault.
+    pub fn del(&mut self, container: &str, device: &str) {
+        let key = key(container, device);
+        let before = self.owners.len();
+        self.owners.retain(|_, owner| owner.trim() != key);
+        if self.owners.len() == before {
+            // Releases before 0.8 wrote no device.
+            let old = container.trim();
+            self.owners.retain(|_, owner| owner.trim() != old);
+        }
+    }
+
+    /// Whether a container has an address: CHECK.
+    #[must_use]
+    pub fn check(&self, container: &str, device: &str) -> bool {
+        let key = key(container, device);
+        let old = container.trim();
+        let mut owners = self.owners.values().map(|owner| owner.trim());
+        owners.any(|owner| owner == key || owner == old)
+    }
+
+    /// The addresses that are taken.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.owners.keys().copied()
+    }
+
+    fn take_back(&mut self, given: &[Allocation]) {
+        for allocation in given {
+            self.owners.remove(&allocation.ip);
+        }
+    }
+
+    fn take(
+        &mut self,
+        index: usize,
+        set: &RangeSet,
+        container: &str,
+        device: &str,
+        ip: IpAddr,
+    ) -> Result<Allocation, AddError> {
+        let range = set.range_of(ip).ok_or_else(|| AddError::NotInRange {
+            requested: vec![ip],
+        })?;
+        if ip == range.gateway() {
+            return Err(AddError::IsGateway { index, ip });
+        }
+        if !self.reserve(index, container, device, ip) {
+            let set = set.clone();
+            return Err(AddError::Taken { index, ip, set });
+        }
+        Ok(allocation(ip, range))
+    }
+
+    fn take_next(
+        &mut self,
+        index: usize,
+        set: &RangeSet,
+        container: &str,
+        device: &str,
+    ) -> Result<Allocation, AddError> {
+        let key = key(container, device);
+        let mut owned = self.owners.iter().filter(|(_, owner)| owner.trim() == key);
+        if let Some((&ip, _)) = owned.find(|(ip, _)| set.range_of(**ip).is_some()) {
+            let container = container.to_owned();
+            return Err(AddError::Again {
+                index,
+                ip,
+                container,
+            });
+        }
+        let mut candidates = Candidates::new(set, self.last_reserved.get(&index).copied());
+        while let Some((ip, range)) = candidates.next() {
+            if self.reserve(index, container, device, ip) {
+                return Ok(allocation(ip, &range));
+            }
+        }
+        let set = set.clone();
+        Err(AddError::Exhausted { index, set })
+    }
+
+    fn reserve(&mut self, index: usize, container: &str, device: &str, ip: IpAddr) -> bool {
+        if self.owners.contains_key(&ip) {
+            return false;
+        }
+        self.owners.insert(ip, key(container, device));
+        self.last_reserved.insert(index, ip);
+        true
+    }
+
+    /// The files of `/var/lib/cni/networks/NETWORK`: name and content.
+    #[must_use]
+    pub fn export(&self) -> BTreeMap<String, String> {
+        let owners = self.owners.iter();
+        let owners = owners.map(|(ip, owner)| (ip.to_string(), owner.clone()));
+        let last = self.last_reserved.iter();
+        let last = last.map(|(index, ip)| (format!("{LAST_RESERVED}{index}"), ip.to_string()));
+        owners.chain(last).collect()
+    }
+
+    /// The state that such files hold. A `lock` file says nothing; a last address that is none is
+    /// left out, as host-local does.
+    ///
+    /// # Errors
+    /// When a file has another name.
+    pub fn import(files: &BTreeMap<String, String>) -> Result<Self, ImportError> {
+        let mut state = Self::default();
+        for (name, content) in files {
+            if let Ok(ip) = name.parse() {
+                state.owners.insert(ip, content.clone());
+            } else if let Some(index) = name
+                .strip_prefix(LAST_RESERVED)
+                .and_then(|index| index.parse().ok())
+            {
+                if let Ok(ip) = content.trim().parse() {
+                    state.last_reserved.insert(index, ip);
+                }
+            } else if name != "lock" {
+                let name = name.clone();
+                return Err(ImportError { name });
+            }
+        }
+        Ok(state)
+    }
+}
+
+fn key(container: &str, device: &str) -> String {
+    format!("{}{LINE_BREAK}{device}", container.trim())
+}
+
+fn allocation(ip: IpAddr, range: &Range) -> Allocation {
+    Allocation {
+        ip,
+        subnet: range.subnet(),
+        gateway: range.gateway(),
+    }
+}
+
+/// The addresses of a set in the order in which they are tried: from the one after the last
+/// reserved, round to it; gateways are left out.
+struct Candidates<'s> {
+    ranges: &'s [Range],
+    index: usize,
+    current: Option<IpAddr>,
+    /// Where the round began.
+    start: Option<IpAddr>,
+}
+
+impl<'s> Candidates<'s> {
+    fn new(set: &'s RangeSet, last: Option<IpAddr>) -> Self {
+        let ranges = set.ranges();
+        let resumed = last.and_then(|last| {
+            let index = ranges.iter().position(|range| range.contains(last))?;
+            Some((index, last))
+        });
+        Self {
+            ranges,
+            index: resumed.map_or(0, |(index, _)| index),
+            current: resumed.map(|(_, last)| last),
+            start: None,
+        }
+    }
+
+    fn next(&mut self) -> Option<(IpAddr, Range)> {
+        loop {
+            let ip = match self.current {
+                None => self.ranges[self.index].start(),
+                Some(ip) if ip == self.ranges[self.index].end() => {
+                    self.index = (self.index + 1) % self.ranges.len();
+                    self.ranges[self.index].start()
+                }
+                Some(ip) => next(ip),
+            };
+            self.current = Some(ip);
+            if self.start == Some(ip) {
+                return None;
+            }
+            self.start.get_or_insert(ip);
+            let range = self.ranges[self.index];
+            if ip != range.gateway() {
+                return Some((ip, range));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets(subnet: &str) -> RangeSets {
+        RangeSets::of_subnets(&[subnet.parse().unwrap()]).unwrap()
+    }
+
+    #[test]
+    fn a_container_gets_no_second_address_of_a_set() {
+        let sets = sets("10.22.0.0/24");
+        let mut state = HostLocal::default();
+        state.add(&sets, "c1", "eth0", &[]).unwrap();
+        let error = state.add(&sets, "c1", "eth0", &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to allocate for range 0: 10.22.0.2 has been allocated to c1, \
+             duplicate allocation is not allowed"
+        );
+    }
+
+    #[test]
+    fn the_gateway_and_a_taken_address_cannot_be_had() {
+        let sets = sets("10.22.0.0/24");
+        let mut state = HostLocal::default();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        state.add(&sets, "c1", "eth0", &[]).unwrap();
+        for (wanted, message) in [
+            ("10.22.0.1", "requested ip 10.22.0.1 is subnet's gateway"),
+            (
+                "10.22.0.2",
+                "requested IP address 10.22.0.2 is not available in range set 10.22.0.1-10.22.0.254",
+            ),
+        ] {
+            let error = state.add(&sets, "c2", "eth0", &[ip(wanted)]).unwrap_err();
+            let wanted = format!("failed to allocate for range 0: {message}");
+            assert_eq!(error.to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn what_one_set_gave_is_taken_back_when_the_next_has_none() {
+        let both = ["10.22.0.0/24", "10.23.0.0/30"].map(|p| p.parse().unwrap());
+        let both = RangeSets::of_subnets(&both).unwrap();
+        let mut state = HostLocal::default();
+        state.add(&both, "c1", "eth0", &[]).unwrap();
+        assert!(state.add(&both, "c2", "eth0", &[]).is_err());
+        assert_eq!(state.addresses().count(), 2);
+    }
+
+    #[test]
+    fn a_range_of_the_gateway_alone_is_exhausted() {
+        let ip: IpAddr = "10.22.0.1".parse().unwrap();
+        let range = Range::new("10.22.0.0".parse().unwrap(), 24, Some(ip), Some(ip), None).unwrap();
+        let set = RangeSet::new(vec![range]).unwrap();
+        let sets = RangeSets::new(vec![set]).unwrap();
+        let error = HostLocal::default().add(&sets, "c1", "eth0", &[]);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "failed to allocate for range 0: no IP addresses available in range set: \
+             10.22.0.1-10.22.0.1"
+        );
+    }
+
+    #[test]
+    fn state_survives_its_files() {
+        let sets = sets("10.22.0.0/24");
+        let mut state = HostLocal::default();
+        state.add(&sets, "c1", "eth0", &[]).unwrap();
+        let mut files = state.export();
+        files.insert("lock".to_owned(), String::new());
+        assert_eq!(HostLocal::import(&files), Ok(state));
+        files.insert("notes".to_owned(), String::new());
+        assert!(HostLocal::import(&files).is_err());
+    }
+}
