@@ -97,7 +97,10 @@ impl LaneError {
     }
 
     fn errno(what: &'static str) -> impl Fn(nix::Error) -> Self {
-        move |errno| Self::System { what, source: errno.into() }
+        move |errno| Self::System {
+            what,
+            source: errno.into(),
+        }
     }
 }
 
@@ -106,7 +109,13 @@ impl LaneError {
 pub struct Lane(());
 
 /// The programs that the lane runs; Debian has them in iptables, nftables, conntrack and iproute2.
-const PROGRAMS: [&str; 5] = ["iptables-nft-restore", "xtables-monitor", "conntrack", "nft", "ip"];
+const PROGRAMS: [&str; 5] = [
+    "iptables-nft-restore",
+    "xtables-monitor",
+    "conntrack",
+    "nft",
+    "ip",
+];
 
 /// Whether the kernel can be asked here.
 ///
@@ -118,13 +127,18 @@ pub fn available() -> Result<Lane, Skip> {
     }
     for program in PROGRAMS {
         // What it says does not matter: only whether it is there.
-        Command::new(program).arg("--version").output().map_err(|_| Skip::NoProgram(program))?;
+        Command::new(program)
+            .arg("--version")
+            .output()
+            .map_err(|_| Skip::NoProgram(program))?;
     }
     if !Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
         return Err(Skip::NoBridgeNetfilter);
     }
     let unshare = || nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET);
-    let tried = std::thread::spawn(unshare).join().unwrap_or(Err(nix::Error::UnknownErrno));
+    let tried = std::thread::spawn(unshare)
+        .join()
+        .unwrap_or(Err(nix::Error::UnknownErrno));
     tried.map_err(Skip::NoNamespaces)?;
     Ok(Lane(()))
 }
@@ -139,7 +153,8 @@ pub fn lane() -> Option<Lane> {
     match available() {
         Ok(lane) => Some(lane),
         Err(skip) => {
-            let required = std::env::var_os("PODWIRE_KERNEL").is_some_and(|value| value == "require");
+            let required =
+                std::env::var_os("PODWIRE_KERNEL").is_some_and(|value| value == "require");
             assert!(!required, "kernel lane: {skip}, and PODWIRE_KERNEL=require");
             println!("kernel lane: skipped ({skip})");
             None

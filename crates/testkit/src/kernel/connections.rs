@@ -25,7 +25,9 @@ impl Tracked {
         let at = words.iter().position(|word| *word == "[NEW]")?;
         let protocol = Protocol(words.get(at + 4)?.parse().ok()?);
         let field = |name: &str| {
-            let mut values = words.iter().filter_map(move |word| word.strip_prefix(name)?.strip_prefix('='));
+            let mut values = words
+                .iter()
+                .filter_map(move |word| word.strip_prefix(name)?.strip_prefix('='));
             Some((values.next()?, values.next()?))
         };
         let (src, reply_src) = field("src")?;
@@ -77,12 +79,25 @@ impl Connections {
         to: IpAddr,
     ) -> Result<Self, LaneError> {
         // Events of a whole run fit into 8 MB, however slowly they are read.
-        let arguments = ["-E", "-e", "NEW", "-f", "ipv4", "-o", "extended", "-b", "8388608"];
+        let arguments = [
+            "-E", "-e", "NEW", "-f", "ipv4", "-o", "extended", "-b", "8388608",
+        ];
         let lines = Lines::of(namespace, PROGRAM, &arguments)?;
-        let mut connections = Self { lines, socket, mac, from, to, last: 0 };
+        let mut connections = Self {
+            lines,
+            socket,
+            mac,
+            from,
+            to,
+            last: 0,
+        };
         for _ in 0..ATTEMPTS {
             connections.mark()?;
-            if connections.lines.next_within(Duration::from_millis(10))?.is_some() {
+            if connections
+                .lines
+                .next_within(Duration::from_millis(10))?
+                .is_some()
+            {
                 connections.since_last()?;
                 return Ok(connections);
             }
@@ -92,8 +107,10 @@ impl Connections {
 
     fn mark(&mut self) -> Result<(), LaneError> {
         self.last += 1;
-        let headers = Headers::first_of_flow(self.from, self.to, Protocol::UDP, self.last, MARKER_PORT);
-        self.socket.send(&wire::frame(MacAddr::default(), self.mac, &headers))
+        let headers =
+            Headers::first_of_flow(self.from, self.to, Protocol::UDP, self.last, MARKER_PORT);
+        self.socket
+            .send(&wire::frame(MacAddr::default(), self.mac, &headers))
     }
 
     /// Connections that began since the last call.
@@ -107,7 +124,9 @@ impl Connections {
             let Some(tracked) = Tracked::parse(&self.lines.next()?) else {
                 continue;
             };
-            let FiveTuple { src, sport, dport, .. } = tracked.original;
+            let FiveTuple {
+                src, sport, dport, ..
+            } = tracked.original;
             if src != self.from || dport != MARKER_PORT {
                 all.push(tracked);
             } else if sport == self.last {
@@ -128,10 +147,18 @@ mod tests {
     fn a_new_connection_is_read_with_both_directions() {
         let line = "    [NEW] ipv4     2 udp      17 30 src=172.18.0.2 dst=10.96.0.1 sport=41001 dport=53 [UNREPLIED] src=10.244.1.5 dst=172.18.0.2 sport=5353 dport=1234";
         let tracked = Tracked::parse(line).unwrap();
-        let text = |tuple: FiveTuple| format!("{}:{} {}:{}", tuple.src, tuple.sport, tuple.dst, tuple.dport);
+        let text = |tuple: FiveTuple| {
+            format!(
+                "{}:{} {}:{}",
+                tuple.src, tuple.sport, tuple.dst, tuple.dport
+            )
+        };
         assert_eq!(text(tracked.original), "172.18.0.2:41001 10.96.0.1:53");
         assert_eq!(text(tracked.reply), "10.244.1.5:5353 172.18.0.2:1234");
         assert_eq!(tracked.original.protocol, Protocol::UDP);
-        assert_eq!(Tracked::parse("[NEW] ipv4 2 unknown 2 600 src=10.244.1.1 dst=224.0.0.22"), None);
+        assert_eq!(
+            Tracked::parse("[NEW] ipv4 2 unknown 2 600 src=10.244.1.1 dst=224.0.0.22"),
+            None
+        );
     }
 }

@@ -20,7 +20,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn of(namespace: &Namespace, program: &'static str, arguments: &[&str]) -> Result<Self, LaneError> {
+    pub(super) fn of(
+        namespace: &Namespace,
+        program: &'static str,
+        arguments: &[&str],
+    ) -> Result<Self, LaneError> {
         let mut command = vec![program];
         command.extend(arguments);
         let mut child = namespace.start(&command)?;
@@ -34,14 +38,20 @@ impl Lines {
                 }
             });
         }
-        Ok(Self { program, child, lines })
+        Ok(Self {
+            program,
+            child,
+            lines,
+        })
     }
 
     /// The next line.
     pub(super) fn next(&mut self) -> Result<String, LaneError> {
         match self.next_within(HUNG)? {
             Some(line) => Ok(line),
-            None => Err(LaneError::Silent { program: self.program }),
+            None => Err(LaneError::Silent {
+                program: self.program,
+            }),
         }
     }
 
@@ -56,7 +66,10 @@ impl Lines {
                     // What it could not say is not worth an error of its own.
                     let _ = pipe.read_to_string(&mut stderr);
                 }
-                Err(LaneError::Ended { program: self.program, stderr })
+                Err(LaneError::Ended {
+                    program: self.program,
+                    stderr,
+                })
             }
         }
     }

@@ -24,7 +24,8 @@ impl Namespace {
     pub fn new(_: Lane) -> Result<Self, LaneError> {
         let make = || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(LaneError::errno("unshare"))?;
-            File::open("/proc/thread-self/ns/net").map_err(LaneError::system("/proc/thread-self/ns/net"))
+            File::open("/proc/thread-self/ns/net")
+                .map_err(LaneError::system("/proc/thread-self/ns/net"))
         };
         let file = on_a_thread(make)?;
         let namespace = Self { file };
@@ -44,7 +45,10 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of `work`, and [`LaneError::System`] if the namespace cannot be entered.
-    pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T, LaneError> + Send) -> Result<T, LaneError> {
+    pub fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, LaneError> + Send,
+    ) -> Result<T, LaneError> {
         on_a_thread(|| {
             setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(LaneError::errno("setns"))?;
             work()
@@ -71,7 +75,9 @@ impl Namespace {
                 // A command that fails at once closes its end; its own words say more.
                 let _ = stdin.write_all(input.as_bytes());
             }
-            let output = child.wait_with_output().map_err(LaneError::system("wait"))?;
+            let output = child
+                .wait_with_output()
+                .map_err(LaneError::system("wait"))?;
             if !output.status.success() {
                 return Err(LaneError::Command {
                     command: command.join(" "),
@@ -127,6 +133,10 @@ fn spawn(command: &[&str]) -> Result<Child, LaneError> {
         return Err(LaneError::system("spawn")(nothing));
     };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.spawn().map_err(LaneError::system("spawn"))
 }

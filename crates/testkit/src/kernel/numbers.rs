@@ -33,10 +33,14 @@ impl Numbers {
                 (Some("table"), Some("ip"), Some(name)) => table = name.parse::<TableName>().ok(),
                 (Some("chain"), Some(name), Some("{")) => (chain, number) = (name.to_owned(), 0),
                 _ => {
-                    let handle = line.rsplit_once("# handle ").and_then(|(_, handle)| handle.parse().ok());
+                    let handle = line
+                        .rsplit_once("# handle ")
+                        .and_then(|(_, handle)| handle.parse().ok());
                     if let (Some(table), Some(handle)) = (table, handle) {
                         number += 1;
-                        numbers.by_handle.insert((table, chain.clone(), handle), number);
+                        numbers
+                            .by_handle
+                            .insert((table, chain.clone(), handle), number);
                     }
                 }
             }
@@ -47,7 +51,9 @@ impl Numbers {
     /// The rule's number.
     #[must_use]
     pub fn get(&self, table: TableName, chain: &str, handle: u64) -> Option<u32> {
-        self.by_handle.get(&(table, chain.to_owned(), handle)).copied()
+        self.by_handle
+            .get(&(table, chain.to_owned(), handle))
+            .copied()
     }
 
     /// How many rules there are.

@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, send, sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, send, sendto,
+    socket,
 };
 
 use super::LaneError;
@@ -23,8 +24,13 @@ impl FrameSocket {
         });
         let link = link.ok_or_else(|| LaneError::NoDevice(device.to_owned()))?;
         // Without a protocol it receives nothing.
-        let fd = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(LaneError::errno("socket"))?;
+        let fd = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .map_err(LaneError::errno("socket"))?;
         bind(fd.as_raw_fd(), &link).map_err(LaneError::errno("bind"))?;
         Ok(Self(fd))
     }
@@ -46,8 +52,13 @@ pub struct PacketSocket(OwnedFd);
 
 impl PacketSocket {
     pub(super) fn open() -> Result<Self, LaneError> {
-        let fd = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)
-            .map_err(LaneError::errno("socket"))?;
+        let fd = socket(
+            AddressFamily::Inet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::Raw,
+        )
+        .map_err(LaneError::errno("socket"))?;
         Ok(Self(fd))
     }
 
@@ -62,7 +73,13 @@ impl PacketSocket {
         };
         let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
         match sendto(self.0.as_raw_fd(), packet, &to, MsgFlags::empty()) {
-            Ok(_) | Err(nix::Error::EPERM | nix::Error::EHOSTUNREACH | nix::Error::ENETUNREACH | nix::Error::ECONNREFUSED) => Ok(()),
+            Ok(_)
+            | Err(
+                nix::Error::EPERM
+                | nix::Error::EHOSTUNREACH
+                | nix::Error::ENETUNREACH
+                | nix::Error::ECONNREFUSED,
+            ) => Ok(()),
             Err(errno) => Err(LaneError::errno("sendto")(errno)),
         }
     }

@@ -61,7 +61,9 @@ impl TraceLine {
     #[must_use]
     pub const fn id(&self) -> u32 {
         match self {
-            Self::Packet(PacketLine { id, .. }) | Self::Rule { id, .. } | Self::Policy { id, .. } => *id,
+            Self::Packet(PacketLine { id, .. })
+            | Self::Rule { id, .. }
+            | Self::Policy { id, .. } => *id,
         }
     }
 
@@ -80,7 +82,12 @@ impl TraceLine {
         match words.next()? {
             "rule" => {
                 let handle = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
-                Some(Self::Rule { id, table, chain, handle })
+                Some(Self::Rule {
+                    id,
+                    table,
+                    chain,
+                    handle,
+                })
             }
             "policy" => Some(Self::Policy { id, table, chain }),
             _ => None,
@@ -91,7 +98,8 @@ impl TraceLine {
 fn packet(text: &str) -> Option<PacketLine> {
     let id = text.split(' ').next()?;
     let field = |name: &str| {
-        text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        text.split(' ')
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     };
     let number = |name| field(name)?.parse().ok();
     Some(PacketLine {
@@ -122,7 +130,8 @@ impl Marker {
     /// Destination port tells markers apart.
     fn send(&self, number: u16) -> Result<(), LaneError> {
         let headers = Headers::first_of_flow(self.from, self.to, Protocol::UDP, 1, number);
-        self.socket.send(&wire::frame(MacAddr::default(), self.mac, &headers))
+        self.socket
+            .send(&wire::frame(MacAddr::default(), self.mac, &headers))
     }
 }
 
@@ -147,10 +156,19 @@ impl Monitor {
     /// [`LaneError`].
     pub fn start(namespace: &Namespace, marker: Marker) -> Result<Self, LaneError> {
         let lines = Lines::of(namespace, PROGRAM, &["--trace"])?;
-        let mut monitor = Self { lines, marker, last: 0, marks: BTreeSet::new() };
+        let mut monitor = Self {
+            lines,
+            marker,
+            last: 0,
+            marks: BTreeSet::new(),
+        };
         for _ in 0..ATTEMPTS {
             monitor.mark()?;
-            if monitor.lines.next_within(Duration::from_millis(10))?.is_some() {
+            if monitor
+                .lines
+                .next_within(Duration::from_millis(10))?
+                .is_some()
+            {
                 // It listens: what came before the next marker is of no interest.
                 monitor.since_last()?;
                 return Ok(monitor);
@@ -201,7 +219,9 @@ impl Monitor {
 pub fn stay_on_one_cpu(_: Lane) -> Result<(), LaneError> {
     let set = CpuSet::new();
     let mut allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or(set);
-    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap_or(false)).unwrap_or(0);
+    let first = (0..CpuSet::count())
+        .find(|&cpu| allowed.is_set(cpu).unwrap_or(false))
+        .unwrap_or(0);
     allowed = CpuSet::new();
     allowed.set(first).map_err(LaneError::errno("cpu set"))?;
     sched_setaffinity(Pid::from_raw(0), &allowed).map_err(LaneError::errno("sched_setaffinity"))
@@ -218,18 +238,30 @@ mod tests {
             panic!("a packet");
         };
         assert_eq!((packet.id, packet.ports), (0x9f56_29ee, Some((41_001, 53))));
-        assert_eq!((packet.input.as_str(), packet.output.as_str()), ("cni0", "eth0"));
+        assert_eq!(
+            (packet.input.as_str(), packet.output.as_str()),
+            ("cni0", "eth0")
+        );
         let rule = " TRACE: 2 9f5629ee nat:KUBE-POSTROUTING:rule:0x13:0xfffffffb  -4 -t nat -A KUBE-POSTROUTING -j RETURN";
         let chain = "KUBE-POSTROUTING".to_owned();
         assert_eq!(
             TraceLine::parse(rule),
-            Some(TraceLine::Rule { id: 0x9f56_29ee, table: TableName::Nat, chain, handle: 0x13 })
+            Some(TraceLine::Rule {
+                id: 0x9f56_29ee,
+                table: TableName::Nat,
+                chain,
+                handle: 0x13
+            })
         );
         let policy = " TRACE: 2 9f5629ee filter:OUTPUT:policy:ACCEPT ";
         let chain = "OUTPUT".to_owned();
         assert_eq!(
             TraceLine::parse(policy),
-            Some(TraceLine::Policy { id: 0x9f56_29ee, table: TableName::Filter, chain })
+            Some(TraceLine::Policy {
+                id: 0x9f56_29ee,
+                table: TableName::Filter,
+                chain
+            })
         );
         assert_eq!(TraceLine::parse(" NEW CHAIN"), None);
     }
