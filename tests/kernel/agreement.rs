@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use podwire_dataplane::{Event, NetnsState, Outcome};
 use podwire_packet::FiveTuple;
-use podwire_ruleset::{Hook, RuleSet, TableName};
+use podwire_ruleset::{Hook, RuleSet, State, TableName};
 use podwire_testkit::kernel::{Numbers, TraceLine, Tracked};
 
 /// One line of both traces.
@@ -32,14 +32,17 @@ impl fmt::Display for Step {
 }
 
 /// A packet's way through the node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Steps {
     pub(crate) steps: Vec<Step>,
     /// Its connection, if one was entered into the table.
     pub(crate) connection: Option<Translation>,
     /// Source and destination as it began, where podwire chose the source.
     pub(crate) sent: Option<FiveTuple>,
-    pub(crate) outcome: String,
+    /// What podwire's rules remember of it.
+    pub(crate) memory: State,
+    /// Where it ended, in podwire's words.
+    pub(crate) end: String,
 }
 
 /// What became of a connection's addresses.
@@ -77,7 +80,7 @@ impl Steps {
         rules: &RuleSet,
         events: &[Event],
         state: &NetnsState,
-        outcome: Outcome,
+        outcome: &Outcome,
     ) -> Self {
         let steps = events.iter().filter_map(|event| match event {
             Event::Rule { rule, .. } => {
@@ -103,7 +106,8 @@ impl Steps {
             connection: confirmed
                 .map(|connection| Translation::of(connection.original, connection.reply)),
             sent,
-            outcome: format!("{outcome:?}"),
+            memory: state.ipv4.clone(),
+            end: format!("{outcome:?}"),
         }
     }
 
@@ -186,7 +190,8 @@ impl Heard {
             steps,
             connection,
             sent: None,
-            outcome: String::new(),
+            memory: State::default(),
+            end: String::new(),
         }
     }
 }

@@ -12,10 +12,13 @@ use podwire_dataplane::{
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, Headers, MacAddr, Prefix, Protocol, SimTime, wire};
 use podwire_ruleset::iptables::{Wording, print};
-use podwire_ruleset::{AddressMatch, Choose, Hook, Inv, Match, Rule, RuleSet, TableName, Target};
+use podwire_ruleset::{
+    AddressMatch, Choose, Hook, Inv, Match, Rule, RuleSet, State, TableName, Target,
+};
 use podwire_sim::NodeRules;
 use podwire_testkit::kernel::{
     Connections, FrameSocket, Lane, LaneError, Marker, Monitor, Namespace, Numbers, PacketSocket,
+    Tracked,
 };
 
 use crate::agreement::{Heard, Steps};
@@ -41,8 +44,7 @@ pub(crate) enum Sender {
 pub(crate) struct Lab {
     podwire: Netns<Interp>,
     around: Around,
-    node: Namespace,
-    _others: [Namespace; 2],
+    _namespaces: [Namespace; 3],
     host: PacketSocket,
     uplink: FrameSocket,
     pods: BTreeMap<IpAddr, (FrameSocket, MacAddr)>,
@@ -178,8 +180,7 @@ impl Lab {
             uplink: uplink()?,
             podwire,
             around,
-            node: kernel,
-            _others: [outside, in_pods],
+            _namespaces: [kernel, outside, in_pods],
         })
     }
 
@@ -194,13 +195,6 @@ impl Lab {
     /// Rules that the kernel has.
     pub(crate) fn kernel_rules(&self) -> usize {
         self.numbers.len()
-    }
-
-    /// The table that the kernel has, for a person to read.
-    pub(crate) fn listing(&self) -> String {
-        self.node
-            .run(&["iptables-nft-save"], "")
-            .unwrap_or_default()
     }
 
     /// The device that a packet comes in by, with the frame's two addresses.
@@ -233,10 +227,14 @@ impl Lab {
         &self,
         sender: Sender,
         headers: Headers,
+        memory: &State,
         choose: &mut dyn Choose,
     ) -> Steps {
         let mut events = Vec::new();
-        let mut state = NetnsState::default();
+        let mut state = NetnsState {
+            ipv4: memory.clone(),
+            ..NetnsState::default()
+        };
         let choose = &mut &mut *choose;
         let outcome: Outcome = match self.entry(sender, headers.dst) {
             None => send(
@@ -265,7 +263,7 @@ impl Lab {
                 )
             }
         };
-        Steps::of_podwire(self.rules(), &events, &state, outcome)
+        Steps::of_podwire(self.rules(), &events, &state, &outcome)
     }
 
     /// Sends the same packet through the kernel; what it told while it did.
@@ -291,10 +289,8 @@ impl Lab {
 
     /// What the kernel entered into its table of connections since the last call, and what its rules
     /// are numbered.
-    pub(crate) fn finish(
-        &mut self,
-    ) -> Result<(Vec<podwire_testkit::kernel::Tracked>, &Numbers), LaneError> {
-        Ok((self.connections.since_last()?, &self.numbers))
+    pub(crate) fn finish(&mut self) -> Result<(Vec<Tracked>, Numbers), LaneError> {
+        Ok((self.connections.since_last()?, self.numbers.clone()))
     }
 }
 
