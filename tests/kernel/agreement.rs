@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use podwire_dataplane::{Event, NetnsState, Outcome};
-use podwire_packet::FiveTuple;
-use podwire_ruleset::{Hook, RuleSet, State, TableName};
+use podwire_dataplane::{Disposition, Event, NetnsState, Outcome};
+use podwire_packet::{Family, FiveTuple, Protocol};
+use podwire_ruleset::iptables::{Wording, rule_text};
+use podwire_ruleset::{Hook, RuleSet, TableName};
 use podwire_testkit::kernel::{Numbers, TraceLine, Tracked};
 
 /// One line of both traces.
@@ -31,6 +32,20 @@ impl fmt::Display for Step {
     }
 }
 
+impl Step {
+    /// The rule, if it is one.
+    pub(crate) fn rule_text(&self, rules: &RuleSet) -> Option<String> {
+        match self {
+            Self::Rule(table, chain, number) => {
+                let rules = &rules.tables.get(table)?.chains.get(chain.as_str())?.rules;
+                let rule = rules.get(number.checked_sub(1)? as usize)?;
+                Some(rule_text(rule, Wording::Save, Family::Ipv4))
+            }
+            Self::Policy(..) => None,
+        }
+    }
+}
+
 /// A packet's way through the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Steps {
@@ -39,8 +54,10 @@ pub(crate) struct Steps {
     pub(crate) connection: Option<Translation>,
     /// Source and destination as it began, where podwire chose the source.
     pub(crate) sent: Option<FiveTuple>,
-    /// What podwire's rules remember of it.
-    pub(crate) memory: State,
+    /// What podwire remembers of it.
+    pub(crate) state: NetnsState,
+    /// Whether podwire gave it to a socket of this host, or looked for one.
+    pub(crate) is_local: bool,
     /// Where it ended, in podwire's words.
     pub(crate) end: String,
 }
@@ -79,7 +96,8 @@ impl Steps {
     pub(crate) fn of_podwire(
         rules: &RuleSet,
         events: &[Event],
-        state: &NetnsState,
+        before: &NetnsState,
+        state: NetnsState,
         outcome: &Outcome,
     ) -> Self {
         let steps = events.iter().filter_map(|event| match event {
@@ -96,7 +114,8 @@ impl Steps {
         let confirmed = state
             .conntrack
             .connections()
-            .find(|connection| connection.confirmed);
+            .filter(|connection| connection.confirmed)
+            .find(|connection| !before.conntrack.is_taken(&connection.original));
         let sent = events.iter().find_map(|event| match event {
             Event::Sent { flow } => Some(*flow),
             _ => None,
@@ -106,9 +125,18 @@ impl Steps {
             connection: confirmed
                 .map(|connection| Translation::of(connection.original, connection.reply)),
             sent,
-            memory: state.ipv4.clone(),
+            state,
+            is_local: matches!(
+                outcome,
+                Outcome::Ended(Disposition::Delivered(_) | Disposition::Refused)
+            ),
             end: format!("{outcome:?}"),
         }
+    }
+
+    /// Whether the packet reached this host's own sockets.
+    pub(crate) fn stays_here(&self) -> bool {
+        self.is_local
     }
 
     /// Whether both went the same way.
@@ -160,10 +188,10 @@ impl Heard {
         for line in &self.lines {
             if let TraceLine::Packet(packet) = line {
                 let sender = packet.ports.map(|(sport, _)| (packet.src, sport));
-                is_own.insert(
-                    packet.id,
-                    sender.is_some_and(|sender| own.contains(&sender)),
-                );
+                // ICMP shows no ports; error messages have another sender.
+                let is_echo = flow.protocol == Protocol::ICMP && packet.src == flow.src;
+                let has_ports = sender.is_some_and(|sender| own.contains(&sender));
+                is_own.insert(packet.id, has_ports || sender.is_none() && is_echo);
             }
             if !is_own.get(&line.id()).copied().unwrap_or(false) {
                 continue;
@@ -190,7 +218,8 @@ impl Heard {
             steps,
             connection,
             sent: None,
-            memory: State::default(),
+            state: NetnsState::default(),
+            is_local: false,
             end: String::new(),
         }
     }

@@ -1,20 +1,14 @@
 //! One node twice: as podwire's namespace, and as a namespace of the real kernel made after it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use podwire_cluster::Cluster;
 use podwire_controlplane::cni::{CNI0, NodeNetwork, PodNetwork};
-use podwire_dataplane::{
-    Frame, LinkKind, Netns, NetnsState, Outcome, Payload, Surroundings, receive, send,
-};
+use podwire_dataplane::{Frame, LinkKind, Netns, NetnsState, Outcome, Payload, receive, send};
 use podwire_interp::Interp;
-use podwire_packet::{DeviceName, Family, Headers, MacAddr, Prefix, Protocol, SimTime, wire};
+use podwire_packet::{DeviceName, Family, Headers, MacAddr, Prefix, wire};
 use podwire_ruleset::iptables::{Wording, print};
-use podwire_ruleset::{
-    AddressMatch, Choose, Hook, Inv, Match, Rule, RuleSet, State, TableName, Target,
-};
+use podwire_ruleset::{AddressMatch, Choose, Hook, Inv, Match, Rule, RuleSet, TableName, Target};
 use podwire_sim::NodeRules;
 use podwire_testkit::kernel::{
     Connections, FrameSocket, Lane, LaneError, Marker, Monitor, Namespace, Numbers, PacketSocket,
@@ -22,10 +16,11 @@ use podwire_testkit::kernel::{
 };
 
 use crate::agreement::{Heard, Steps};
+use crate::wiring::{Around, configure};
 
 /// Where the packets come from that separate others in the trace (TEST-NET-1, RFC 5737).
-const MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-const CONNECTION_MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+pub(crate) const MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub(crate) const CONNECTION_MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 /// A host beyond the router (TEST-NET-3).
 pub(crate) const BEYOND: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
 
@@ -38,6 +33,35 @@ pub(crate) enum Sender {
     Pod(IpAddr),
     /// Somebody on the node network, or behind a router on it.
     Outside(IpAddr),
+}
+
+/// A node and where its pods are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) network: &'a PodNetwork,
+    pub(crate) node: &'a NodeNetwork,
+    /// Addresses of its pods.
+    pub(crate) pods: &'a BTreeSet<IpAddr>,
+}
+
+/// Rules, and the text of them that the kernel gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) set: RuleSet,
+    pub(crate) text: String,
+    pub(crate) route_localnet: bool,
+}
+
+impl Rules {
+    /// The rules of a node, with a trace of every packet.
+    pub(crate) fn traced(rules: &NodeRules) -> Self {
+        let set = with_trace(rules.ipv4.rules().clone());
+        Self {
+            text: print(&set, Wording::Save),
+            set,
+            route_localnet: rules.route_localnet,
+        }
+    }
 }
 
 /// A node in podwire and in the kernel.
@@ -53,93 +77,27 @@ pub(crate) struct Lab {
     numbers: Numbers,
 }
 
-/// The node's neighbours, in both.
-#[derive(Clone, Debug, Default)]
-struct Around {
-    neighbors: BTreeMap<(DeviceName, IpAddr), MacAddr>,
-    ports: BTreeMap<MacAddr, DeviceName>,
-}
-
-impl Surroundings for Around {
-    fn resolve(&self, device: DeviceName, address: IpAddr) -> Option<MacAddr> {
-        self.neighbors.get(&(device, address)).copied()
-    }
-
-    fn learned_port(&self, _: DeviceName, mac: MacAddr) -> Option<DeviceName> {
-        self.ports.get(&mac).copied()
-    }
-
-    fn now(&self) -> SimTime {
-        SimTime::START
-    }
-}
-
-/// The IPv4 addresses of pods on a node: of Pod objects, of endpoints, and one that is no endpoint.
-pub(crate) fn local_pods(cluster: &Cluster, node: &NodeNetwork) -> BTreeSet<IpAddr> {
-    let Some(range) = node.pod_cidr(Family::Ipv4) else {
-        return BTreeSet::new();
-    };
-    let of_pods = cluster
-        .pods
-        .values()
-        .flat_map(|pod| pod.ips.iter().copied());
-    let of_slices = endpoints(cluster).into_iter().map(|(ip, _, _)| ip);
-    let client = range.nth(200);
-    of_pods
-        .chain(of_slices)
-        .chain(client)
-        .filter(|ip| range.contains(*ip) && Some(*ip) != range.nth(1))
-        .collect()
-}
-
-/// Every endpoint of every slice: address, protocol and port.
-pub(crate) fn endpoints(cluster: &Cluster) -> BTreeSet<(IpAddr, Protocol, u16)> {
-    let mut all = BTreeSet::new();
-    for slice in cluster.endpoint_slices.values() {
-        let addresses = slice
-            .endpoints
-            .iter()
-            .flat_map(|endpoint| &endpoint.addresses);
-        for ip in addresses
-            .filter_map(|text| text.parse::<IpAddr>().ok())
-            .filter(IpAddr::is_ipv4)
-        {
-            all.extend(
-                slice
-                    .ports
-                    .iter()
-                    .filter_map(|port| Some((ip, port.protocol, port.port?))),
-            );
-        }
-    }
-    all
-}
-
 impl Lab {
     /// Makes both.
     pub(crate) fn new(
         lane: Lane,
-        cluster: &Cluster,
-        network: &PodNetwork,
-        node: &NodeNetwork,
-        rules: &NodeRules,
+        Place {
+            network,
+            node,
+            pods,
+        }: Place<'_>,
+        rules: &Rules,
     ) -> Result<Self, LaneError> {
-        let local = local_pods(cluster, node);
-        let mut podwire: Netns<Interp> = network.host(node, local.iter().copied());
+        let mut podwire: Netns<Interp> = network.host(node, pods.iter().copied());
         podwire.sysctls.route_localnet = rules.route_localnet;
-        let traced = with_trace(rules.ipv4.rules().clone());
-        let text = print(&traced, Wording::Save);
-        podwire.ipv4_rules = Some(
-            Interp::new(traced)
-                .expect("two more rules without jumps")
-                .into(),
-        );
+        let interp = Interp::new(rules.set.clone()).expect("the kernel takes the rules");
+        podwire.ipv4_rules = Some(interp.into());
 
-        let around = around(network, node, &local);
+        let around = Around::of(network, node, pods);
         let kernel = Namespace::new(lane)?;
         let (outside, in_pods) = (Namespace::new(lane)?, Namespace::new(lane)?);
         configure(&kernel, [&outside, &in_pods], &podwire, &around)?;
-        kernel.run(&["iptables-nft-restore"], &text)?;
+        kernel.run(&["iptables-nft-restore"], &rules.text)?;
 
         let nic = podwire
             .links
@@ -161,7 +119,7 @@ impl Lab {
             from: MARKER,
             to: address,
         };
-        let pods = local.iter().map(|&ip| {
+        let pods = pods.iter().map(|&ip| {
             let socket = in_pods.frames(PodNetwork::port_name(node, ip).as_str())?;
             Ok((ip, (socket, around.neighbors[&(CNI0, ip)])))
         });
@@ -227,14 +185,11 @@ impl Lab {
         &self,
         sender: Sender,
         headers: Headers,
-        memory: &State,
+        before: &NetnsState,
         choose: &mut dyn Choose,
     ) -> Steps {
         let mut events = Vec::new();
-        let mut state = NetnsState {
-            ipv4: memory.clone(),
-            ..NetnsState::default()
-        };
+        let mut state = before.clone();
         let choose = &mut &mut *choose;
         let outcome: Outcome = match self.entry(sender, headers.dst) {
             None => send(
@@ -263,7 +218,7 @@ impl Lab {
                 )
             }
         };
-        Steps::of_podwire(self.rules(), &events, &state, &outcome)
+        Steps::of_podwire(self.rules(), &events, before, state, &outcome)
     }
 
     /// Sends the same packet through the kernel; what it told while it did.
@@ -287,10 +242,54 @@ impl Lab {
         })
     }
 
-    /// What the kernel entered into its table of connections since the last call, and what its rules
-    /// are numbered.
-    pub(crate) fn finish(&mut self) -> Result<(Vec<Tracked>, Numbers), LaneError> {
-        Ok((self.connections.since_last()?, self.numbers.clone()))
+    /// Who sends what comes from an address.
+    pub(crate) fn sender_of(&self, address: IpAddr) -> Sender {
+        if address.is_unspecified() || self.podwire.has_address(address) {
+            Sender::Host
+        } else if self.pods.contains_key(&address) {
+            Sender::Pod(address)
+        } else {
+            Sender::Outside(address)
+        }
+    }
+
+    /// What both said, where it is not the same, from the step on at which they part.
+    pub(crate) fn disagreement(
+        &self,
+        sender: Sender,
+        headers: &Headers,
+        told: &Steps,
+        said: &[Steps],
+    ) -> String {
+        let common = |said: &Steps| {
+            let pairs = said.steps.iter().zip(&told.steps);
+            pairs.take_while(|(one, other)| one == other).count()
+        };
+        let nearest = said
+            .iter()
+            .max_by_key(|said| common(said))
+            .expect("a way at least");
+        let rules: Vec<String> = told
+            .steps
+            .iter()
+            .chain(nearest.steps.get(common(nearest)..).unwrap_or_default())
+            .filter_map(|step| Some(format!("    {step}: {}", step.rule_text(self.rules())?)))
+            .collect();
+        format!(
+            "{sender:?} sends {headers:?}\n  kernel: {told}\n  podwire:{nearest} ({})\n{}",
+            nearest.end,
+            rules.join("\n")
+        )
+    }
+
+    /// Rules of the kernel by their handles.
+    pub(crate) const fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// What the kernel entered into its table of connections since the last call.
+    pub(crate) fn connections(&mut self) -> Result<Vec<Tracked>, LaneError> {
+        self.connections.since_last()
     }
 }
 
@@ -304,151 +303,4 @@ fn with_trace(mut rules: RuleSet) -> RuleSet {
     ];
     raw.chain_mut(&Hook::Output.into()).rules = vec![Rule::to(Target::Trace)];
     rules
-}
-
-/// Everybody beside the node: its pods, the other nodes, the router, a client.
-fn around(network: &PodNetwork, node: &NodeNetwork, local: &BTreeSet<IpAddr>) -> Around {
-    let mut around = Around::default();
-    for &ip in local {
-        let pod: Netns<Interp> = network.pod(node, &[ip]);
-        let mac = pod.links[&DeviceName::ETH0].mac;
-        around.neighbors.insert((CNI0, ip), mac);
-        around.ports.insert(mac, PodNetwork::port_name(node, ip));
-    }
-    for nic in &node.nics {
-        let beside = network
-            .nodes()
-            .iter()
-            .filter(|other| other.name != node.name);
-        let addresses = beside
-            .flat_map(|other| other.internal_ips.iter().copied())
-            .chain(nic.gateway);
-        for ip in addresses.chain(outside_client(node)) {
-            if let IpAddr::V4(v4) = ip
-                && nic.networks().any(|range| range.contains(ip))
-            {
-                around
-                    .neighbors
-                    .insert((nic.name, ip), MacAddr::of_docker(v4));
-            }
-        }
-    }
-    around
-}
-
-/// A host on the node network that is neither a node nor the router.
-pub(crate) fn outside_client(node: &NodeNetwork) -> Option<IpAddr> {
-    let nic = node.nic_of(node.internal_ip(Family::Ipv4)?)?;
-    let network = nic
-        .networks()
-        .find(|network| network.family() == Family::Ipv4)?;
-    network.nth(199)
-}
-
-/// Makes the kernel's namespace as podwire's: `[outside, pods]` hold the other ends of the wires.
-fn configure(
-    kernel: &Namespace,
-    [outside, pods]: [&Namespace; 2],
-    podwire: &Netns<Interp>,
-    around: &Around,
-) -> Result<(), LaneError> {
-    let flag = |on: bool| if on { "1" } else { "0" };
-    let sysctls = podwire.sysctls;
-    kernel.sysctl("net.ipv4.ip_forward", flag(sysctls.ip_forward))?;
-    kernel.sysctl(
-        "net.bridge.bridge-nf-call-iptables",
-        flag(sysctls.bridge_nf_call_iptables),
-    )?;
-    for of in ["all", "default"] {
-        kernel.sysctl(
-            &format!("net.ipv4.conf.{of}.rp_filter"),
-            &sysctls.rp_filter.to_string(),
-        )?;
-        kernel.sysctl(
-            &format!("net.ipv4.conf.{of}.route_localnet"),
-            flag(sysctls.route_localnet),
-        )?;
-        // Nobody listens to advice about routes here.
-        kernel.sysctl(&format!("net.ipv4.conf.{of}.send_redirects"), "0")?;
-    }
-    let (mut ip, mut far) = (
-        String::from("link set lo up\n"),
-        [String::new(), String::new()],
-    );
-    for link in podwire.links.values() {
-        let (name, mac) = (link.name, link.mac);
-        let peer = match link.kind {
-            LinkKind::Loopback => continue,
-            LinkKind::Bridge => {
-                line(
-                    &mut ip,
-                    format_args!("link add {name} address {mac} type bridge mcast_snooping 0"),
-                );
-                None
-            }
-            LinkKind::Nic => Some((0, outside)),
-            LinkKind::Veth | LinkKind::Vxlan(_) | LinkKind::Dummy => Some((1, pods)),
-        };
-        if let Some((at, namespace)) = peer {
-            let path = namespace.path();
-            line(
-                &mut ip,
-                format_args!(
-                    "link add {name} address {mac} type veth peer name {name} netns {path}"
-                ),
-            );
-            line(&mut far[at], format_args!("link set {name} up"));
-        }
-        if let Some(port) = link.port_of {
-            let hairpin = if port.hairpin { "on" } else { "off" };
-            line(
-                &mut ip,
-                format_args!("link set {name} master {}", port.bridge),
-            );
-            line(
-                &mut ip,
-                format_args!("link set {name} type bridge_slave hairpin {hairpin}"),
-            );
-        }
-        for (address, length) in link.addresses_of(Family::Ipv4) {
-            line(
-                &mut ip,
-                format_args!("address add {address}/{length} dev {name}"),
-            );
-        }
-        line(&mut ip, format_args!("link set {name} up"));
-    }
-    for route in podwire
-        .fib
-        .routes()
-        .filter(|route| route.to.family() == Family::Ipv4)
-    {
-        if let Some(via) = route.via {
-            line(
-                &mut ip,
-                format_args!("route add {} via {via} dev {}", route.to, route.device),
-            );
-        }
-    }
-    for ((device, address), mac) in &around.neighbors {
-        line(
-            &mut ip,
-            format_args!("neighbor replace {address} lladdr {mac} dev {device} nud permanent"),
-        );
-    }
-    kernel.ip(&ip)?;
-    outside.ip(&far[0])?;
-    pods.ip(&far[1])?;
-    let mut fdb = String::new();
-    for (mac, port) in &around.ports {
-        line(
-            &mut fdb,
-            format_args!("fdb replace {mac} dev {port} master static"),
-        );
-    }
-    kernel.run(&["bridge", "-batch", "-"], &fdb).map(drop)
-}
-
-fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
-    writeln!(text, "{words}").expect("a string takes everything");
 }

@@ -8,6 +8,8 @@
 #![expect(clippy::print_stdout, reason = "the counts are what the test is for")]
 
 mod agreement;
+mod generated;
 mod lab;
 mod nodes;
 mod probes;
+mod wiring;

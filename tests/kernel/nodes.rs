@@ -6,14 +6,16 @@ use std::path::PathBuf;
 
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::cni::PodNetwork;
+use podwire_dataplane::NetnsState;
 use podwire_packet::{Family, FiveTuple, Headers};
-use podwire_ruleset::{State, outcomes};
+use podwire_ruleset::outcomes;
 use podwire_sim::{Options, World};
 use podwire_testkit::kernel::{self, Lane};
 
 use crate::agreement::{Heard, Steps};
-use crate::lab::{Lab, Sender, outside_client};
+use crate::lab::{Lab, Place, Rules, Sender};
 use crate::probes::{self, Target};
+use crate::wiring::outside_client;
 
 /// The clusters; those with IPv6 alone are left out.
 const CASES: [&str; 47] = [
@@ -145,7 +147,7 @@ fn the_kernel_takes_every_packet_the_way_that_podwire_says() {
     );
 }
 
-fn cluster(case: &str) -> Cluster {
+pub(crate) fn cluster(case: &str) -> Cluster {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("golden/kube-proxy")
         .join(case);
@@ -165,8 +167,13 @@ fn compare(lane: Lane, case: &str) -> (Count, Vec<String>) {
             continue;
         }
         let rules = world.rules(index).expect("rules for the node");
-        let mut lab =
-            Lab::new(lane, &cluster, &network, node, &rules).expect("a node in the kernel");
+        let pods = probes::local_pods(&cluster, node);
+        let place = Place {
+            network: &network,
+            node,
+            pods: &pods,
+        };
+        let mut lab = Lab::new(lane, place, &Rules::traced(&rules)).expect("a node in the kernel");
         assert_eq!(
             lab.kernel_rules(),
             lab.rules().rule_count(),
@@ -206,7 +213,7 @@ struct Drawn {
 /// Sends every packet through both and compares.
 fn ask_both(lab: &mut Lab, senders: &[Sender], targets: &BTreeSet<Target>) -> (Count, Vec<String>) {
     let sent = send_all(lab, senders, targets);
-    let (connections, numbers) = lab.finish().expect("the kernel tells of connections");
+    let connections = lab.connections().expect("the kernel tells of connections");
     let connections = connections
         .into_iter()
         .map(|tracked| (tracked.original, tracked))
@@ -217,16 +224,16 @@ fn ask_both(lab: &mut Lab, senders: &[Sender], targets: &BTreeSet<Target>) -> (C
     };
     let mut wrong = Vec::new();
     let mut drawn: BTreeMap<(Sender, Target), Drawn> = BTreeMap::new();
-    let mut memory = State::default();
+    let mut before = NetnsState::default();
     for Sent {
         sender,
         headers,
         heard,
     } in sent
     {
-        let possible = ways(lab, sender, headers, &memory);
+        let possible = ways(lab, sender, headers, &before);
         let flow = possible[0].sent.unwrap_or(headers.five_tuple());
-        let told = heard.steps(flow, &connections, &numbers, lab.rules());
+        let told = heard.steps(flow, &connections, lab.numbers(), lab.rules());
         count.add(flow, &told);
         let same: Vec<&Steps> = possible.iter().filter(|said| said.agrees(&told)).collect();
         let target = (headers.protocol, headers.dst, headers.dport);
@@ -241,8 +248,8 @@ fn ask_both(lab: &mut Lab, senders: &[Sender], targets: &BTreeSet<Target>) -> (C
             .extend(told.connection.map(|connection| connection.to));
         match same.as_slice() {
             // What rules remember from here on is what they remember of the way that was taken.
-            [said] => memory = said.memory.clone(),
-            _ => wrong.push(disagreement(sender, flow, &told, &possible)),
+            [said] => before.ipv4 = said.state.ipv4.clone(),
+            _ => wrong.push(lab.disagreement(sender, &headers, &told, &possible)),
         }
     }
     for (
@@ -267,8 +274,8 @@ fn ask_both(lab: &mut Lab, senders: &[Sender], targets: &BTreeSet<Target>) -> (C
 }
 
 /// Every way that podwire gives a packet.
-fn ways(lab: &Lab, sender: Sender, headers: Headers, memory: &State) -> Vec<Steps> {
-    let all = outcomes(|choose| lab.in_podwire(sender, headers, memory, choose));
+fn ways(lab: &Lab, sender: Sender, headers: Headers, before: &NetnsState) -> Vec<Steps> {
+    let all = outcomes(|choose| lab.in_podwire(sender, headers, before, choose));
     all.into_iter().map(|(_, steps)| steps).collect()
 }
 
@@ -289,7 +296,8 @@ fn send_all(lab: &mut Lab, senders: &[Sender], targets: &BTreeSet<Target>) -> Ve
             let packet = |sport| Headers::first_of_flow(src, dst, protocol, sport, dport);
             let mut repeats = if targets.len() > MANY { 1 } else { REPEATS };
             if drawn_targets < DRAWN_TARGETS
-                && let ways @ 2..=FEW = ways(lab, sender, packet(sport), &State::default()).len()
+                && let ways @ 2..=FEW =
+                    ways(lab, sender, packet(sport), &NetnsState::default()).len()
             {
                 drawn_targets += 1;
                 repeats = ways * DRAWS;
@@ -309,16 +317,4 @@ fn send_all(lab: &mut Lab, senders: &[Sender], targets: &BTreeSet<Target>) -> Ve
         }
     }
     all
-}
-
-fn disagreement(sender: Sender, flow: FiveTuple, told: &Steps, possible: &[Steps]) -> String {
-    let said: Vec<String> = possible
-        .iter()
-        .take(4)
-        .map(|steps| format!("  podwire:{steps} ({})", steps.end))
-        .collect();
-    format!(
-        "{sender:?} sends {flow:?}\n  kernel: {told}\n{}",
-        said.join("\n")
-    )
 }

@@ -7,7 +7,7 @@ use podwire_cluster::{Cluster, Service};
 use podwire_controlplane::cni::NodeNetwork;
 use podwire_packet::{Family, Protocol};
 
-use crate::lab::{BEYOND, Sender, endpoints, local_pods};
+use crate::lab::{BEYOND, Sender};
 
 /// A destination of packets.
 pub(crate) type Target = (Protocol, IpAddr, u16);
@@ -92,4 +92,45 @@ pub(crate) fn senders(
     let remote = elsewhere.and_then(|other| other.pod_cidr(Family::Ipv4)?.nth(77));
     senders.extend(remote.map(Sender::Outside));
     senders
+}
+
+/// The IPv4 addresses of pods on a node: of Pod objects, of endpoints, and one that is no endpoint.
+pub(crate) fn local_pods(cluster: &Cluster, node: &NodeNetwork) -> BTreeSet<IpAddr> {
+    let Some(range) = node.pod_cidr(Family::Ipv4) else {
+        return BTreeSet::new();
+    };
+    let of_pods = cluster
+        .pods
+        .values()
+        .flat_map(|pod| pod.ips.iter().copied());
+    let of_slices = endpoints(cluster).into_iter().map(|(ip, _, _)| ip);
+    let client = range.nth(200);
+    of_pods
+        .chain(of_slices)
+        .chain(client)
+        .filter(|ip| range.contains(*ip) && Some(*ip) != range.nth(1))
+        .collect()
+}
+
+/// Every endpoint of every slice: address, protocol and port.
+pub(crate) fn endpoints(cluster: &Cluster) -> BTreeSet<(IpAddr, Protocol, u16)> {
+    let mut all = BTreeSet::new();
+    for slice in cluster.endpoint_slices.values() {
+        let addresses = slice
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.addresses);
+        for ip in addresses
+            .filter_map(|text| text.parse::<IpAddr>().ok())
+            .filter(IpAddr::is_ipv4)
+        {
+            all.extend(
+                slice
+                    .ports
+                    .iter()
+                    .filter_map(|port| Some((ip, port.protocol, port.port?))),
+            );
+        }
+    }
+    all
 }

@@ -18,7 +18,8 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// Reads a line of `conntrack -E -e NEW`; `None` for a protocol without ports.
+    /// Reads a line of `conntrack -E -e NEW`; `None` for a protocol without ports. An ICMP echo has its
+    /// identifier in place of both ports.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -32,8 +33,8 @@ impl Tracked {
         };
         let (src, reply_src) = field("src")?;
         let (dst, reply_dst) = field("dst")?;
-        let (sport, reply_sport) = field("sport")?;
-        let (dport, reply_dport) = field("dport")?;
+        let (sport, reply_sport) = field("sport").or_else(|| field("id"))?;
+        let (dport, reply_dport) = field("dport").or_else(|| field("id"))?;
         let tuple = |src: &str, dst: &str, sport: &str, dport: &str| {
             Some(FiveTuple {
                 src: src.parse().ok()?,
