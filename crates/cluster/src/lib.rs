@@ -3,6 +3,8 @@
 //! Files go in: Kubernetes YAML, JSON, or a RON model that says a whole cluster in a
 //! screenful; a [`Cluster`] comes out, in which every object knows the file and line it came from.
 //!
+//! The folder `models/` has models to begin with; the module `model` says how they expand.
+//!
 //! # Map, in reading order
 //! - [`load`], [`read_inputs`]: files in, a cluster or [`LoadErrors`] out.
 //! - [`Cluster`]: all objects by name.

@@ -178,6 +178,15 @@ fn a_thousand_services_are_a_few_lines() {
 }
 
 #[test]
+fn one_node_may_hold_many_pods() {
+    let cluster = text(
+        r#"(network: (node_cidr_mask: 16), node_count: 1, workloads: [(name: "web", replicas: 20000)])"#,
+    );
+    let last = pod(&cluster, "default", "web-20000");
+    assert_eq!(last.ips[0].to_string(), "10.244.78.33");
+}
+
+#[test]
 fn fixed_addresses_are_taken_before_all_others() {
     let cluster = text(
         r#"(node_count: 2, workloads: [
@@ -259,6 +268,25 @@ fn a_selector_that_matches_nothing_is_a_warning() {
         cluster.warnings[0].text,
         "the selector of service `default/web` matches no pod"
     );
+}
+
+#[test]
+fn a_configuration_beside_a_model_counts() {
+    let input = |path: &str, text: &str| Input {
+        path: path.into(),
+        text: text.to_owned(),
+    };
+    let config = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
+                  kind: KubeProxyConfiguration\nmode: ipvs\n";
+    let (config, model) = (
+        input("config.yaml", config),
+        input("model.ron", "(node_count: 1)"),
+    );
+    for inputs in [vec![config.clone(), model.clone()], vec![model, config]] {
+        let cluster = load(inputs).unwrap();
+        assert_eq!(cluster.kube_proxy.unwrap().mode, "ipvs");
+        assert_eq!(cluster.warnings, []);
+    }
 }
 
 #[test]

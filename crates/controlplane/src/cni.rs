@@ -118,7 +118,19 @@ impl PodNetwork {
         bridge::pod(node, addresses, self.pod_mtu(node))
     }
 
-    /// The host's end of a pod's veth pair.
+    /// The Ethernet address of a node's card.
+    #[must_use]
+    pub fn nic_mac(node: &NodeNetwork, nic: &Nic) -> MacAddr {
+        nodes::nic_mac(&node.name, nic)
+    }
+
+    /// The Ethernet address of a pod's eth0, by the pod's first address.
+    #[must_use]
+    pub fn pod_mac(node: &NodeNetwork, pod: IpAddr) -> MacAddr {
+        bridge::pod_mac(node, pod)
+    }
+
+    /// The host's end of a pod's veth pair, by the pod's first address.
     #[must_use]
     pub fn port_name(node: &NodeNetwork, pod: IpAddr) -> DeviceName {
         bridge::port_name(node, pod)

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use podwire_packet::{DeviceName, Family, FiveTuple, MacAddr, Prefix, Protocol, SimTime};
 use podwire_ruleset::{HostAddresses, State};
 
-use crate::{Conntrack, Fib, Link, LinkKind, Route};
+use crate::{Conntrack, Fib, Link, Route};
 
 /// The sysctls that change a packet's way. One value for every device, as `net.ipv4.conf.all` sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,31 +129,31 @@ impl<C> Netns<C> {
     }
 
     /// The address that the kernel gives to packets for `toward` that leave by `device`: one of the
-    /// same network if there is one, else the device's first, else the first of another device.
+    /// same network if there is one, else the device's first, else the first of another device. None
+    /// of 127.0.0.0/8 and `::1`, whose scope is this host: what is masqueraded on its way out by `lo`
+    /// gets an address of another device.
     ///
-    /// Source: `inet_select_addr`, net/ipv4/devinet.c.
+    /// Source: `inet_select_addr`, net/ipv4/devinet.c, with `RT_SCOPE_UNIVERSE`.
     #[must_use]
     pub fn select_address(&self, device: DeviceName, toward: IpAddr) -> Option<IpAddr> {
         let family = Family::of(toward);
-        let on_device = || {
-            self.links
-                .get(&device)
-                .into_iter()
-                .flat_map(move |link| link.addresses_of(family))
+        let of_link = |link: &Link| {
+            let all = link
+                .addresses_of(family)
+                .filter(|(ip, _)| !ip.is_loopback());
+            all.collect::<Vec<_>>()
         };
-        let same_network = on_device().find(|&(ip, len)| Prefix::new(ip, len).contains(toward));
-        let elsewhere = || {
-            let others = self
-                .links
-                .values()
-                .filter(|link| link.kind != LinkKind::Loopback);
-            others
-                .flat_map(move |link| link.addresses_of(family))
-                .next()
-        };
-        same_network
-            .or_else(|| on_device().next())
-            .or_else(elsewhere)
+        let own = self.links.get(&device).map(of_link).unwrap_or_default();
+        let same_network = own
+            .iter()
+            .find(|&&(ip, len)| Prefix::new(ip, len).contains(toward));
+        let chosen = same_network.or(own.first()).copied();
+        chosen
+            .or_else(|| {
+                self.links
+                    .values()
+                    .find_map(|link| of_link(link).first().copied())
+            })
             .map(|(ip, _)| ip)
     }
 }
@@ -191,4 +191,39 @@ pub trait Surroundings {
 
     /// The time.
     fn now(&self) -> SimTime;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LinkKind;
+
+    fn host() -> Netns<()> {
+        let nic = Link::new(DeviceName::ETH0, LinkKind::Nic, MacAddr::default(), 1_500);
+        let nic = nic
+            .with_address([192, 168, 10, 12].into(), 24)
+            .with_address([10, 0, 0, 1].into(), 8);
+        Netns::new([Link::loopback(), nic])
+    }
+
+    #[test]
+    fn an_address_of_the_same_network_is_chosen_before_the_first_one() {
+        let host = host();
+        let chosen = |toward: [u8; 4]| host.select_address(DeviceName::ETH0, toward.into());
+        assert_eq!(chosen([10, 1, 1, 1]), Some([10, 0, 0, 1].into()));
+        assert_eq!(chosen([203, 0, 113, 7]), Some([192, 168, 10, 12].into()));
+    }
+
+    #[test]
+    fn what_leaves_by_loopback_gets_an_address_of_another_device() {
+        // As Linux 6.18 does; 127.0.0.1 has scope host, which is narrower than what is asked for.
+        let host = host();
+        let toward = [192, 168, 10, 12].into();
+        assert_eq!(host.select_address(DeviceName::LO, toward), Some(toward));
+        let toward = [127, 0, 0, 1].into();
+        assert_eq!(
+            host.select_address(DeviceName::LO, toward),
+            Some([192, 168, 10, 12].into())
+        );
+    }
 }

@@ -15,6 +15,8 @@ pub(super) struct Assembly {
     endpoints: BTreeMap<ObjectName, (Source, EndpointsObject)>,
     configured: Option<Source>,
     modelled: Option<Source>,
+    /// What a model configures without saying so.
+    implied: Option<KubeProxyConfiguration>,
     pub(super) files: Vec<PathBuf>,
 }
 
@@ -83,7 +85,11 @@ impl Assembly {
             let name = name.as_str().into();
             self.cluster.namespaces.entry(name).or_insert(Some(first));
         }
-        self.configure(first, model.kube_proxy, &[]);
+        if model.configures {
+            self.configure(first, model.kube_proxy, &[]);
+        } else {
+            self.implied = Some(model.kube_proxy);
+        }
         let nodes = model.nodes.into_iter();
         let nodes = nodes.map(|(line, node)| (line, Object::Node(node)));
         let pods = model.pods.into_iter();
@@ -120,6 +126,8 @@ impl Assembly {
     /// The cluster, with slices made of Endpoints objects where a Service has none, and warnings.
     pub(super) fn finish(mut self) -> Cluster {
         self.cluster.files = std::mem::take(&mut self.files);
+        let implied = self.implied.take();
+        self.cluster.kube_proxy = self.cluster.kube_proxy.take().or(implied);
         let sliced: BTreeSet<_> = self
             .cluster
             .endpoint_slices

@@ -23,6 +23,8 @@ const MOST: u32 = 100_000;
 pub(crate) struct Expanded {
     pub(crate) network: Network,
     pub(crate) kube_proxy: KubeProxyConfiguration,
+    /// Whether the model itself configures kube-proxy.
+    pub(crate) configures: bool,
     pub(crate) namespaces: BTreeSet<String>,
     pub(crate) nodes: Vec<(u32, Node)>,
     pub(crate) pods: Vec<(u32, Pod)>,
@@ -65,6 +67,7 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
         reader.problems.sort_by_key(|(place, _)| *place);
         return Err(reader.problems);
     }
+    let configures = !model.kube_proxy.is_empty();
     let mut namespaces: BTreeSet<_> = model.namespaces.into_iter().collect();
     let used = pods.iter().map(|(_, pod)| &pod.meta.name);
     let used = used.chain(services.iter().map(|(_, service)| &service.meta.name));
@@ -72,6 +75,7 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
     Ok(Some(Expanded {
         network,
         kube_proxy,
+        configures,
         namespaces,
         nodes,
         pods,

@@ -12,6 +12,9 @@ use super::schema::{ContainerPortModel, WorkloadModel};
 use crate::load::Problem;
 use crate::{ContainerPort, Meta, Node, ObjectName, Pod};
 
+/// The most pods that a workload makes.
+const MOST_PODS: u64 = 1_000_000;
+
 /// A pod that has no address yet.
 struct Waiting<'m> {
     pod: Pod,
@@ -67,6 +70,15 @@ fn pods<'m>(
     }
     let repeat = count(reader, workload.repeat.as_ref(), "repeat");
     let replicas = count(reader, workload.replicas.as_ref(), "replicas");
+    if u64::from(repeat) * u64::from(replicas) > MOST_PODS {
+        let problem = Problem::WrongValue {
+            field: "repeat".to_owned(),
+            found: format!("{repeat} for {replicas} replicas"),
+            accepted: format!("at most {MOST_PODS} pods of a workload"),
+        };
+        reader.fault(&workload.name, problem);
+        return found;
+    }
     let ips: Vec<_> = workload
         .ips
         .iter()
