@@ -76,6 +76,23 @@ fn examples_of_every_help_give_an_answer() {
 }
 
 #[test]
+fn what_models_say_to_try_gives_an_answer() {
+    let models = std::fs::read_dir(root().join("models")).expect("models is a folder");
+    let mut tried = 0;
+    for model in models {
+        let text = read(&model.expect("a file").path());
+        let lines = text.lines();
+        for line in lines.filter_map(|line| line.strip_prefix("// Try:")) {
+            let arguments = line.trim().strip_prefix("podwire ").unwrap_or(line);
+            let (_, said, code) = run_from_root(arguments);
+            assert!(matches!(code, Some(0 | 1)), "podwire {arguments}\n{said}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 5, "{tried} models say what to try");
+}
+
+#[test]
 fn the_readme_shows_what_is_printed() {
     let page = read(&root().join("README.md"));
     let mut compared = 0;
