@@ -1,4 +1,6 @@
-//! What the tests that span crates share: the repository's own files.
+//! What the tests that span crates share: the repository's own files, and what holds of any input.
+
+pub mod fuzz;
 
 use std::path::{Path, PathBuf};
 
