@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// Reads the cluster and applies what the command line changes of it.
 pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluster, Failure> {
-    let inputs = read_inputs(&args.filename).map_err(Failure::input)?;
+    let inputs = read_inputs(&args.filename).map_err(|error| Failure::with_help("", &error))?;
     let mut cluster = load(inputs).map_err(Failure::input)?;
     for setting in &args.set {
         let (field, value) = setting.split_once('=').ok_or_else(|| {
@@ -27,7 +27,7 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
             let config = cluster.kube_proxy.get_or_insert_default();
             config
                 .set(field, value)
-                .map_err(|error| Failure::input(format_args!("--set {setting}: {error}")))?;
+                .map_err(|error| Failure::with_help(&format!("--set {setting}: "), &error))?;
         }
     }
     if let Some(mode) = args.mode {
@@ -45,7 +45,7 @@ pub(crate) fn read_state(
     path: &Path,
     first: &Cluster,
 ) -> Result<Cluster, Failure> {
-    let inputs = read_inputs(&[path.to_owned()]).map_err(Failure::input)?;
+    let inputs = read_inputs(&[path.to_owned()]).map_err(|error| Failure::with_help("", &error))?;
     let mut state = load(inputs).map_err(Failure::input)?;
     state.kube_proxy.clone_from(&first.kube_proxy);
     state.network.clone_from(&first.network);

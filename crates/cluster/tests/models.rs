@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use podwire_cluster::{Cluster, Cni, FlannelBackend, Input, ObjectName, Pod, load, read_inputs};
+use podwire_cluster::{
+    Cluster, Cni, DetectLocalMode, FlannelBackend, Input, ObjectName, Pod, load, read_inputs,
+};
 
 fn model(name: &str) -> Cluster {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
@@ -137,7 +139,7 @@ fn replicas_that_are_not_ready_are_in_the_slice_as_such() {
 fn kube_proxy_is_set_by_the_fields_of_its_file() {
     let cluster = model("routes.ron");
     let config = cluster.kube_proxy.as_ref().unwrap();
-    assert_eq!(config.mode, "nftables");
+    assert_eq!(config.detect_local_mode, DetectLocalMode::NodeCidr);
     assert_eq!(
         pod(&cluster, "default", "web").node.as_deref(),
         Some("node-2")
