@@ -22,7 +22,7 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
             ))
         })?;
         if field == "cni" {
-            cluster.network.cni = parse_cni(value)?;
+            set_cni(&mut cluster, parse_cni(value)?);
         } else {
             let config = cluster.kube_proxy.get_or_insert_default();
             config
@@ -62,6 +62,23 @@ pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
         .parse()
         .map_err(|error| Failure::input(format_args!("--kube-proxy-version: {error}")))?;
     Ok(Options { kube_proxy_version })
+}
+
+/// Changes the pod network's plugin. flannel, as its manifest runs it, masquerades what leaves the
+/// pod range, which Kubernetes objects name only in kube-proxy's configuration.
+fn set_cni(cluster: &mut Cluster, cni: Cni) {
+    let network = &mut cluster.network;
+    network.cni = cni;
+    network.ip_masq |= matches!(cni, Cni::Flannel(_));
+    if network.pod_cidrs.is_empty() {
+        let configured = cluster
+            .kube_proxy
+            .iter()
+            .flat_map(|config| config.cluster_cidr.split(','));
+        network.pod_cidrs = configured
+            .filter_map(|cidr| cidr.trim().parse().ok())
+            .collect();
+    }
 }
 
 fn parse_cni(text: &str) -> Result<Cni, Failure> {

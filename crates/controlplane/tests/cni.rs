@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::cni::{CNI0, PodNetwork};
 use podwire_dataplane::{LinkKind, Lookup, Netns, Route};
-use podwire_packet::DeviceName;
+use podwire_packet::{DeviceName, Family};
+use podwire_ruleset::{RuleSet, iptables};
 
 fn model(name: &str) -> Cluster {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -150,4 +151,28 @@ fn host_gw_routes_by_the_other_nodes_address_and_keeps_the_mtu() {
     assert_eq!(found.via, other.internal_ips.first().copied());
     assert_eq!(first.links[&CNI0].mtu, other.underlay_mtu());
     assert!(!first.links.contains_key(&device("flannel.1")));
+}
+
+#[test]
+fn flannels_rules_are_those_of_its_manifest() {
+    let network = PodNetwork::new(&model("two-node.ron"));
+    let mut rules = RuleSet::empty(Family::Ipv4);
+    network.add_rules(&network.nodes()[1], &mut rules);
+    let text = iptables::print(&rules, iptables::Wording::Save);
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("-A")).collect();
+    assert_eq!(
+        lines,
+        [
+            "-A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG",
+            "-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment \"flanneld masq\" -j RETURN",
+            "-A FLANNEL-POSTRTG -s 10.244.1.0/24 -d 10.244.0.0/16 -m comment --comment \"flanneld masq\" -j RETURN",
+            "-A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.1.0/24 -m comment --comment \"flanneld masq\" -j RETURN",
+            "-A FLANNEL-POSTRTG ! -s 10.244.0.0/16 -d 10.244.1.0/24 -m comment --comment \"flanneld masq\" -j RETURN",
+            "-A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -m comment --comment \"flanneld masq\" -j MASQUERADE --random-fully",
+            "-A FLANNEL-POSTRTG ! -s 10.244.0.0/16 -d 10.244.0.0/16 -m comment --comment \"flanneld masq\" -j MASQUERADE --random-fully",
+            "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD",
+            "-A FLANNEL-FWD -s 10.244.0.0/16 -m comment --comment \"flanneld forward\" -j ACCEPT",
+            "-A FLANNEL-FWD -d 10.244.0.0/16 -m comment --comment \"flanneld forward\" -j ACCEPT",
+        ]
+    );
 }

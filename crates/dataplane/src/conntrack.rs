@@ -214,10 +214,13 @@ impl Conntrack {
         before - connections.len()
     }
 
-    /// Whether a confirmed connection has packets of that tuple.
+    /// Whether a confirmed connection has packets of that tuple (`nf_conntrack_tuple_taken`).
     #[must_use]
-    pub fn is_taken(&self, tuple: &FiveTuple) -> bool {
-        self.by_tuple.contains_key(tuple)
+    pub fn is_taken(&self, tuple: &FiveTuple, now: SimTime) -> bool {
+        let of_tuple = self.by_tuple.get(tuple);
+        of_tuple
+            .and_then(|(id, _)| self.connections.get(id))
+            .is_some_and(|connection| connection.expires > now)
     }
 
     fn forget_if_expired(&mut self, tuple: &FiveTuple, now: SimTime) {
@@ -229,8 +232,12 @@ impl Conntrack {
             .get(&id)
             .filter(|connection| connection.expires <= now)
         {
-            self.by_tuple.swap_remove(&connection.original);
-            self.by_tuple.swap_remove(&connection.reply);
+            // Since it expired another connection may have taken a tuple of it.
+            for tuple in [connection.original, connection.reply] {
+                if self.by_tuple.get(&tuple).is_some_and(|(of, _)| *of == id) {
+                    self.by_tuple.swap_remove(&tuple);
+                }
+            }
             self.connections.swap_remove(&id);
         }
     }
@@ -252,7 +259,7 @@ pub(crate) const fn tuple_of(headers: &Headers) -> FiveTuple {
 }
 
 /// Whether a packet may begin a connection: a TCP packet with SYN, or in the middle of one that was
-/// not seen to begin (sysctl `nf_conntrack_tcp_loose`, on); an ICMP request.
+/// not seen to begin (sysctl `nf_conntrack_tcp_loose`, on) and does not end with it; an ICMP request.
 fn may_begin(headers: &Headers) -> bool {
     let flags = headers.tcp_flags;
     match headers.protocol {
@@ -260,7 +267,10 @@ fn may_begin(headers: &Headers) -> bool {
             flags.intersection(TcpFlags::ACK.union(TcpFlags::RST).union(TcpFlags::FIN))
                 == TcpFlags::default()
         }
-        Protocol::TCP => flags.contains(TcpFlags::ACK) && !flags.contains(TcpFlags::RST),
+        Protocol::TCP => {
+            let ends = TcpFlags::FIN.union(TcpFlags::RST);
+            flags.contains(TcpFlags::ACK) && flags.intersection(ends) == TcpFlags::default()
+        }
         // Echo, timestamp, information and address mask requests (`icmp_pkt_to_tuple`, `valid_new`).
         Protocol::ICMP => matches!(headers.icmp_type, 8 | 13 | 15 | 17),
         Protocol::ICMPV6 => matches!(headers.icmp_type, 128 | 139),

@@ -42,17 +42,15 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         });
         let mark = skb.mark;
         let inner = Box::new(skb.into_frame(link.mac, to));
-        self.send_own(
-            outer,
-            Payload::Vxlan {
-                vni: vxlan.vni,
-                inner,
-            },
-            mark,
-        )
+        let payload = Payload::Vxlan {
+            vni: vxlan.vni,
+            inner,
+        };
+        self.send_outer(outer, payload, mark)
     }
 
-    /// Unpacks a frame and takes it in by the device of its network (`vxlan_rcv`).
+    /// Unpacks a frame and takes it in by the device of its network (`vxlan_rcv`); it has the outer
+    /// packet's mark.
     pub(crate) fn vxlan_receive(
         &mut self,
         vni: u32,
@@ -68,14 +66,11 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             | LinkKind::Bridge
             | LinkKind::Dummy => false,
         });
-        let Some(link) = device else {
+        let Some(device) = device.map(|link| link.name) else {
             return Disposition::Dropped(DropReason::UnknownVni(vni)).into();
         };
-        self.watch.event(Event::Decapsulated {
-            device: link.name,
-            vni,
-        });
-        self.netif_receive(link, inner, mark)
+        self.watch.event(Event::Decapsulated { device, vni });
+        self.receive(device, inner, mark)
     }
 }
 

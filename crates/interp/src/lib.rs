@@ -46,8 +46,9 @@
 //! ```
 //!
 //! # Departures
-//! - A module or target that podwire does not know is passed over, as if it had not matched, and the
-//!   decision names the rule as [`uncertain`](Decision::uncertain).
+//! - A rule with a module that podwire does not know is passed over, as if it had not matched; a
+//!   target that it does not know does nothing. The decision names the first such rule as
+//!   [`uncertain`](Decision::uncertain).
 //! - LOG and NFLOG write nothing; that they would have is an [`Effect`](podwire_ruleset::Effect).
 //! - CHECKSUM and TCPMSS change no field that a rule can test, so they only count as matched.
 //!
@@ -61,8 +62,9 @@ mod rule;
 
 use podwire_packet::Mark;
 use podwire_ruleset::{
-    CallGraph, Chain, ChainId, Choose, Classify, ConnmarkTarget, Decision, Effect, Hook, LinkError,
-    NatKind, Observe, Packet, Policy, RuleId, RuleSet, State, TableName, Target, Verdict,
+    CallGraph, Chain, ChainId, Choose, Classify, ConnmarkTarget, ConntrackInfo, CtState, Decision,
+    Effect, Hook, LinkError, NatKind, Observe, Packet, Policy, RuleId, RuleSet, State, TableName,
+    Target, Verdict,
 };
 
 use crate::memory::Memory;
@@ -170,6 +172,8 @@ impl Classify for Interp {
                     packet.mark = set_xmark(packet.mark, *value, *mask);
                     decision.mark = packet.mark;
                 }
+                // `connmark_tg`: without a connection there is nothing to save or restore.
+                Some(Target::Connmark(_)) if !packet.conntrack.state.has_connection() => {}
                 Some(Target::Connmark(operation)) => {
                     connmark(*operation, &mut packet);
                     decision.mark = packet.mark;
@@ -194,7 +198,13 @@ impl Classify for Interp {
                 Some(Target::Log(_) | Target::Nflog(_)) => {
                     memory.effects.push(Effect::Logged { rule: rule_id })
                 }
-                Some(Target::Notrack) => decision.notrack = true,
+                Some(Target::Notrack) => {
+                    decision.notrack = true;
+                    // `notrack_tg`, net/netfilter/xt_CT.c: what has a connection keeps it.
+                    if packet.conntrack.state == CtState::Invalid {
+                        packet.conntrack = ConntrackInfo::of_state(CtState::Untracked);
+                    }
+                }
                 Some(Target::Trace) => decision.trace = true,
                 Some(Target::Unknown(_)) => {
                     decision.uncertain.get_or_insert(rule_id);

@@ -206,7 +206,9 @@ impl<'c> World<'c> {
         if let Some(rules) = self.rules.borrow().get(&node) {
             return Ok(rules.clone());
         }
-        let rules = self.program.node(&self.network.nodes()[node].name)?;
+        let rules = self
+            .program
+            .node(&self.network, &self.network.nodes()[node])?;
         self.rules.borrow_mut().insert(node, rules.clone());
         Ok(rules)
     }
