@@ -401,7 +401,10 @@ fn service_port(
         let known: Vec<String> = service
             .ports
             .iter()
-            .map(|p| format!("{}/{}", p.port, p.protocol))
+            .map(|p| match &*p.name {
+                "" => format!("{}/{}", p.port, p.protocol),
+                name => format!("{name} ({}/{})", p.port, p.protocol),
+            })
             .collect();
         PlaceError::UnknownPort {
             place: format!("service {}", service.meta.name),
