@@ -108,6 +108,12 @@ fn read_packets(
         let fault = |column: usize, what: &str| {
             Failure::input(format_args!("{}{what}", place(path, number, column)))
         };
+        if !line.trim_start().starts_with('{') {
+            return Err(fault(
+                1,
+                "not a packet, which is an object as `podwire match --help` shows it",
+            ));
+        }
         let packet: PacketLine = serde_json::from_str(line)
             .map_err(|error| fault(error.column().max(1), &without_place(&error)))?;
         let of_all = *family.get_or_insert(packet.family());
