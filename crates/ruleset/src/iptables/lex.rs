@@ -114,7 +114,7 @@ pub(crate) fn push_word(out: &mut String, word: &str) {
         && !word.starts_with('\'')
         && !word
             .bytes()
-            .any(|byte| is_blank(byte) || byte == b'"' || byte == b'\n');
+            .any(|byte| is_blank(byte) || matches!(byte, b'"' | b'\n' | b'\r'));
     if bare {
         out.push_str(word);
     } else {
