@@ -15,8 +15,9 @@ use crate::trace::Step;
 use crate::world::{View, World};
 
 /// How many namespaces a packet may cross. A packet between pods crosses four, one that leaves the
-/// cluster five; more than this is a loop that no TTL ends.
-const MAX_NAMESPACES: usize = 64;
+/// cluster five, and each that routes it takes one of its TTL, at most 255; more than this is a loop
+/// that no TTL ends.
+const MAX_NAMESPACES: usize = 512;
 
 /// What every namespace remembers during one walk and its answer.
 pub(crate) type States = IndexMap<NetnsId, NetnsState>;
@@ -133,15 +134,18 @@ pub(crate) fn walk(
 /// A packet that found nobody, and is still for a Service, was translated by no rule: that is what a
 /// person wants to hear.
 fn of_service_address(world: &World<'_>, disposition: Disposition, flow: FiveTuple) -> Disposition {
-    match disposition {
-        Disposition::Unroutable(_) if world.is_service_address(flow.dst) => {
-            Disposition::Unroutable(Unroutable::ServiceAddress(flow.dst))
+    let Disposition::Unroutable(why) = disposition else {
+        return disposition;
+    };
+    Disposition::Unroutable(match why {
+        _ if world.is_service_address(flow.dst) => Unroutable::ServiceAddress(flow.dst),
+        Unroutable::NoNeighbor { next_hop, .. } if next_hop == flow.dst => {
+            Unroutable::NoSuchHost(flow.dst)
         }
-        Disposition::Unroutable(Unroutable::NoNeighbor { next_hop, .. })
-            if next_hop == flow.dst =>
-        {
-            Disposition::Unroutable(Unroutable::NoSuchHost(flow.dst))
-        }
-        other => other,
-    }
+        Unroutable::NoRoute
+        | Unroutable::RouteRefuses
+        | Unroutable::NoNeighbor { .. }
+        | Unroutable::ServiceAddress(_)
+        | Unroutable::NoSuchHost(_) => why,
+    })
 }
