@@ -244,7 +244,8 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         let flow = skb.headers.five_tuple();
         if self.has_socket(&skb.headers, flow) {
             self.watch.event(Event::Delivered { flow });
-            Disposition::Delivered(Delivery { flow }).into()
+            let icmp_id = skb.headers.icmp_id;
+            Disposition::Delivered(Delivery { flow, icmp_id }).into()
         } else {
             Disposition::Refused.into()
         }

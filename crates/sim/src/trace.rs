@@ -159,7 +159,15 @@ impl World<'_> {
         }
         let family = match query.from {
             Place::Address(address) => Some(Family::of(address)),
-            Place::Pod(_) | Place::Node(_) | Place::Service(_) => None,
+            // Where both ends have both families, IPv4 is tried first.
+            Place::Pod(_) | Place::Node(_) | Place::Service(_) => {
+                let has = |family| self.sender(&query.from, family).is_ok();
+                match (has(Family::Ipv4), has(Family::Ipv6)) {
+                    (true, false) => Some(Family::Ipv4),
+                    (false, true) => Some(Family::Ipv6),
+                    (true, true) | (false, false) => None,
+                }
+            }
         };
         let (dst, protocol, dport) = self.receiver(&query.to, family, query.protocol)?;
         let to = Family::of(dst);
@@ -259,6 +267,7 @@ impl World<'_> {
                     dst: delivery.flow.dst,
                     sport: delivery.flow.sport,
                     dport: delivery.flow.dport,
+                    icmp_id: delivery.icmp_id,
                     ..query.headers
                 }
                 .first_of_reply();

@@ -97,8 +97,8 @@ impl Lab {
 
     pub(crate) fn query(from: &str, to: &str) -> Query {
         Query {
-            from: Place::parse(from, "default").unwrap(),
-            to: Target::parse(to, "default").unwrap(),
+            from: Place::parse(from, "default").expect("a place"),
+            to: Target::parse(to, "default").expect("a target"),
             protocol: None,
             sport: 40_000,
             length: None,
@@ -108,7 +108,7 @@ impl Lab {
 
     /// Every way a packet can go.
     pub(crate) fn all(&self, query: &Query) -> Vec<Trace> {
-        let mut world = World::new(&self.cluster, &Options::default()).unwrap();
+        let mut world = World::new(&self.cluster, &Options::default()).expect("iptables mode");
         world
             .trace_all(query)
             .unwrap_or_else(|error| panic!("{error}"))

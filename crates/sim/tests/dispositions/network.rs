@@ -105,6 +105,21 @@ fn a_tunnel_takes_50_bytes_of_a_pods_mtu() {
 }
 
 #[test]
+fn over_ipv6_a_tunnel_takes_70_bytes_though_pods_have_50_less() {
+    // Tried on Linux 6.18: a VXLAN device over IPv6 asked for 1,450 bytes gets 1,430.
+    let lab = Lab::new().set(|network| network.cni = VXLAN);
+    let of_length = |length| with_length("pod/client-a", "[fd00:244:0:1::2]:8080", length);
+    assert_eq!(
+        describe(&lab.one(&of_length(1430))),
+        "fd00:244:0:1::2 answered fd00:244::3"
+    );
+    let Disposition::Mtu { device, mtu } = lab.one(&of_length(1431)).forward.disposition else {
+        panic!("it was not too large")
+    };
+    assert_eq!((device.as_str(), mtu), ("flannel-v6.1", 1430));
+}
+
+#[test]
 fn a_packet_that_is_too_large_for_the_tunnel_ends_there() {
     // From outside with 1,500 bytes: the node cannot put 50 more around them.
     let lab = Lab::new().set(|network| network.cni = VXLAN);

@@ -47,6 +47,31 @@ fn a_cluster_ip_of_ipv6_leads_to_endpoints_of_ipv6() {
 }
 
 #[test]
+fn a_pod_of_one_family_asks_in_it() {
+    let pod = |name: &str, address: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default}}\n\
+             spec: {{nodeName: a}}\nstatus: {{podIPs: [{{ip: '{address}'}}]}}\n"
+        )
+    };
+    let objects =
+        service(CLUSTER_IP, &ON_B) + &pod("six", "fd00:244::6") + &pod("four", "10.244.0.4");
+    let lab = Lab::with(&objects);
+    assert_eq!(
+        lab.end("pod/six", "svc/web"),
+        "fd00:244:0:1::2 answered fd00:244::6"
+    );
+    assert_eq!(
+        lab.end("pod/four", "svc/web"),
+        "10.244.1.2 answered 10.244.0.4"
+    );
+    assert_eq!(
+        lab.end("pod/six", "pod/web-b:8080"),
+        "fd00:244:0:1::2 answered fd00:244::6"
+    );
+}
+
+#[test]
 fn a_nodes_own_packets_to_a_cluster_ip_are_masqueraded() {
     let ends = cluster_ip(&BOTH).ends("node/a", "svc/web");
     assert_eq!(
