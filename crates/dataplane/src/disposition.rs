@@ -11,6 +11,8 @@ use podwire_ruleset::{Hook, RejectWith, RuleId, TableName};
 pub struct Delivery {
     /// Source and destination as the socket sees them.
     pub flow: FiveTuple,
+    /// Identifier of an ICMP echo, which translation may change; zero for other protocols.
+    pub icmp_id: u16,
 }
 
 /// Why no route led on.

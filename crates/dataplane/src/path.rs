@@ -243,12 +243,13 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             return end.into();
         }
         if let Payload::Vxlan { vni, inner } = skb.payload {
-            return self.vxlan_receive(vni, skb.headers.dport, skb.mark, *inner);
+            return self.vxlan_receive(&skb.headers, vni, skb.mark, *inner);
         }
         let flow = skb.headers.five_tuple();
         if self.has_socket(&skb.headers, flow) {
             self.watch.event(Event::Delivered { flow });
-            Disposition::Delivered(Delivery { flow }).into()
+            let icmp_id = skb.headers.icmp_id;
+            Disposition::Delivered(Delivery { flow, icmp_id }).into()
         } else {
             Disposition::Refused.into()
         }

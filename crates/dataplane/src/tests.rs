@@ -33,7 +33,10 @@ fn ip(text: &str) -> IpAddr {
 fn mac_of(address: IpAddr) -> MacAddr {
     match address {
         IpAddr::V4(ip) => MacAddr::of_docker(ip),
-        IpAddr::V6(ip) => MacAddr::of_bits(u128::from(ip) as u64),
+        IpAddr::V6(ip) => {
+            let [.., a, b, c, d] = ip.octets();
+            MacAddr([0x02, 0x66, a, b, c, d])
+        }
     }
 }
 
@@ -199,18 +202,24 @@ impl Lab {
     /// The rules that matched so far, as `HOOK:table/CHAIN/NUMBER`.
     fn met(&self) -> Vec<String> {
         let rules = self.ns.ipv4_rules.as_ref().expect("set by new").rules();
-        let of = |event: &Event| match event {
-            Event::Rule { rule, .. } => Some(rules.label(*rule)),
-            _ => None,
+        let of = |event: &Event| {
+            if let Event::Rule { rule, .. } = event {
+                Some(rules.label(*rule))
+            } else {
+                None
+            }
         };
         self.events.iter().filter_map(of).collect()
     }
 
     /// The hooks at which a mangle chain that counts every packet was met.
     fn hooks(&self) -> Vec<Hook> {
-        let of = |event: &Event| match event {
-            Event::Rule { hook, .. } => Some(*hook),
-            _ => None,
+        let of = |event: &Event| {
+            if let Event::Rule { hook, .. } = event {
+                Some(*hook)
+            } else {
+                None
+            }
         };
         self.events.iter().filter_map(of).collect()
     }
@@ -241,16 +250,18 @@ fn end(outcome: Outcome) -> Disposition {
 }
 
 fn dropped(outcome: Outcome) -> DropReason {
-    match end(outcome) {
-        Disposition::Dropped(reason) => reason,
-        other => panic!("it was not dropped: {other:?}"),
-    }
+    let end = end(outcome);
+    let Disposition::Dropped(reason) = end else {
+        panic!("it was not dropped: {end:?}")
+    };
+    reason
 }
 
 /// What the socket saw: `ADDRESS:PORT > ADDRESS:PORT`.
 fn delivered(outcome: Outcome) -> String {
-    match end(outcome) {
-        Disposition::Delivered(delivery) => delivery.flow.to_string(),
-        other => panic!("it was not delivered: {other:?}"),
-    }
+    let end = end(outcome);
+    let Disposition::Delivered(delivery) = end else {
+        panic!("it was not delivered: {end:?}")
+    };
+    delivery.flow.to_string()
 }

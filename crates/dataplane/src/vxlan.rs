@@ -1,6 +1,6 @@
 //! VXLAN: Ethernet frames in UDP (RFC 7348; drivers/net/vxlan/vxlan_core.c).
 
-use podwire_packet::{FiveTuple, Headers, MacAddr, Mark, Protocol};
+use podwire_packet::{Family, FiveTuple, Headers, MacAddr, Mark, Protocol};
 use podwire_ruleset::{Choose, Classify, Draw};
 
 use crate::hooks::Kernel;
@@ -50,16 +50,21 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
     }
 
     /// Unpacks a frame and takes it in by the device of its network (`vxlan_rcv`); it has the outer
-    /// packet's mark.
+    /// packet's mark. Devices of IPv4 and of IPv6 have sockets of their own, so that one network may
+    /// have a device of each.
     pub(crate) fn vxlan_receive(
         &mut self,
+        outer: &Headers,
         vni: u32,
-        port: u16,
         mark: Mark,
         inner: Frame,
     ) -> Outcome {
         let device = self.ns.links.values().find(|link| match &link.kind {
-            LinkKind::Vxlan(vxlan) => vxlan.vni == vni && vxlan.port == port,
+            LinkKind::Vxlan(vxlan) => {
+                vxlan.vni == vni
+                    && vxlan.port == outer.dport
+                    && Family::of(vxlan.local) == outer.family()
+            }
             LinkKind::Loopback
             | LinkKind::Nic
             | LinkKind::Veth

@@ -1,8 +1,10 @@
 //! The whole way of a first packet, and of its answer.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
-use podwire_dataplane::{Disposition, Event, Route};
+use podwire_dataplane::{Disposition, Event, Netns, Route};
+use podwire_interp::Interp;
 use podwire_packet::{Family, FiveTuple, Headers, Prefix, Protocol};
 use podwire_ruleset::{Choose, Draw, outcomes};
 
@@ -110,7 +112,12 @@ impl Trace {
 struct Prepared {
     from: NetnsId,
     headers: Headers,
+    /// The namespace that stands aside for the query's `via`.
+    aside: Option<Aside>,
 }
+
+/// A namespace that another stands in for.
+type Aside = (NetnsId, Rc<Netns<Interp>>);
 
 impl World<'_> {
     /// Sends one packet; chance follows the seed.
@@ -119,7 +126,9 @@ impl World<'_> {
     /// [`TraceError`].
     pub fn trace(&mut self, query: &Query, seed: u64) -> Result<Trace, TraceError> {
         let prepared = self.prepare(query)?;
-        Ok(self.run(&prepared, &mut Draw(seed))?)
+        let trace = self.run(&prepared, &mut Draw(seed));
+        self.restore(prepared);
+        Ok(trace?)
     }
 
     /// Sends the packet in every way that rules leave to chance. Probabilities sum to 1.
@@ -129,6 +138,7 @@ impl World<'_> {
     pub fn trace_all(&mut self, query: &Query) -> Result<Vec<Trace>, TraceError> {
         let prepared = self.prepare(query)?;
         let all = outcomes(|choose| self.run(&prepared, choose));
+        self.restore(prepared);
         let with_probability = |(probability, trace): (f64, Result<Trace, RulesError>)| {
             trace.map(|trace| Trace {
                 probability,
@@ -149,7 +159,15 @@ impl World<'_> {
         }
         let family = match query.from {
             Place::Address(address) => Some(Family::of(address)),
-            Place::Pod(_) | Place::Node(_) | Place::Service(_) => None,
+            // Where both ends have both families, IPv4 is tried first.
+            Place::Pod(_) | Place::Node(_) | Place::Service(_) => {
+                let has = |family| self.sender(&query.from, family).is_ok();
+                match (has(Family::Ipv4), has(Family::Ipv6)) {
+                    (true, false) => Some(Family::Ipv4),
+                    (false, true) => Some(Family::Ipv6),
+                    (true, true) | (false, false) => None,
+                }
+            }
         };
         let (dst, protocol, dport) = self.receiver(&query.to, family, query.protocol)?;
         let to = Family::of(dst);
@@ -160,9 +178,10 @@ impl World<'_> {
                 to,
             });
         }
-        if let Some(via) = &query.via {
-            self.route_via(from, dst, via)?;
-        }
+        let aside = match &query.via {
+            Some(via) => self.route_via(from, dst, via)?,
+            None => None,
+        };
         let protocol = if protocol == Protocol::ICMP {
             Protocol::icmp_of(to)
         } else {
@@ -178,11 +197,28 @@ impl World<'_> {
         if let Some(length) = query.length {
             headers.length = length;
         }
-        Ok(Prepared { from, headers })
+        Ok(Prepared {
+            from,
+            headers,
+            aside,
+        })
     }
 
-    /// Makes the sender send to that node: its own node loses its rules and gets a route.
-    fn route_via(&mut self, from: NetnsId, dst: IpAddr, via: &str) -> Result<(), TraceError> {
+    /// Puts back what the query changed.
+    fn restore(&mut self, prepared: Prepared) {
+        if let Some((id, netns)) = prepared.aside {
+            self.replace(id, netns);
+        }
+    }
+
+    /// Makes the sender send to that node: its own node loses its rules and gets a route. Returns the
+    /// namespace as it was.
+    fn route_via(
+        &mut self,
+        from: NetnsId,
+        dst: IpAddr,
+        via: &str,
+    ) -> Result<Option<Aside>, TraceError> {
         let family = Family::of(dst);
         let node = self.find_node(via)?;
         let next_hop = self.network.nodes()[node]
@@ -197,9 +233,10 @@ impl World<'_> {
             NetnsId::Node(_) | NetnsId::Router | NetnsId::Outside(_) => from,
         };
         if first == NetnsId::Node(node) || dst == next_hop && !matches!(first, NetnsId::Node(_)) {
-            return Ok(());
+            return Ok(None);
         }
-        let mut netns = (*self.netns(first)?).clone();
+        let before = self.netns(first)?;
+        let mut netns = (*before).clone();
         (netns.ipv4_rules, netns.ipv6_rules) = (None, None);
         let device = netns.links.values().find(|link| {
             link.networks()
@@ -208,8 +245,8 @@ impl World<'_> {
         if let Some(device) = device.map(|link| link.name).filter(|_| dst != next_hop) {
             netns.add_route(Route::via(Prefix::host(dst), device, next_hop));
         }
-        self.replace(first, netns);
-        Ok(())
+        self.replace(first, Rc::new(netns));
+        Ok(Some((first, before)))
     }
 
     fn run(&self, query: &Prepared, choose: &mut dyn Choose) -> Result<Trace, RulesError> {
@@ -230,6 +267,7 @@ impl World<'_> {
                     dst: delivery.flow.dst,
                     sport: delivery.flow.sport,
                     dport: delivery.flow.dport,
+                    icmp_id: delivery.icmp_id,
                     ..query.headers
                 }
                 .first_of_reply();

@@ -15,8 +15,9 @@ use crate::trace::Step;
 use crate::world::{View, World};
 
 /// How many namespaces a packet may cross. A packet between pods crosses four, one that leaves the
-/// cluster five; more than this is a loop that no TTL ends.
-const MAX_NAMESPACES: usize = 64;
+/// cluster five, and each that routes it takes one of its TTL, at most 255; more than this is a loop
+/// that no TTL ends.
+const MAX_NAMESPACES: usize = 512;
 
 /// What every namespace remembers during one walk and its answer.
 pub(crate) type States = IndexMap<NetnsId, NetnsState>;
@@ -99,7 +100,7 @@ pub(crate) fn walk(
         };
         match outcome {
             Outcome::Ended(disposition) => {
-                let disposition = of_service_address(world, disposition, flow);
+                let disposition = of_service_address(world, at, disposition, flow);
                 return Ok(End {
                     at,
                     disposition,
@@ -132,22 +133,29 @@ pub(crate) fn walk(
 
 /// A packet that found nobody, and is still for a Service, was translated by no rule: that is what a
 /// person wants to hear.
-fn of_service_address(world: &World<'_>, disposition: Disposition, flow: FiveTuple) -> Disposition {
-    match disposition {
-        Disposition::Unroutable(_) if world.is_service_address(flow.dst) => {
-            Disposition::Unroutable(Unroutable::ServiceAddress(flow.dst))
+fn of_service_address(
+    world: &World<'_>,
+    at: NetnsId,
+    disposition: Disposition,
+    flow: FiveTuple,
+) -> Disposition {
+    let Disposition::Unroutable(why) = disposition else {
+        return disposition;
+    };
+    Disposition::Unroutable(match why {
+        _ if world.is_service_address(flow.dst) => Unroutable::ServiceAddress(flow.dst),
+        // Somebody's whom the router, or this link, does not lead to.
+        Unroutable::NoNeighbor { .. } if world.owner(flow.dst).is_some() => match at {
+            NetnsId::Router => Unroutable::NoRoute,
+            NetnsId::Node(_) | NetnsId::Pod(_) | NetnsId::Outside(_) => why,
+        },
+        Unroutable::NoNeighbor { next_hop, .. } if next_hop == flow.dst => {
+            Unroutable::NoSuchHost(flow.dst)
         }
-        Disposition::Unroutable(Unroutable::NoNeighbor { next_hop, .. })
-            if next_hop == flow.dst =>
-        {
-            Disposition::Unroutable(Unroutable::NoSuchHost(flow.dst))
-        }
-        end @ (Disposition::Delivered(_)
-        | Disposition::Dropped(_)
-        | Disposition::Rejected { .. }
-        | Disposition::Refused
-        | Disposition::Unroutable(_)
-        | Disposition::Mtu { .. }
-        | Disposition::Ttl) => end,
-    }
+        Unroutable::NoRoute
+        | Unroutable::RouteRefuses
+        | Unroutable::NoNeighbor { .. }
+        | Unroutable::ServiceAddress(_)
+        | Unroutable::NoSuchHost(_) => why,
+    })
 }

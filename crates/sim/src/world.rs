@@ -237,9 +237,9 @@ impl<'c> World<'c> {
         Ok(netns)
     }
 
-    /// A copy of the world's namespace with changes, in place of the one it has.
-    pub(crate) fn replace(&mut self, id: NetnsId, netns: Netns<Interp>) {
-        self.namespaces.get_mut().insert(id, Rc::new(netns));
+    /// Puts a namespace in place of the one that the world has.
+    pub(crate) fn replace(&mut self, id: NetnsId, netns: Rc<Netns<Interp>>) {
+        self.namespaces.get_mut().insert(id, netns);
     }
 
     /// The other end of a device's wire.

@@ -51,7 +51,13 @@ pub(super) fn vxlan_links(
                 .map(|(other, ip)| (device_mac(other, name), ip))
                 .collect(),
         };
-        let mtu = under.mtu.saturating_sub(VXLAN_OVERHEAD);
+        // flannel asks for 50 bytes less for either family; the kernel grants a device over IPv6, whose
+        // header is longer, 70 less (`vxlan_config_apply`, drivers/net/vxlan/vxlan_core.c).
+        let overhead = match family {
+            Family::Ipv4 => VXLAN_OVERHEAD,
+            Family::Ipv6 => VXLAN_OVERHEAD + 20,
+        };
+        let mtu = under.mtu.saturating_sub(overhead);
         let link = Link::new(name, LinkKind::Vxlan(vxlan), device_mac(node, name), mtu);
         Some(link.with_address(cidr.address(), family.bits()))
     };

@@ -64,6 +64,21 @@ fn ping_is_translated_by_its_identifier() {
     assert_eq!((back.dst, back.icmp_id), (ip("10.0.0.2"), 77));
 }
 
+#[test]
+fn the_identifier_that_arrives_is_the_one_to_answer() {
+    let rule = "-A INPUT -p icmp -j SNAT --to-source 203.0.113.9 --random-fully";
+    let mut lab = Lab::new().nat(rule);
+    let ping = packet(Protocol::ICMP, "198.51.100.7:77", "192.0.2.1:0");
+    let Disposition::Delivered(arrived) = end(lab.receive(ETH0, ping)) else {
+        panic!("it was not delivered")
+    };
+    assert_ne!(arrived.icmp_id, 77);
+    let mut answer = packet(Protocol::ICMP, "203.0.113.9:0", "192.0.2.1:0").first_of_reply();
+    answer.icmp_id = arrived.icmp_id;
+    let back = sent(lab.send(answer)).1;
+    assert_eq!((back.dst, back.icmp_id), (ip("198.51.100.7"), 77));
+}
+
 /// What MASQUERADE makes of 10.0.0.2 on the way to an address.
 fn masqueraded(lab: Lab, to: &str) -> String {
     let mut lab = lab.nat("-A POSTROUTING -j MASQUERADE");

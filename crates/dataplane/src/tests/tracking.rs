@@ -7,9 +7,12 @@ use super::{ETH0, Lab, VETH1, VETH2, delivered, dropped, end, flow, ip, packet, 
 use crate::{Disposition, DropReason, Event};
 
 fn states(lab: &Lab) -> Vec<CtState> {
-    let of = |event: &Event| match event {
-        Event::Tracked { state } => Some(*state),
-        _ => None,
+    let of = |event: &Event| {
+        if let Event::Tracked { state } = event {
+            Some(*state)
+        } else {
+            None
+        }
     };
     lab.events.iter().filter_map(of).collect()
 }

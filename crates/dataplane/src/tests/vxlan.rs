@@ -179,6 +179,17 @@ fn a_network_without_a_device_here_is_dropped() {
 }
 
 #[test]
+fn one_network_may_have_a_device_of_each_family() {
+    let mut lab = lab();
+    let LinkKind::Vxlan(vxlan) = &mut lab.ns.links[&FLANNEL].kind else {
+        panic!("no tunnel")
+    };
+    vxlan.local = ip("2001:db8::1");
+    let reason = dropped(lab.receive_frame(ETH0, tunnelled(1, 8472, OWN)));
+    assert_eq!(reason, DropReason::UnknownVni(1));
+}
+
+#[test]
 fn an_inner_frame_for_another_host_is_not_looked_into() {
     let reason = dropped(lab().receive_frame(ETH0, tunnelled(1, 8472, OTHER_END)));
     assert_eq!(reason, DropReason::OtherHost);

@@ -1,0 +1,10 @@
+//! Whole ways through small clusters: each disposition, each kind of Service, each pod network.
+
+#[path = "dispositions/lab.rs"]
+mod lab;
+#[path = "dispositions/laws.rs"]
+mod laws;
+#[path = "dispositions/network.rs"]
+mod network;
+#[path = "dispositions/services.rs"]
+mod services;
