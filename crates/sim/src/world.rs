@@ -198,6 +198,12 @@ impl<'c> World<'c> {
         }
     }
 
+    /// The largest packet of a device, in bytes.
+    #[must_use]
+    pub fn mtu(&self, at: NetnsId, device: DeviceName) -> Option<u32> {
+        Some(self.netns(at).ok()?.links.get(&device)?.mtu)
+    }
+
     /// The rules of a node.
     ///
     /// # Errors

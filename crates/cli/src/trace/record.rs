@@ -52,6 +52,10 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
     };
     let on = |device: DeviceName| Some(device.to_string());
     let said = |verdict: &str, text: String| (verdict.to_owned(), text);
+    let mtu = |device| {
+        let mtu = world.mtu(step.at, device);
+        mtu.map_or_else(String::new, |mtu| format!(" mtu {mtu}"))
+    };
     let (device, hook, (verdict, text)) = match step.event {
         Event::Rule {
             hook,
@@ -102,7 +106,10 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
         Event::Routed { to, route } => (
             on(route.device),
             None,
-            said("route", format!("{to}: {}", route_text(&route))),
+            said(
+                "route",
+                format!("{to}: {}{}", route_text(&route), mtu(route.device)),
+            ),
         ),
         Event::RoutedLocal { to } => (None, None, said("route", format!("{to}: local"))),
         Event::Bridged { bridge, from, to } => {
