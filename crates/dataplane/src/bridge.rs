@@ -37,7 +37,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                 return end.into();
             }
             if skb.headers.dst != before {
-                to = match self.after_bridged_dnat(&skb, bridge) {
+                to = match self.after_bridged_dnat(&mut skb, bridge) {
                     Ok(to) => to,
                     Err(end) => return self.end(&skb, end),
                 };
@@ -61,12 +61,15 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
 
     /// Where a frame goes whose packet has a new destination: to the next hop behind the same bridge,
     /// or up to this host (`br_nf_pre_routing_finish`).
-    fn after_bridged_dnat(&mut self, skb: &Skb, bridge: &Link) -> Result<MacAddr, Disposition> {
+    fn after_bridged_dnat(&mut self, skb: &mut Skb, bridge: &Link) -> Result<MacAddr, Disposition> {
         match self.route_input(skb)? {
             Some(route) if route.device == bridge.name => {
                 self.neighbor_of_route(&route, skb.headers.dst)
             }
-            Some(_) | None => Ok(bridge.mac),
+            routed => {
+                skb.routed = Some(routed);
+                Ok(bridge.mac)
+            }
         }
     }
 

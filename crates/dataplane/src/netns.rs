@@ -223,3 +223,38 @@ pub trait Surroundings {
     /// The time.
     fn now(&self) -> SimTime;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LinkKind;
+
+    fn host() -> Netns<()> {
+        let nic = Link::new(DeviceName::ETH0, LinkKind::Nic, MacAddr::default(), 1_500);
+        let nic = nic
+            .with_address([192, 168, 10, 12].into(), 24)
+            .with_address([10, 0, 0, 1].into(), 8);
+        Netns::new([Link::loopback(), nic])
+    }
+
+    #[test]
+    fn an_address_of_the_same_network_is_chosen_before_the_first_one() {
+        let host = host();
+        let chosen = |toward: [u8; 4]| host.select_address(DeviceName::ETH0, toward.into());
+        assert_eq!(chosen([10, 1, 1, 1]), Some([10, 0, 0, 1].into()));
+        assert_eq!(chosen([203, 0, 113, 7]), Some([192, 168, 10, 12].into()));
+    }
+
+    #[test]
+    fn what_leaves_by_loopback_gets_an_address_of_another_device() {
+        // As Linux 6.18 does; 127.0.0.1 has scope host, which is narrower than what is asked for.
+        let host = host();
+        let toward = [192, 168, 10, 12].into();
+        assert_eq!(host.select_address(DeviceName::LO, toward), Some(toward));
+        let toward = [127, 0, 0, 1].into();
+        assert_eq!(
+            host.select_address(DeviceName::LO, toward),
+            Some([192, 168, 10, 12].into())
+        );
+    }
+}

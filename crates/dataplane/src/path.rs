@@ -124,8 +124,12 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         }
     }
 
-    pub(crate) fn ip_rcv_finish(&mut self, skb: Skb) -> Outcome {
-        match self.route_input(&skb) {
+    pub(crate) fn ip_rcv_finish(&mut self, mut skb: Skb) -> Outcome {
+        let routed = match skb.routed.take() {
+            Some(routed) => Ok(routed),
+            None => self.route_input(&skb),
+        };
+        match routed {
             Ok(None) => self.ip_local_deliver(skb),
             Ok(Some(route)) => self.ip_forward(skb, &route),
             Err(end) => self.end(&skb, end),

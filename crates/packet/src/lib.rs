@@ -8,12 +8,14 @@
 //! - [`Prefix`], [`MacAddr`], [`Family`]: addresses.
 //! - [`DeviceName`]: a network device's name, stored in place.
 //! - [`SimTime`]: the virtual clock.
+//! - [`wire`]: headers as real bytes and back.
 
 mod address;
 mod device;
 mod flow;
 mod headers;
 mod time;
+pub mod wire;
 
 pub use address::{Family, MacAddr, ParseMacError, ParsePrefixError, Prefix};
 pub use device::{DeviceName, DeviceNameError};

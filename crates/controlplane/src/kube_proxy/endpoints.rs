@@ -47,7 +47,10 @@ impl<'a> Endpoints<'a> {
     /// an IPv4 address that cannot be read for a text; here such an endpoint, which the API refuses,
     /// is left out.
     pub(super) fn of_slices(slices: &[(&'a EndpointSlice, usize)], family: Family) -> Self {
-        let mut found = Vec::new();
+        let room = slices
+            .iter()
+            .map(|(slice, _)| slice.ports.len() * slice.endpoints.len());
+        let mut found = Vec::with_capacity(room.sum());
         let mut text = String::new();
         for &(slice, place) in slices {
             for slice_port in &slice.ports {
@@ -128,6 +131,10 @@ impl<'a> Endpoints<'a> {
                     text: Arc::clone(&first.text),
                     ip_text: first.ip_text,
                     address: first.address,
+                    is_canonical: match first.address {
+                        IpAddr::V4(_) => first.ip_text.parse::<Ipv4Addr>().is_ok(),
+                        IpAddr::V6(ip) => ip.to_string() == first.ip_text,
+                    },
                     port: first.port,
                     chain: chain(&first.text),
                     first: occurrence(first),
@@ -180,6 +187,9 @@ pub(super) struct ProxiedEndpoint<'a> {
     pub(super) address: IpAddr,
     /// Port number.
     pub(super) port: u16,
+    /// Whether the address is written as it would be printed. Dotted numbers are, unless they begin
+    /// with zeros, which only Go reads.
+    pub(super) is_canonical: bool,
     /// The chain that translates to it.
     pub(super) chain: ChainName,
     first: Occurrence<'a>,
@@ -187,15 +197,6 @@ pub(super) struct ProxiedEndpoint<'a> {
 }
 
 impl ProxiedEndpoint<'_> {
-    /// Whether its address is written as it would be printed. Dotted numbers are, unless they begin
-    /// with zeros, which only Go reads.
-    pub(super) fn is_canonical(&self) -> bool {
-        match self.address {
-            IpAddr::V4(_) => self.ip_text.parse::<Ipv4Addr>().is_ok(),
-            IpAddr::V6(ip) => ip.to_string() == self.ip_text,
-        }
-    }
-
     /// Whether it serves, as a node sees it.
     pub(super) fn is_serving_on(&self, node: &str) -> bool {
         self.on(node).slice_endpoint.serving

@@ -10,7 +10,7 @@ use podwire_ruleset::{
 use super::IptablesProxier;
 use super::chains::Jump;
 use super::words::{comment, ctstate, destination, destination_is_local, not_destination, rule};
-use super::written::{Placed, Written};
+use super::written::Placed;
 use crate::kube_proxy::settings::NodePortAddresses;
 
 const NODE_PORTS: &str =
@@ -104,7 +104,7 @@ impl IptablesProxier<'_> {
                 let localhost = Prefix::host(IpAddr::V6(Ipv6Addr::LOCALHOST));
                 let mut placed =
                     to_node_ports(&[destination_is_local(), not_destination(localhost)]);
-                placed.written = placed.written.with_lengths();
+                placed.rule.host_lengths = true;
                 vec![placed]
             }
             (NodePortAddresses::All, Family::Ipv4) if self.settings.localhost_node_ports => {
@@ -131,7 +131,7 @@ impl IptablesProxier<'_> {
     fn base(&self, chain: &ChainName, matches: Vec<Match>, target: Target) -> Placed {
         Placed {
             chain: chain.clone(),
-            written: Written::from(rule(matches, target, self.services.base_origin)),
+            rule: rule(matches, target, self.services.base_origin),
         }
     }
 }

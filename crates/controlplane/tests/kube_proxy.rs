@@ -1,0 +1,249 @@
+//! What the golden texts do not show: other releases, odd input, errors, and whose a rule is.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use podwire_cluster::{Cluster, Input, ProxyMode, load};
+use podwire_controlplane::kube_proxy::{
+    IptablesHistory, IptablesProxier, KubeProxyVersion, ObjectKind, ProxierError, ServicePorts,
+    check_mode,
+};
+use podwire_packet::Family;
+use podwire_ruleset::{Rule, RuleSet, TableName};
+
+const NODE: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: node-a}
+spec: {podCIDR: 10.244.1.0/24}
+status:
+  addresses: [{type: InternalIP, address: 192.168.10.11}]
+";
+
+const MYSQL: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: mysql, namespace: payroll}
+spec:
+  clusterIP: 10.103.132.104
+  ports: [{port: 3306, protocol: TCP}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: mysql-x7k2p
+  namespace: payroll
+  labels: {kubernetes.io/service-name: mysql}
+addressType: IPv4
+ports: [{name: '', port: 3306, protocol: TCP}]
+endpoints: [{addresses: [10.38.0.1], nodeName: node-a}]
+";
+
+fn cluster(documents: &[&str]) -> Cluster {
+    let text = documents.join("\n---\n");
+    let path = "objects.yaml".into();
+    load(vec![Input { path, text }]).unwrap()
+}
+
+fn config(fields: &str) -> String {
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n{fields}\n"
+    )
+}
+
+fn restore_text(cluster: &Cluster, version: &str) -> String {
+    let services = ServicePorts::new(cluster, Family::Ipv4, version.parse().unwrap());
+    let proxier = IptablesProxier::new(cluster, &services, "node-a").unwrap();
+    proxier.restore_text()
+}
+
+fn rejected(fields: &str) -> ProxierError {
+    let cluster = cluster(&[NODE, &config(fields)]);
+    let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+    IptablesProxier::new(&cluster, &services, "node-a").unwrap_err()
+}
+
+fn rules<'r>(set: &'r RuleSet, table: TableName, chain: &str) -> &'r [Rule] {
+    &set.tables[&table].chains[chain].rules
+}
+
+#[test]
+fn an_unnamed_port_is_printed_with_a_colon_before_1_19() {
+    let cluster = cluster(&[NODE, MYSQL]);
+    let old = restore_text(&cluster, "1.18");
+    for line in [
+        "-A KUBE-SERVICES -m comment --comment \"payroll/mysql: cluster IP\" -m tcp -p tcp \
+         -d 10.103.132.104 --dport 3306 -j KUBE-SVC-XA5OGUC7YRHOS3PU\n",
+        "-A KUBE-SEP-JBWCWHHQM57V2WN7 -m comment --comment payroll/mysql: -m tcp -p tcp \
+         -j DNAT --to-destination 10.38.0.1:3306\n",
+    ] {
+        assert!(old.contains(line), "{line} is not in\n{old}");
+    }
+    let new = restore_text(&cluster, "1.30");
+    assert!(new.contains("\"payroll/mysql cluster IP\""), "{new}");
+    assert!(new.contains("-j KUBE-SVC-PZ5WI4GJHZ2NOPXK\n"), "{new}");
+}
+
+#[test]
+fn without_a_configuration_no_packet_counts_as_a_pods() {
+    let text = restore_text(&cluster(&[NODE, MYSQL]), "1.30");
+    assert!(!text.contains("cluster IP\" -m tcp -p tcp -d 10.103.132.104 --dport 3306 !"));
+    assert!(text.contains("--mark 0x00004000/0x00004000"));
+}
+
+#[test]
+fn a_pod_range_of_one_address_keeps_its_length() {
+    let config = config("clusterCIDR: 10.38.0.1/32");
+    let text = restore_text(&cluster(&[NODE, MYSQL, &config]), "1.30");
+    let line = "--dport 3306 ! -s 10.38.0.1/32 -j KUBE-MARK-MASQ\n";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("-d 10.103.132.104 --dport"), "{text}");
+}
+
+#[test]
+fn a_slice_of_the_other_kind_is_left_out() {
+    let fqdn = MYSQL.replace("addressType: IPv4", "addressType: FQDN");
+    let text = restore_text(&cluster(&[NODE, &fqdn]), "1.30");
+    assert!(text.contains("payroll/mysql has no endpoints"), "{text}");
+}
+
+#[test]
+fn endpoints_of_slices_without_a_service_make_a_cluster_large() {
+    let addresses: Vec<String> = (0..1001u32)
+        .map(|n| format!("{{addresses: [10.9.{}.{}]}}", n / 256, n % 256))
+        .collect();
+    let orphan = MYSQL.replace("mysql", "gone").replace(
+        "{addresses: [10.38.0.1], nodeName: node-a}",
+        &addresses.join(", "),
+    );
+    let slice = orphan.split("---").nth(1).unwrap();
+    let cluster = cluster(&[NODE, MYSQL, slice]);
+    let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+    assert!(services.is_large_cluster());
+    assert_eq!(services.len(), 1);
+    let text = restore_text(&cluster, "1.30");
+    assert!(!text.contains("payroll/mysql -> "), "{text}");
+    assert!(text.contains("payroll/mysql cluster IP"), "{text}");
+}
+
+#[test]
+fn rules_come_from_their_service_slice_or_configuration() {
+    let config = config("mode: iptables");
+    let cluster = cluster(&[NODE, MYSQL, &config]);
+    let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+    let proxier = IptablesProxier::new(&cluster, &services, "node-a").unwrap();
+    let set = proxier.rule_set();
+    let from = |table, chain: &str, rule: usize| {
+        let origin = rules(&set, table, chain)[rule].origin.unwrap();
+        services.provenance().get(origin).unwrap()
+    };
+
+    let (object, endpoint) = from(TableName::Nat, "KUBE-SERVICES", 0);
+    assert_eq!(object.to_string(), "Service payroll/mysql");
+    let place = cluster.place(object.source.unwrap()).to_string();
+    assert!(place.starts_with("objects.yaml:"), "{place}");
+    assert_eq!(endpoint, None);
+
+    let svc = "KUBE-SVC-PZ5WI4GJHZ2NOPXK";
+    let (object, endpoint) = from(TableName::Nat, svc, 0);
+    assert_eq!(object.to_string(), "EndpointSlice payroll/mysql-x7k2p");
+    assert_eq!(endpoint, Some("10.38.0.1:3306"));
+
+    let (object, _) = from(TableName::Nat, "KUBE-SERVICES", 1);
+    assert_eq!(object.kind, ObjectKind::KubeProxyConfiguration);
+    let (object, _) = from(TableName::Filter, "INPUT", 0);
+    assert_eq!(object.kind, ObjectKind::KubeProxyConfiguration);
+}
+
+#[test]
+fn without_a_configuration_base_rules_come_from_kube_proxy() {
+    let cluster = cluster(&[NODE]);
+    let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+    let set = IptablesProxier::new(&cluster, &services, "node-a")
+        .unwrap()
+        .rule_set();
+    let origin = rules(&set, TableName::Nat, "KUBE-MARK-MASQ")[0]
+        .origin
+        .unwrap();
+    let (object, _) = services.provenance().get(origin).unwrap();
+    assert_eq!(object.to_string(), "kube-proxy");
+}
+
+#[test]
+fn an_unknown_node_is_an_error_that_names_the_known_ones() {
+    let cluster = cluster(&[NODE]);
+    let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+    let error = IptablesProxier::new(&cluster, &services, "node-b").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no node is called `node-b`: there are node-a"
+    );
+}
+
+#[test]
+fn modes_that_are_not_modelled_are_refused() {
+    assert_eq!(check_mode(ProxyMode::Iptables), Ok(()));
+    let error = check_mode(ProxyMode::Userspace).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "mode `userspace` is not modelled: only `iptables` is"
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_an_error() {
+    for (fields, error) in [
+        (
+            "clusterCIDR: 10.244.0.0/33",
+            "`clusterCIDR` of the kube-proxy configuration: `10.244.0.0/33` is not an address \
+             prefix such as `10.244.0.0/16` or `fd00::/64`",
+        ),
+        (
+            "nodePortAddresses: [all]",
+            "`nodePortAddresses` of the kube-proxy configuration: `all` is not an address prefix \
+             such as `10.244.0.0/16` or `fd00::/64`",
+        ),
+        (
+            "detectLocalMode: BridgeInterface",
+            "`detectLocal.bridgeInterface` of the kube-proxy configuration: `` is not a device \
+             name: 1 to 15 bytes without white space or `/`",
+        ),
+    ] {
+        assert_eq!(rejected(fields).to_string(), error);
+    }
+}
+
+#[test]
+fn a_partial_sync_leaves_unchanged_services_alone() {
+    let other = MYSQL
+        .replace("mysql", "web")
+        .replace("10.103.132.104", "10.103.132.105");
+    let moved = other.replace("10.38.0.1", "10.38.0.2");
+    let states = [[NODE, MYSQL, &*other], [NODE, MYSQL, &*moved]].map(|state| cluster(&state));
+    let services = states
+        .each_ref()
+        .map(|state| ServicePorts::new(state, Family::Ipv4, KubeProxyVersion::default()));
+    let proxier =
+        |step: usize| IptablesProxier::new(&states[step], &services[step], "node-a").unwrap();
+    let mut history = IptablesHistory::first(proxier(0));
+    history.then(proxier(1));
+    let text = history.restore_text();
+    assert!(text.contains("payroll/mysql cluster IP"), "{text}");
+    assert!(!text.contains(":KUBE-SVC-PZ5WI4GJHZ2NOPXK"), "{text}");
+    assert!(text.contains("--to-destination 10.38.0.2:3306"), "{text}");
+    assert_eq!(text.matches("-X KUBE-SEP-").count(), 1, "{text}");
+    assert!(history.rule_set() == proxier(1).rule_set());
+}
+
+#[test]
+fn a_new_label_of_the_node_makes_the_next_sync_full() {
+    let labelled = NODE.replace("{name: node-a}", "{name: node-a, labels: {rack: r1}}");
+    let states = [[NODE, MYSQL], [&*labelled, MYSQL]].map(|state| cluster(&state));
+    let services = states
+        .each_ref()
+        .map(|state| ServicePorts::new(state, Family::Ipv4, KubeProxyVersion::default()));
+    let proxier =
+        |step: usize| IptablesProxier::new(&states[step], &services[step], "node-a").unwrap();
+    let mut history = IptablesHistory::first(proxier(0));
+    history.then(proxier(1));
+    assert_eq!(history.restore_text(), proxier(1).restore_text());
+}

@@ -1,0 +1,174 @@
+//! Rule sets made at random: what each match and target means, on every hook, in chains that call each
+//! other; and packets that go through them, both ways.
+
+mod rules;
+mod traffic;
+
+use podwire_controlplane::cni::PodNetwork;
+use podwire_dataplane::NetnsState;
+use podwire_packet::{Family, FiveTuple, Headers, Protocol, TcpFlags};
+use podwire_ruleset::{Draw, iptables, outcomes};
+use podwire_testkit::kernel::{self, Lane, Tracked};
+
+use crate::agreement::Steps;
+use crate::lab::{Lab, Place, Rules, Sender};
+use crate::nodes::cluster;
+use crate::probes;
+
+/// Rule sets, and flows through each.
+const RULE_SETS: u64 = 60;
+const FLOWS: usize = 50;
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    rules: usize,
+    packets: usize,
+    steps: usize,
+    replies: usize,
+}
+
+#[test]
+fn the_kernel_reads_random_rules_as_podwire_does() {
+    let Some(lane) = kernel::lane() else {
+        return;
+    };
+    kernel::stay_on_one_cpu(lane).expect("a processor");
+    let (mut count, mut wrong) = (Count::default(), Vec::new());
+    for seed in 1..=RULE_SETS {
+        wrong.extend(compare(lane, seed, &mut count));
+    }
+    println!(
+        "kernel lane: generated rules: {count:?}, {} disagreements",
+        wrong.len()
+    );
+    let first: Vec<String> = wrong.iter().take(6).cloned().collect();
+    assert!(wrong.is_empty(), "{}", first.join("\n"));
+}
+
+fn compare(lane: Lane, seed: u64, count: &mut Count) -> Vec<String> {
+    let cluster = cluster("002-clusterip-plain");
+    let network = PodNetwork::new(&cluster);
+    let node = &network.nodes()[0];
+    let pods = probes::local_pods(&cluster, node);
+    let mut draw = Draw(seed);
+    let text = rules::text(&mut draw);
+    let set = iptables::parse(&text, Family::Ipv4)
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+        .rules;
+    count.rules += set.rule_count();
+    let rules = Rules {
+        set,
+        text,
+        route_localnet: false,
+    };
+    let place = Place {
+        network: &network,
+        node,
+        pods: &pods,
+    };
+    let mut lab =
+        Lab::new(lane, place, &rules).unwrap_or_else(|error| panic!("{error}\n{}", rules.text));
+    assert_eq!(
+        lab.kernel_rules(),
+        lab.rules().rule_count(),
+        "the kernel has other rules:\n{}",
+        rules.text
+    );
+    let mut wrong = Vec::new();
+    let mut memory = NetnsState::default();
+    for number in 0..FLOWS {
+        let first = traffic::first_packet(&mut draw, node, &pods, number);
+        match flow(&mut lab, &mut draw, first, &mut memory, count) {
+            Ok(()) => {}
+            Err(text) => {
+                wrong.push(format!("rule set {seed}: {text}"));
+                // What rules remember is not known to be the same from here on.
+                break;
+            }
+        }
+    }
+    wrong
+}
+
+/// Sends the packets of one flow through both.
+fn flow(
+    lab: &mut Lab,
+    draw: &mut Draw,
+    (sender, first): (Sender, Headers),
+    memory: &mut NetnsState,
+    count: &mut Count,
+) -> Result<(), String> {
+    let mut state = NetnsState {
+        ipv4: memory.ipv4.clone(),
+        ..NetnsState::default()
+    };
+    let mut connection = None;
+    let mut next = Some((sender, first));
+    let mut sent = 0;
+    while let Some((sender, headers)) = next.take() {
+        let (said, tracked) = both(lab, sender, headers, &state, count)?;
+        sent += 1;
+        let stays = said.stays_here();
+        state = said.state;
+        connection = connection.or(tracked);
+        // The kernel itself answers what stays here, and that is not modelled.
+        if stays || sent == 4 {
+            break;
+        }
+        next = traffic::next_packet(draw, (sender, headers), first, connection, lab);
+        count.replies += usize::from(next.is_some_and(|(_, next)| next.src != first.src));
+    }
+    memory.ipv4 = state.ipv4;
+    Ok(())
+}
+
+/// Sends one packet through both; what podwire said, and the connection if it is a new one.
+fn both(
+    lab: &mut Lab,
+    sender: Sender,
+    headers: Headers,
+    before: &NetnsState,
+    count: &mut Count,
+) -> Result<(Steps, Option<Tracked>), String> {
+    let heard = lab
+        .in_kernel(sender, headers)
+        .expect("the kernel takes packets");
+    let connections = lab.connections().expect("the kernel tells of connections");
+    let all: Vec<Steps> = outcomes(|choose| lab.in_podwire(sender, headers, before, choose))
+        .into_iter()
+        .map(|(_, said)| said)
+        .collect();
+    let flow = tuple(&headers, all[0].sent);
+    let tracked = connections
+        .iter()
+        .find(|tracked| tracked.original == flow)
+        .copied();
+    let by_flow = tracked.map(|tracked| (flow, tracked)).into_iter().collect();
+    let told = heard.steps(flow, &by_flow, lab.numbers(), lab.rules());
+    count.packets += 1;
+    count.steps += told.steps.len();
+    match all.iter().find(|said| said.agrees(&told)) {
+        Some(said) => Ok((said.clone(), tracked)),
+        None => Err(lab.disagreement(sender, &headers, &told, &all)),
+    }
+}
+
+/// The packet as connection tracking knows it.
+fn tuple(headers: &Headers, sent: Option<FiveTuple>) -> FiveTuple {
+    let mut tuple = sent.unwrap_or(headers.five_tuple());
+    if headers.protocol == Protocol::ICMP {
+        (tuple.sport, tuple.dport) = (headers.icmp_id, headers.icmp_id);
+    }
+    tuple
+}
+
+/// The same packet in the middle of its connection.
+fn later(first: Headers) -> Headers {
+    let tcp_flags = if first.protocol == Protocol::TCP {
+        TcpFlags::ACK
+    } else {
+        first.tcp_flags
+    };
+    Headers { tcp_flags, ..first }
+}

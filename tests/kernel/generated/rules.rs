@@ -1,0 +1,413 @@
+//! Random rules, as `iptables-save` words them.
+
+use std::fmt::Write as _;
+
+use podwire_ruleset::{Choose, Draw};
+
+use crate::lab::{CONNECTION_MARKER, MARKER};
+
+/// Ports that packets go to and rules ask for.
+pub(super) const PORTS: [u16; 5] = [53, 80, 443, 8_080, 30_080];
+
+/// One of several.
+pub(super) fn pick<T: Copy>(draw: &mut Draw, of: &[T]) -> T {
+    of[draw.one_of(u32::try_from(of.len()).expect("few")) as usize]
+}
+
+fn one_in(draw: &mut Draw, n: u32) -> bool {
+    draw.one_of(n) == 0
+}
+
+/// A group of chains: built-in ones, and others that only they call.
+struct Group {
+    table: &'static str,
+    built_in: &'static [&'static str],
+    others: &'static [&'static str],
+    targets: &'static [&'static str],
+}
+
+const ANY: [&str; 5] = [
+    "MARK --set-xmark 0x1/0xffffffff",
+    "MARK --set-xmark 0x4000/0x4000",
+    "MARK --set-xmark 0x0/0xfe",
+    "CONNMARK --set-xmark 0x2/0xff",
+    "CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff",
+];
+
+const GROUPS: [Group; 5] = [
+    Group {
+        table: "raw",
+        built_in: &["PREROUTING", "OUTPUT"],
+        others: &["R1", "R2"],
+        targets: &["CT --notrack", "MARK --set-xmark 0x2/0x2"],
+    },
+    Group {
+        table: "mangle",
+        built_in: &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+        others: &["M1", "M2", "M3"],
+        targets: &[
+            "CONNMARK --save-mark --nfmask 0xff --ctmask 0xff",
+            "MARK --set-xmark 0x8/0x0",
+        ],
+    },
+    Group {
+        table: "nat",
+        built_in: &["PREROUTING", "OUTPUT"],
+        others: &["D1", "D2"],
+        targets: &[
+            "DNAT --to-destination 10.244.1.4",
+            "DNAT --to-destination 10.244.1.5-10.244.1.6",
+            "DNAT --to-destination 203.0.113.7",
+            "DNAT --to-destination 192.168.10.11",
+            "tcp DNAT --to-destination 10.244.1.4:8080",
+            "udp DNAT --to-destination 10.244.2.77:5000-5003",
+            "tcp REDIRECT --to-ports 8080",
+            "REDIRECT",
+        ],
+    },
+    Group {
+        table: "nat",
+        built_in: &["POSTROUTING"],
+        others: &["S1", "S2"],
+        targets: &[
+            "MASQUERADE",
+            "MASQUERADE --random-fully",
+            "udp MASQUERADE --to-ports 2000-3000",
+            "SNAT --to-source 198.51.100.1",
+            "SNAT --to-source 198.51.100.1-198.51.100.3",
+            "tcp SNAT --to-source 192.168.10.11:4000-5000",
+        ],
+    },
+    Group {
+        table: "filter",
+        built_in: &["INPUT", "FORWARD", "OUTPUT"],
+        others: &["F1", "F2", "F3", "F4"],
+        targets: &[
+            "DROP",
+            "REJECT --reject-with icmp-port-unreachable",
+            "tcp REJECT --reject-with tcp-reset",
+        ],
+    },
+];
+
+/// A whole rule set. Every packet is traced; what tells the packets of interest apart passes first.
+pub(super) fn text(draw: &mut Draw) -> String {
+    let mut text = String::new();
+    for table in ["raw", "mangle", "nat", "filter"] {
+        writeln!(text, "*{table}").expect("a string takes everything");
+        let groups = || GROUPS.iter().filter(|group| group.table == table);
+        for chain in groups().flat_map(|group| group.built_in) {
+            let policy = if table == "filter" && one_in(draw, 4) {
+                "DROP"
+            } else {
+                "ACCEPT"
+            };
+            writeln!(text, ":{chain} {policy} [0:0]").expect("a string takes everything");
+        }
+        for chain in groups().flat_map(|group| group.others) {
+            writeln!(text, ":{chain} - [0:0]").expect("a string takes everything");
+        }
+        for group in groups() {
+            for chain in group.built_in {
+                if table == "raw" {
+                    writeln!(text, "-A {chain} -j TRACE").expect("a string takes everything");
+                }
+                if (table, *chain) == ("raw", "PREROUTING") {
+                    writeln!(text, "-A {chain} -s {MARKER}/32 -j DROP")
+                        .expect("a string takes everything");
+                }
+                writeln!(text, "-A {chain} -s {CONNECTION_MARKER}/32 -j ACCEPT")
+                    .expect("a string takes everything");
+                for _ in 0..1 + draw.one_of(4) {
+                    rule(draw, group, chain, group.others, &mut text);
+                }
+            }
+            for (index, chain) in group.others.iter().enumerate() {
+                for _ in 0..2 + draw.one_of(5) {
+                    rule(draw, group, chain, &group.others[index + 1..], &mut text);
+                }
+            }
+        }
+        text.push_str("COMMIT\n");
+    }
+    text
+}
+
+fn rule(draw: &mut Draw, group: &Group, chain: &str, callees: &[&str], text: &mut String) {
+    let mut target = target(draw, group, callees);
+    // A target that needs a protocol says so first.
+    let mut protocol = None;
+    for name in ["tcp", "udp"] {
+        if let Some(rest) = target.strip_prefix(&format!("-j {name} ")) {
+            target = format!("-j {rest}");
+            protocol = Some(name);
+        }
+    }
+    let protocol =
+        protocol.or_else(|| one_in(draw, 3).then(|| pick(draw, &["tcp", "udp", "sctp", "icmp"])));
+    let mut words = vec![format!("-A {chain}")];
+    words.extend(addresses(draw));
+    words.extend(devices(draw, chain));
+    match protocol {
+        Some(protocol) => words.extend(transport(draw, protocol)),
+        None if one_in(draw, 8) => {
+            words.push(format!("! -p {}", pick(draw, &["tcp", "udp", "icmp"])))
+        }
+        None => {}
+    }
+    if one_in(draw, 2) {
+        words.push(stateless(draw, group, chain));
+    }
+    // What remembers, or leaves it to chance, is asked last: so that what it did can be seen.
+    if one_in(draw, 6) {
+        words.push(with_memory(draw));
+    }
+    words.push(target);
+    words.retain(|word| !word.is_empty());
+    text.push_str(&words.join(" "));
+    text.push('\n');
+}
+
+fn target(draw: &mut Draw, group: &Group, callees: &[&str]) -> String {
+    match draw.one_of(12) {
+        0..=3 if !callees.is_empty() => format!("-j {}", pick(draw, callees)),
+        4 if !callees.is_empty() => format!("-g {}", pick(draw, callees)),
+        0 => "-j ACCEPT".to_owned(),
+        1 | 5 => "-j RETURN".to_owned(),
+        2 => String::new(),
+        3 | 6 | 7 => format!("-j {}", pick(draw, &ANY)),
+        _ => format!("-j {}", pick(draw, group.targets)),
+    }
+}
+
+/// `! ` now and then.
+fn not(draw: &mut Draw) -> &'static str {
+    if one_in(draw, 4) { "! " } else { "" }
+}
+
+const ADDRESSES: [&str; 10] = [
+    "10.244.0.0/16",
+    "10.244.1.0/24",
+    "10.244.1.4/32",
+    "10.244.1.5/32",
+    "192.168.10.0/24",
+    "192.168.10.11/32",
+    "203.0.113.7/32",
+    "10.0.0.0/8",
+    "0.0.0.4/0.0.0.7",
+    "10.244.0.5/255.255.0.255",
+];
+
+fn addresses(draw: &mut Draw) -> Vec<String> {
+    let mut words = Vec::new();
+    for side in ["-s", "-d"] {
+        if one_in(draw, 4) {
+            words.push(format!("{}{side} {}", not(draw), pick(draw, &ADDRESSES)));
+        }
+    }
+    words
+}
+
+/// iptables takes `-o` in no chain that a packet meets before it is routed, and `-i` in none that is for
+/// packets of this host.
+fn devices(draw: &mut Draw, chain: &str) -> Vec<String> {
+    let names = ["eth0", "cni0", "lo", "eth+", "c+", "veth+"];
+    let mut words = Vec::new();
+    if !matches!(chain, "OUTPUT" | "POSTROUTING") && one_in(draw, 5) {
+        words.push(format!("{}-i {}", not(draw), pick(draw, &names)));
+    }
+    if !matches!(chain, "PREROUTING" | "INPUT") && one_in(draw, 5) {
+        words.push(format!("{}-o {}", not(draw), pick(draw, &names)));
+    }
+    words
+}
+
+fn transport(draw: &mut Draw, protocol: &str) -> Vec<String> {
+    let mut words = vec![format!("-p {protocol}")];
+    if protocol == "icmp" {
+        if one_in(draw, 2) {
+            let kind = pick(draw, &["8", "any", "3/1", "0", "13", "8/1"]);
+            words.push(format!("-m icmp {}--icmp-type {kind}", not(draw)));
+        }
+        return words;
+    }
+    let ports = [
+        "80",
+        "53",
+        "8080",
+        "1:1023",
+        "443:30080",
+        "20000:20020",
+        "20021:65535",
+    ];
+    match draw.one_of(5) {
+        0 => words.push(format!(
+            "-m {protocol} {}--dport {}",
+            not(draw),
+            pick(draw, &ports)
+        )),
+        1 => words.push(format!(
+            "-m {protocol} {}--sport {}",
+            not(draw),
+            pick(draw, &ports)
+        )),
+        2 => {
+            let side = pick(draw, &["--dports", "--sports", "--ports"]);
+            let list = pick(draw, &["53,80", "80,443,8000:9000", "20000:20010,30080"]);
+            words.push(format!("-m multiport {}{side} {list}", not(draw)));
+        }
+        3 if protocol == "tcp" => {
+            let flags = pick(
+                draw,
+                &[
+                    "SYN,RST,ACK,FIN SYN",
+                    "ALL NONE",
+                    "ACK ACK",
+                    "SYN,FIN SYN,FIN",
+                    "ALL SYN,ACK",
+                    "PSH,URG PSH",
+                ],
+            );
+            let flags = flags.replace("ALL", "FIN,SYN,RST,PSH,ACK,URG");
+            words.push(format!("-m tcp {}--tcp-flags {flags}", not(draw)));
+        }
+        _ => {}
+    }
+    words
+}
+
+fn stateless(draw: &mut Draw, group: &Group, chain: &str) -> String {
+    let is_built_in = group.built_in.contains(&chain);
+    let not = not(draw);
+    match draw.one_of(8) {
+        0 => {
+            let side = pick(draw, &["--src-type", "--dst-type"]);
+            let types = pick(
+                draw,
+                &[
+                    "LOCAL",
+                    "UNICAST",
+                    "BROADCAST",
+                    "LOCAL,UNICAST",
+                    "MULTICAST",
+                ],
+            );
+            let limit = match chain {
+                "PREROUTING" | "INPUT" if one_in(draw, 3) => " --limit-iface-in",
+                "POSTROUTING" | "OUTPUT" if one_in(draw, 3) => " --limit-iface-out",
+                _ => "",
+            };
+            format!("-m addrtype {not}{side} {types}{limit}")
+        }
+        1 | 2 => {
+            let tests = [
+                "--ctstate NEW",
+                "--ctstate ESTABLISHED",
+                "--ctstate INVALID",
+                "--ctstate RELATED,ESTABLISHED",
+                "--ctstate UNTRACKED",
+                "--ctstate DNAT",
+                "--ctstate SNAT",
+                "--ctstate NEW,DNAT",
+                "--ctstatus CONFIRMED",
+                "--ctstatus SEEN_REPLY",
+                "--ctstatus NONE",
+                "--ctproto 6",
+                "--ctorigsrc 10.244.0.0/16",
+                "--ctorigdst 192.168.10.0/24",
+                "--ctreplsrc 10.244.1.4/32",
+                "--ctrepldst 10.244.0.0/16",
+                "--ctorigdstport 80",
+                "--ctreplsrcport 8080:9000",
+            ];
+            format!("-m conntrack {not}{}", pick(draw, &tests))
+        }
+        3 => {
+            let direction = pick(draw, &["ORIGINAL", "REPLY"]);
+            format!("-m conntrack --ctdir {direction}")
+        }
+        4 => format!(
+            "-m state {not}--state {}",
+            pick(
+                draw,
+                &[
+                    "NEW",
+                    "ESTABLISHED",
+                    "INVALID",
+                    "NEW,ESTABLISHED",
+                    "UNTRACKED"
+                ]
+            )
+        ),
+        5 => format!(
+            "-m mark {not}--mark {}",
+            pick(draw, &["0x1", "0x0", "0x4000/0x4000", "0x0/0x3", "0x2/0x2"])
+        ),
+        6 => format!(
+            "-m connmark {not}--mark {}",
+            pick(draw, &["0x2", "0x0", "0x2/0xff", "0x0/0x2"])
+        ),
+        _ if is_built_in && one_in(draw, 2) => physdev(draw, chain),
+        _ => {
+            let side = pick(draw, &["--src-range", "--dst-range"]);
+            let range = pick(
+                draw,
+                &[
+                    "10.244.1.0-10.244.1.5",
+                    "10.0.0.0-192.168.10.11",
+                    "203.0.113.7-203.0.113.7",
+                ],
+            );
+            format!("-m iprange {not}{side} {range}")
+        }
+    }
+}
+
+/// The kernel takes what asks for a port to leave by in FORWARD and POSTROUTING alone.
+fn physdev(draw: &mut Draw, chain: &str) -> String {
+    let not = not(draw);
+    let leaves = matches!(chain, "FORWARD" | "POSTROUTING");
+    match draw.one_of(4) {
+        0 if leaves => format!("-m physdev {not}--physdev-is-bridged"),
+        1 if leaves => format!("-m physdev {not}--physdev-out veth+ --physdev-is-bridged"),
+        2 => format!("-m physdev {not}--physdev-in veth+"),
+        _ => format!("-m physdev {not}--physdev-is-in"),
+    }
+}
+
+fn with_memory(draw: &mut Draw) -> String {
+    let not = not(draw);
+    match draw.one_of(6) {
+        0 => format!(
+            "-m statistic --mode random {not}--probability {}",
+            pick(draw, &["0.50000000000", "0.33333333349"])
+        ),
+        1 => {
+            let (every, packet) = pick(draw, &[(2, 0), (3, 1), (3, 2)]);
+            format!("-m statistic --mode nth {not}--every {every} --packet {packet}")
+        }
+        2 => format!(
+            "-m limit --limit 1/day --limit-burst {}",
+            pick(draw, &[1, 3, 5])
+        ),
+        _ => {
+            let list = pick(draw, &["L1", "L2"]);
+            let side = pick(draw, &["--rsource", "--rdest"]);
+            let operation = pick(
+                draw,
+                &[
+                    "--set",
+                    "--rcheck",
+                    "--update",
+                    "--remove",
+                    "--rcheck --seconds 3600 --reap",
+                    "--update --seconds 3600 --hitcount 3",
+                    "--rcheck --hitcount 2",
+                    "--rcheck --rttl",
+                ],
+            );
+            let mask = pick(draw, &["255.255.255.255", "255.255.0.0"]);
+            format!("-m recent {not}{operation} --name {list} --mask {mask} {side}")
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! One node twice: as podwire's namespace, and as a namespace of the real kernel made after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use podwire_controlplane::cni::{CNI0, NodeNetwork, PodNetwork};
+use podwire_dataplane::{Frame, LinkKind, Netns, NetnsState, Outcome, Payload, receive, send};
+use podwire_interp::Interp;
+use podwire_packet::{DeviceName, Family, Headers, MacAddr, Prefix, wire};
+use podwire_ruleset::iptables::{Wording, print};
+use podwire_ruleset::{AddressMatch, Choose, Hook, Inv, Match, Rule, RuleSet, TableName, Target};
+use podwire_sim::NodeRules;
+use podwire_testkit::kernel::{
+    Connections, FrameSocket, Lane, LaneError, Marker, Monitor, Namespace, Numbers, PacketSocket,
+    Tracked,
+};
+
+use crate::agreement::{Heard, Steps};
+use crate::wiring::{Around, configure};
+
+/// Where the packets come from that separate others in the trace (TEST-NET-1, RFC 5737).
+pub(crate) const MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub(crate) const CONNECTION_MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+/// A host beyond the router (TEST-NET-3).
+pub(crate) const BEYOND: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sender {
+    /// A process of the node itself.
+    Host,
+    /// A pod behind a port of the bridge.
+    Pod(IpAddr),
+    /// Somebody on the node network, or behind a router on it.
+    Outside(IpAddr),
+}
+
+/// A node and where its pods are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) network: &'a PodNetwork,
+    pub(crate) node: &'a NodeNetwork,
+    /// Addresses of its pods.
+    pub(crate) pods: &'a BTreeSet<IpAddr>,
+}
+
+/// Rules, and the text of them that the kernel gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) set: RuleSet,
+    pub(crate) text: String,
+    pub(crate) route_localnet: bool,
+}
+
+impl Rules {
+    /// The rules of a node, with a trace of every packet.
+    pub(crate) fn traced(rules: &NodeRules) -> Self {
+        let set = with_trace(rules.ipv4.rules().clone());
+        Self {
+            text: print(&set, Wording::Save),
+            set,
+            route_localnet: rules.route_localnet,
+        }
+    }
+}
+
+/// A node in podwire and in the kernel.
+pub(crate) struct Lab {
+    podwire: Netns<Interp>,
+    around: Around,
+    _namespaces: [Namespace; 3],
+    host: PacketSocket,
+    uplink: FrameSocket,
+    pods: BTreeMap<IpAddr, (FrameSocket, MacAddr)>,
+    monitor: Monitor,
+    connections: Connections,
+    numbers: Numbers,
+}
+
+impl Lab {
+    /// Makes both.
+    pub(crate) fn new(
+        lane: Lane,
+        Place {
+            network,
+            node,
+            pods,
+        }: Place<'_>,
+        rules: &Rules,
+    ) -> Result<Self, LaneError> {
+        let mut podwire: Netns<Interp> = network.host(node, pods.iter().copied());
+        podwire.sysctls.route_localnet = rules.route_localnet;
+        let interp = Interp::new(rules.set.clone()).expect("the kernel takes the rules");
+        podwire.ipv4_rules = Some(interp.into());
+
+        let around = Around::of(network, node, pods);
+        let kernel = Namespace::new(lane)?;
+        let (outside, in_pods) = (Namespace::new(lane)?, Namespace::new(lane)?);
+        configure(&kernel, [&outside, &in_pods], &podwire, &around)?;
+        kernel.run(&["iptables-nft-restore"], &rules.text)?;
+
+        let nic = podwire
+            .links
+            .values()
+            .find(|link| link.kind == LinkKind::Nic)
+            .expect("a node has a card");
+        let address = node
+            .internal_ip(Family::Ipv4)
+            .expect("a node has an address");
+        let gateway = around
+            .neighbors
+            .keys()
+            .find(|(device, ip)| *device == nic.name && *ip != address);
+        let (_, beside) = *gateway.expect("a node has somebody beside it");
+        let uplink = || outside.frames(nic.name.as_str());
+        let marker = Marker {
+            socket: uplink()?,
+            mac: nic.mac,
+            from: MARKER,
+            to: address,
+        };
+        let pods = pods.iter().map(|&ip| {
+            let socket = in_pods.frames(PodNetwork::port_name(node, ip).as_str())?;
+            Ok((ip, (socket, around.neighbors[&(CNI0, ip)])))
+        });
+        Ok(Self {
+            host: kernel.packets()?,
+            pods: pods.collect::<Result<_, LaneError>>()?,
+            numbers: Numbers::of(&kernel)?,
+            monitor: Monitor::start(&kernel, marker)?,
+            connections: Connections::start(
+                &kernel,
+                uplink()?,
+                nic.mac,
+                CONNECTION_MARKER,
+                beside,
+            )?,
+            uplink: uplink()?,
+            podwire,
+            around,
+            _namespaces: [kernel, outside, in_pods],
+        })
+    }
+
+    pub(crate) fn rules(&self) -> &RuleSet {
+        self.podwire
+            .ipv4_rules
+            .as_ref()
+            .expect("set by new")
+            .rules()
+    }
+
+    /// Rules that the kernel has.
+    pub(crate) fn kernel_rules(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// The device that a packet comes in by, with the frame's two addresses.
+    fn entry(&self, sender: Sender, dst: IpAddr) -> Option<(DeviceName, MacAddr, MacAddr)> {
+        match sender {
+            Sender::Host => None,
+            Sender::Pod(ip) => {
+                let (_, mac) = self.pods.get(&ip)?;
+                // A pod asks for the address itself if it is in its own range, else for its gateway.
+                let to = self.around.neighbors.get(&(CNI0, dst)).copied();
+                Some((
+                    self.around.ports[mac],
+                    *mac,
+                    to.unwrap_or(self.podwire.links[&CNI0].mac),
+                ))
+            }
+            Sender::Outside(_) => {
+                let nic = self
+                    .podwire
+                    .links
+                    .values()
+                    .find(|link| link.kind == LinkKind::Nic)?;
+                Some((nic.name, MacAddr([2, 0, 0, 0, 0, 9]), nic.mac))
+            }
+        }
+    }
+
+    /// Sends a packet through podwire; what it did there, as the kernel would tell it.
+    pub(crate) fn in_podwire(
+        &self,
+        sender: Sender,
+        headers: Headers,
+        before: &NetnsState,
+        choose: &mut dyn Choose,
+    ) -> Steps {
+        let mut events = Vec::new();
+        let mut state = before.clone();
+        let choose = &mut &mut *choose;
+        let outcome: Outcome = match self.entry(sender, headers.dst) {
+            None => send(
+                &self.podwire,
+                &mut state,
+                &self.around,
+                headers,
+                choose,
+                &mut events,
+            ),
+            Some((device, src, dst)) => {
+                let frame = Frame {
+                    src,
+                    dst,
+                    headers,
+                    payload: Payload::Data,
+                };
+                receive(
+                    &self.podwire,
+                    &mut state,
+                    &self.around,
+                    device,
+                    frame,
+                    choose,
+                    &mut events,
+                )
+            }
+        };
+        Steps::of_podwire(self.rules(), &events, before, state, &outcome)
+    }
+
+    /// Sends the same packet through the kernel; what it told while it did.
+    pub(crate) fn in_kernel(
+        &mut self,
+        sender: Sender,
+        headers: Headers,
+    ) -> Result<Heard, LaneError> {
+        match self.entry(sender, headers.dst) {
+            None => self.host.send(&wire::packet(&headers), headers.dst)?,
+            Some((_, src, dst)) => {
+                let frame = wire::frame(src, dst, &headers);
+                match sender {
+                    Sender::Pod(ip) => self.pods[&ip].0.send(&frame)?,
+                    Sender::Host | Sender::Outside(_) => self.uplink.send(&frame)?,
+                }
+            }
+        }
+        Ok(Heard {
+            lines: self.monitor.since_last()?,
+        })
+    }
+
+    /// Who sends what comes from an address.
+    pub(crate) fn sender_of(&self, address: IpAddr) -> Sender {
+        if address.is_unspecified() || self.podwire.has_address(address) {
+            Sender::Host
+        } else if self.pods.contains_key(&address) {
+            Sender::Pod(address)
+        } else {
+            Sender::Outside(address)
+        }
+    }
+
+    /// What both said, where it is not the same, from the step on at which they part.
+    pub(crate) fn disagreement(
+        &self,
+        sender: Sender,
+        headers: &Headers,
+        told: &Steps,
+        said: &[Steps],
+    ) -> String {
+        let common = |said: &Steps| {
+            let pairs = said.steps.iter().zip(&told.steps);
+            pairs.take_while(|(one, other)| one == other).count()
+        };
+        let nearest = said
+            .iter()
+            .max_by_key(|said| common(said))
+            .expect("a way at least");
+        let rules: Vec<String> = told
+            .steps
+            .iter()
+            .chain(nearest.steps.get(common(nearest)..).unwrap_or_default())
+            .filter_map(|step| Some(format!("    {step}: {}", step.rule_text(self.rules())?)))
+            .collect();
+        format!(
+            "{sender:?} sends {headers:?}\n  kernel: {told}\n  podwire:{nearest} ({})\n{}",
+            nearest.end,
+            rules.join("\n")
+        )
+    }
+
+    /// Rules of the kernel by their handles.
+    pub(crate) const fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// What the kernel entered into its table of connections since the last call.
+    pub(crate) fn connections(&mut self) -> Result<Vec<Tracked>, LaneError> {
+        self.connections.since_last()
+    }
+}
+
+/// The rules, with a trace of every packet, and the end of every marker, before them.
+fn with_trace(mut rules: RuleSet) -> RuleSet {
+    let raw = rules.table_mut(TableName::Raw);
+    let from_marker = Match::Source(Inv::is(AddressMatch::Prefix(Prefix::host(MARKER))));
+    raw.chain_mut(&Hook::Prerouting.into()).rules = vec![
+        Rule::to(Target::Trace),
+        Rule::to(Target::Drop).when(from_marker),
+    ];
+    raw.chain_mut(&Hook::Output.into()).rules = vec![Rule::to(Target::Trace)];
+    rules
+}
