@@ -100,7 +100,7 @@ pub(crate) fn walk(
         };
         match outcome {
             Outcome::Ended(disposition) => {
-                let disposition = of_service_address(world, disposition, flow);
+                let disposition = of_service_address(world, at, disposition, flow);
                 return Ok(End {
                     at,
                     disposition,
@@ -133,12 +133,22 @@ pub(crate) fn walk(
 
 /// A packet that found nobody, and is still for a Service, was translated by no rule: that is what a
 /// person wants to hear.
-fn of_service_address(world: &World<'_>, disposition: Disposition, flow: FiveTuple) -> Disposition {
+fn of_service_address(
+    world: &World<'_>,
+    at: NetnsId,
+    disposition: Disposition,
+    flow: FiveTuple,
+) -> Disposition {
     let Disposition::Unroutable(why) = disposition else {
         return disposition;
     };
     Disposition::Unroutable(match why {
         _ if world.is_service_address(flow.dst) => Unroutable::ServiceAddress(flow.dst),
+        // Somebody's whom the router, or this link, does not lead to.
+        Unroutable::NoNeighbor { .. } if world.owner(flow.dst).is_some() => match at {
+            NetnsId::Router => Unroutable::NoRoute,
+            NetnsId::Node(_) | NetnsId::Pod(_) | NetnsId::Outside(_) => why,
+        },
         Unroutable::NoNeighbor { next_hop, .. } if next_hop == flow.dst => {
             Unroutable::NoSuchHost(flow.dst)
         }
