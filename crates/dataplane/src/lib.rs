@@ -25,6 +25,10 @@
 //! - A packet that is too large and may be fragmented goes on whole, where Linux would cut it.
 //! - TCP is tracked as one-way or two-way, not through each of its states; sequence numbers are not
 //!   looked at.
+//! - A full connection table takes nobody; Linux looks first for an unanswered connection nearby that
+//!   it can drop early.
+//! - An ICMP echo is tracked by its identifier alone, so that two hosts that ping each other with the
+//!   same one share a connection.
 //!
 //! # Sources
 //! Linux: net/ipv4/{ip_input,ip_forward,ip_output,route,fib_frontend}.c, net/netfilter/

@@ -296,9 +296,15 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                 self.watch.event(Event::Routed { to: dst, route });
                 let next_hop = route.via.unwrap_or(dst);
                 if headers.src.is_unspecified() {
+                    // IPv4 looks at the gateway, and without one takes the device's first address
+                    // (`fib_info_update_nhc_saddr`); IPv6 looks at the destination.
+                    let toward = match Family::of(dst) {
+                        Family::Ipv4 => route.via.unwrap_or(Family::Ipv4.unspecified()),
+                        Family::Ipv6 => dst,
+                    };
                     let chosen = route
                         .src
-                        .or_else(|| self.ns.select_address(route.device, next_hop));
+                        .or_else(|| self.ns.select_address(route.device, toward));
                     headers.src = chosen.ok_or(Disposition::Unroutable(Unroutable::NoRoute))?;
                 }
                 WayOut {

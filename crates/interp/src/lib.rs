@@ -49,7 +49,7 @@
 //! - A rule with a module that podwire does not know is passed over, as if it had not matched; a
 //!   target that it does not know does nothing. The decision names the first such rule as
 //!   [`uncertain`](Decision::uncertain).
-//! - LOG and NFLOG write nothing; that they would have is an [`Effect`](podwire_ruleset::Effect).
+//! - LOG and NFLOG write nothing; that they would have is an [`Effect`].
 //! - CHECKSUM and TCPMSS change no field that a rule can test, so they only count as matched.
 //!
 //! # Sources

@@ -289,6 +289,18 @@ fn a_node_port_on_127_0_0_1_needs_route_localnet() {
 }
 
 #[test]
+fn the_answer_of_a_node_port_on_the_ipv6_loopback_address_is_lost() {
+    // IPv6 has no route_localnet. Tried on Linux 6.18: the pod sees the packet, the client nothing.
+    let rules = "*nat\n-A OUTPUT -p tcp --dport 30080 -j DNAT --to-destination [fd00::3]:8080\n\
+        -A POSTROUTING -d fd00::3 -j MASQUERADE\nCOMMIT\n";
+    let mut lab = Lab::new().rules6(rules).sysctl(|s| s.route_localnet = true);
+    let left = flow(lab.send(tcp("[::]:40000", "[::1]:30080")));
+    assert_eq!(seen(left), "[fd00::1]:40000 > [fd00::3]:8080");
+    let reason = dropped(lab.receive(VETH2, answer(left)));
+    assert_eq!(reason, DropReason::MartianDestination);
+}
+
+#[test]
 fn a_packet_can_be_sent_back_out_by_the_device_it_came_in_by() {
     let mut lab = Lab::new().nat(&format!(
         "{}\n-A POSTROUTING -j MASQUERADE",

@@ -351,6 +351,24 @@ fn the_route_picks_the_source_of_a_socket_that_is_not_bound() {
 }
 
 #[test]
+fn a_route_without_a_gateway_takes_the_devices_first_address() {
+    // All three tried on Linux 6.18 (`ip route get`).
+    let lab = || {
+        let lab = Lab::new().link(ETH0, |eth0| {
+            eth0.addresses.push((ip("198.18.0.1"), 24));
+            eth0.addresses.push((ip("2001:db8:9::1"), 64));
+        });
+        let lab = lab.route("198.18.0.0/16", ETH0, None);
+        lab.route("198.19.0.0/16", ETH0, Some("198.18.0.254"))
+    };
+    let source = |to: &str| flow(lab().send(tcp("0.0.0.0:1", to))).src;
+    assert_eq!(source("198.18.5.5:80"), ip("192.0.2.1"));
+    assert_eq!(source("198.19.5.5:80"), ip("198.18.0.1"));
+    let of_ipv6 = flow(lab().send(tcp("[::]:1", "[2001:db8:9:7::5]:80")));
+    assert_eq!(of_ipv6.src, ip("2001:db8:9::1"));
+}
+
+#[test]
 fn packets_to_an_own_address_have_it_for_their_source_too() {
     let mut lab = Lab::new();
     let to_own = delivered(lab.send(tcp("0.0.0.0:1", "192.0.2.1:80")));
