@@ -104,42 +104,58 @@ fn flow(
         ..NetnsState::default()
     };
     let mut connection = None;
-    let mut next = Some((sender, first));
+    let mut next = Some(Packet {
+        sender,
+        kernel: first,
+        podwire: first,
+    });
     let mut sent = 0;
-    while let Some((sender, headers)) = next.take() {
-        let (said, tracked) = both(lab, sender, headers, &state, count)?;
+    while let Some(packet) = next.take() {
+        let (said, tracked) = both(lab, packet, &state, count)?;
         sent += 1;
         let stays = said.stays_here();
         state = said.state;
-        connection = connection.or(tracked);
+        connection = connection.or(tracked.zip(said.connection));
         // The kernel itself answers what stays here, and that is not modelled.
         if stays || sent == 4 {
             break;
         }
-        next = traffic::next_packet(draw, (sender, headers), first, connection, lab);
-        count.replies += usize::from(next.is_some_and(|(_, next)| next.src != first.src));
+        next = traffic::next_packet(draw, packet, first, connection, lab);
+        count.replies += usize::from(next.is_some_and(|next| next.kernel.src != first.src));
     }
     memory.ipv4 = state.ipv4;
     Ok(())
 }
 
+/// A packet, which in podwire may be for another port than in the kernel: of an answer to a connection
+/// whose source port was masqueraded at random.
+#[derive(Clone, Copy, Debug)]
+struct Packet {
+    sender: Sender,
+    kernel: Headers,
+    podwire: Headers,
+}
+
 /// Sends one packet through both; what podwire said, and the connection if it is a new one.
 fn both(
     lab: &mut Lab,
-    sender: Sender,
-    headers: Headers,
+    Packet {
+        sender,
+        kernel,
+        podwire,
+    }: Packet,
     before: &NetnsState,
     count: &mut Count,
 ) -> Result<(Steps, Option<Tracked>), String> {
     let heard = lab
-        .in_kernel(sender, headers)
+        .in_kernel(sender, kernel)
         .expect("the kernel takes packets");
     let connections = lab.connections().expect("the kernel tells of connections");
-    let all: Vec<Steps> = outcomes(|choose| lab.in_podwire(sender, headers, before, choose))
+    let all: Vec<Steps> = outcomes(|choose| lab.in_podwire(sender, podwire, before, choose))
         .into_iter()
         .map(|(_, said)| said)
         .collect();
-    let flow = tuple(&headers, all[0].sent);
+    let flow = tuple(&kernel, all[0].sent);
     let tracked = connections
         .iter()
         .find(|tracked| tracked.original == flow)
@@ -150,13 +166,15 @@ fn both(
     count.steps += told.steps.len();
     match all.iter().find(|said| said.agrees(&told)) {
         Some(said) => Ok((said.clone(), tracked)),
-        None => Err(lab.disagreement(sender, &headers, &told, &all)),
+        None => Err(lab.disagreement(sender, &kernel, &told, &all)),
     }
 }
 
 /// The packet as connection tracking knows it.
 fn tuple(headers: &Headers, sent: Option<FiveTuple>) -> FiveTuple {
-    let mut tuple = sent.unwrap_or(headers.five_tuple());
+    // Where podwire chose the source, the kernel must have chosen the same.
+    let mut tuple = headers.five_tuple();
+    tuple.src = sent.map_or(tuple.src, |sent| sent.src);
     if headers.protocol == Protocol::ICMP {
         (tuple.sport, tuple.dport) = (headers.icmp_id, headers.icmp_id);
     }

@@ -92,9 +92,13 @@ fn match_holds(
             states.intersects(packet.conntrack.state.bit())
         }),
         Match::Mark(test) => check(test, |mark| packet.mark.0 & mark.mask.0 == mark.value.0),
-        Match::Connmark(test) => check(test, |mark| {
-            packet.conntrack.mark.0 & mark.mask.0 == mark.value.0
-        }),
+        // `connmark_mt`, net/netfilter/xt_connmark.c: nothing holds of a packet of no connection.
+        Match::Connmark(test) => {
+            has_connection(packet.conntrack.state)
+                && check(test, |mark| {
+                    packet.conntrack.mark.0 & mark.mask.0 == mark.value.0
+                })
+        }
         Match::Statistic(StatisticMatch::Random(test)) => {
             check(test, |p| choose.chance(p.threshold()))
         }
@@ -212,7 +216,7 @@ fn conntrack_holds(test: &ConntrackMatch, packet: &Packet<'_>) -> bool {
         return false;
     }
     // A packet of no connection: what was asked besides its state is not looked at.
-    if matches!(conntrack.state, CtState::Invalid | CtState::Untracked) {
+    if !has_connection(conntrack.state) {
         return test.state.is_some();
     }
     let original = conntrack.original.unwrap_or(packet.headers.five_tuple());
@@ -228,16 +232,19 @@ fn conntrack_holds(test: &ConntrackMatch, packet: &Packet<'_>) -> bool {
         && port_is(&test.orig_dport, original.dport)
         && port_is(&test.reply_sport, reply.sport)
         && port_is(&test.reply_dport, reply.dport)
-        && check_given(&test.status, |status| {
-            if status.0 == 0 {
-                conntrack.status.0 == 0
-            } else {
-                conntrack.status.0 & status.0 != 0
-            }
-        })
+        // `NONE` is a set without members, which shares a bit with no status.
+        && check_given(&test.status, |status| conntrack.status.0 & status.0 != 0)
         && check_given(&test.expire, |seconds| {
             seconds.contains(&conntrack.expires_seconds)
         })
+}
+
+/// Whether a packet of that state is of a connection (`nf_ct_get`).
+pub(crate) const fn has_connection(state: CtState) -> bool {
+    match state {
+        CtState::New | CtState::Established | CtState::Related => true,
+        CtState::Invalid | CtState::Untracked => false,
+    }
 }
 
 fn port_is(test: &Option<Inv<RangeInclusive<u16>>>, port: u16) -> bool {

@@ -90,34 +90,35 @@ const GROUPS: [Group; 5] = [
     },
 ];
 
-/// A whole rule set. Every packet is traced; what tells the packets of interest apart passes first.
+/// A whole rule set. Every packet is traced; what tells the packets of interest apart passes first, and
+/// what the node says by itself, such as that nobody listens, is dropped before rules can remember it.
 pub(super) fn text(draw: &mut Draw) -> String {
     let mut text = String::new();
     for table in ["raw", "mangle", "nat", "filter"] {
-        writeln!(text, "*{table}").expect("a string takes everything");
+        line(&mut text, format_args!("*{table}"));
         let groups = || GROUPS.iter().filter(|group| group.table == table);
         for chain in groups().flat_map(|group| group.built_in) {
-            let policy = if table == "filter" && one_in(draw, 4) {
-                "DROP"
-            } else {
-                "ACCEPT"
-            };
-            writeln!(text, ":{chain} {policy} [0:0]").expect("a string takes everything");
+            let drops = table == "filter" && one_in(draw, 4);
+            let policy = if drops { "DROP" } else { "ACCEPT" };
+            line(&mut text, format_args!(":{chain} {policy} [0:0]"));
         }
         for chain in groups().flat_map(|group| group.others) {
-            writeln!(text, ":{chain} - [0:0]").expect("a string takes everything");
+            line(&mut text, format_args!(":{chain} - [0:0]"));
         }
         for group in groups() {
             for chain in group.built_in {
+                let mut first = vec![format!("-s {CONNECTION_MARKER}/32 -j ACCEPT")];
                 if table == "raw" {
-                    writeln!(text, "-A {chain} -j TRACE").expect("a string takes everything");
+                    first.insert(0, "-j TRACE".to_owned());
+                    first.push(format!("-s {MARKER}/32 -j DROP"));
                 }
-                if (table, *chain) == ("raw", "PREROUTING") {
-                    writeln!(text, "-A {chain} -s {MARKER}/32 -j DROP")
-                        .expect("a string takes everything");
+                if (table, *chain) == ("raw", "OUTPUT") {
+                    first.push("-p icmp -j DROP".to_owned());
+                    first.push("-p tcp -m tcp --tcp-flags RST RST -j DROP".to_owned());
                 }
-                writeln!(text, "-A {chain} -s {CONNECTION_MARKER}/32 -j ACCEPT")
-                    .expect("a string takes everything");
+                for rule in first {
+                    line(&mut text, format_args!("-A {chain} {rule}"));
+                }
                 for _ in 0..1 + draw.one_of(4) {
                     rule(draw, group, chain, group.others, &mut text);
                 }
@@ -131,6 +132,10 @@ pub(super) fn text(draw: &mut Draw) -> String {
         text.push_str("COMMIT\n");
     }
     text
+}
+
+fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
+    writeln!(text, "{words}").expect("a string takes everything");
 }
 
 fn rule(draw: &mut Draw, group: &Group, chain: &str, callees: &[&str], text: &mut String) {
