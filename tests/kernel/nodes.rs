@@ -233,7 +233,7 @@ fn ask_both(lab: &mut Lab, senders: &[Sender], targets: &BTreeSet<Target>) -> (C
     {
         let possible = ways(lab, sender, headers, &before);
         let flow = possible[0].sent.unwrap_or(headers.five_tuple());
-        let told = heard.steps(flow, &connections, lab.numbers(), lab.rules());
+        let told = heard.steps(flow, &connections, None, lab.numbers(), lab.rules());
         count.add(flow, &told);
         let same: Vec<&Steps> = possible.iter().filter(|said| said.agrees(&told)).collect();
         let target = (headers.protocol, headers.dst, headers.dport);

@@ -107,7 +107,7 @@ fn unique_tuple(
     let Some(ports) = ports else {
         return Ok(new);
     };
-    let first = first_port(&ports, range, now, port_now);
+    let first = first_port(&ports, range, manip, now, port_now);
     let size = u32::from(ports.end() - ports.start()) + 1;
     for step in 0..size {
         let offset = (first + step) % size;
@@ -121,16 +121,20 @@ fn unique_tuple(
     Err(PortsExhausted)
 }
 
-/// Where to begin looking, as an offset into the range: at a pseudo-random place if the rule says
-/// so, else where the old port is.
-fn first_port(ports: &RangeInclusive<u16>, range: &NatRange, now: FiveTuple, port_now: u16) -> u32 {
+/// Where to begin looking, as an offset into the range: for a destination at its start unless the rule
+/// says otherwise, for a source at a pseudo-random place (`nf_nat_l4proto_unique_tuple`).
+fn first_port(
+    ports: &RangeInclusive<u16>,
+    range: &NatRange,
+    manip: Manip,
+    now: FiveTuple,
+    port_now: u16,
+) -> u32 {
     let size = u32::from(ports.end() - ports.start()) + 1;
-    if range.random || range.random_fully {
-        Draw(seed(now)).one_of(size)
-    } else if let Some(base) = range.base_port {
-        u32::from(port_now.wrapping_sub(base)) % size
-    } else {
-        u32::from(port_now.wrapping_sub(*ports.start())) % size
+    match (range.base_port, manip) {
+        (Some(base), _) => u32::from(port_now.wrapping_sub(base)) % size,
+        (None, Manip::Destination) if !range.random && !range.random_fully => 0,
+        (None, Manip::Source | Manip::Destination) => Draw(seed(now)).one_of(size),
     }
 }
 

@@ -49,6 +49,8 @@
 //! - A module or target that podwire does not know is passed over, as if it had not matched, and the
 //!   decision names the rule as [`uncertain`](Decision::uncertain).
 //! - LOG and NFLOG write nothing; that they would have is an [`Effect`](podwire_ruleset::Effect).
+//! - `recent` masks addresses with each rule's own `--mask`; the kernel takes the one of the first rule
+//!   of the list that was loaded.
 //! - CHECKSUM and TCPMSS change no field that a rule can test, so they only count as matched.
 //!
 //! # Sources
@@ -61,8 +63,9 @@ mod rule;
 
 use podwire_packet::Mark;
 use podwire_ruleset::{
-    CallGraph, Chain, ChainId, Choose, Classify, ConnmarkTarget, Decision, Effect, Hook, LinkError,
-    NatKind, Observe, Packet, Policy, RuleId, RuleSet, State, TableName, Target, Verdict,
+    CallGraph, Chain, ChainId, Choose, Classify, ConnmarkTarget, CtState, Decision, Effect, Hook,
+    LinkError, NatKind, Observe, Packet, Policy, RuleId, RuleSet, State, TableName, Target,
+    Verdict,
 };
 
 use crate::memory::Memory;
@@ -194,7 +197,13 @@ impl Classify for Interp {
                 Some(Target::Log(_) | Target::Nflog(_)) => {
                     memory.effects.push(Effect::Logged { rule: rule_id })
                 }
-                Some(Target::Notrack) => decision.notrack = true,
+                Some(Target::Notrack) => {
+                    decision.notrack = true;
+                    // `notrack_tg`: the rules behind it see it; what has a connection keeps it.
+                    if packet.conntrack.state == CtState::Invalid {
+                        packet.conntrack.state = CtState::Untracked;
+                    }
+                }
                 Some(Target::Trace) => decision.trace = true,
                 Some(Target::Unknown(_)) => {
                     decision.uncertain.get_or_insert(rule_id);

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use podwire_packet::{Prefix, SimTime};
 use podwire_ruleset::{
-    Effect, LimitMatch, LimitState, Packet, RecentEntry, RecentMatch, RecentOperation, RuleId,
-    SetDirection, Sets, State,
+    Effect, Hook, LimitMatch, LimitState, Packet, RecentEntry, RecentMatch, RecentOperation,
+    RuleId, SetDirection, Sets, State,
 };
 
 /// What rules remember, with what this walk has added so far.
@@ -87,14 +87,14 @@ impl<'a> Memory<'a> {
             SetDirection::Destination => packet.headers.dst,
         };
         let address = masked(address, test.mask);
-        // The TTL as it was before forwarding took one.
-        let ttl = packet
-            .headers
-            .ttl
-            .saturating_add(u8::from(packet.output.is_some()));
+        // The TTL as it was before forwarding took one; the kernel does not ask whether it did, and
+        // counts 256 as 0. Where either is 0 any other will do (`recent_entry_lookup`).
+        let leaves = packet.output.is_some() && !is_own(packet);
+        let ttl = packet.headers.ttl.wrapping_add(u8::from(leaves));
+        let fits = |noted: u8| !test.rttl || noted == ttl || noted == 0 || ttl == 0;
         let entry = self
             .recent_entry(&test.name, address)
-            .filter(|entry| !test.rttl || entry.ttl == ttl);
+            .filter(|entry| fits(entry.ttl));
         let (found, noted) = match (test.operation, &entry) {
             (RecentOperation::Set, _) => (true, true),
             (RecentOperation::Check | RecentOperation::Update | RecentOperation::Remove, None) => {
@@ -170,5 +170,14 @@ fn masked(address: IpAddr, mask: IpAddr) -> IpAddr {
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
             Prefix::host(address).address()
         }
+    }
+}
+
+/// Whether a process of this host sent the packet: it came in by no device (`skb->sk`).
+fn is_own(packet: &Packet<'_>) -> bool {
+    match packet.hook {
+        Hook::Output => true,
+        Hook::Postrouting => packet.input.is_none() && packet.physdev_in.is_none(),
+        Hook::Prerouting | Hook::Input | Hook::Forward => false,
     }
 }

@@ -396,7 +396,8 @@ fn with_memory(draw: &mut Draw) -> String {
             pick(draw, &[1, 3, 5])
         ),
         _ => {
-            let list = pick(draw, &["L1", "L2"]);
+            // A list has the mask of its first rule.
+            let (list, mask) = pick(draw, &[("L1", "255.255.255.255"), ("L2", "255.255.0.0")]);
             let side = pick(draw, &["--rsource", "--rdest"]);
             let operation = pick(
                 draw,
@@ -411,7 +412,6 @@ fn with_memory(draw: &mut Draw) -> String {
                     "--rcheck --rttl",
                 ],
             );
-            let mask = pick(draw, &["255.255.255.255", "255.255.0.0"]);
             format!("-m recent {not}{operation} --name {list} --mask {mask} {side}")
         }
     }

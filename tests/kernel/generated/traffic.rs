@@ -94,7 +94,7 @@ pub(super) fn next_packet(
     let is_answer = last.kernel.src != first.src || last.kernel.dst != first.dst;
     match (draw.one_of(3), connection) {
         (0, _) => None,
-        (1, Some((tracked, translation))) if !is_answer => {
+        (1, Some((tracked, translation))) if !is_answer && has_answer(&first) => {
             let kernel = answer(
                 first,
                 (tracked.reply.src, tracked.reply.sport),
@@ -111,6 +111,11 @@ pub(super) fn next_packet(
         _ if is_answer => Some(again(later(first))),
         _ => Some(again(first)),
     }
+}
+
+/// Of ICMP, an echo request alone.
+fn has_answer(first: &Headers) -> bool {
+    first.protocol != Protocol::ICMP || (first.icmp_type, first.icmp_code) == (8, 0)
 }
 
 /// What somebody answers to the first packet.
