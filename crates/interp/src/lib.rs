@@ -69,7 +69,7 @@ use podwire_ruleset::{
 };
 
 use crate::memory::Memory;
-use crate::rule::{Holds, rule_holds};
+use crate::rule::{Holds, has_connection, rule_holds};
 
 /// A rule set, ready to be asked.
 #[derive(Clone, Debug)]
@@ -173,6 +173,8 @@ impl Classify for Interp {
                     packet.mark = set_xmark(packet.mark, *value, *mask);
                     decision.mark = packet.mark;
                 }
+                // `connmark_tg`: nothing of what has no connection.
+                Some(Target::Connmark(_)) if !has_connection(packet.conntrack.state) => {}
                 Some(Target::Connmark(operation)) => {
                     connmark(*operation, &mut packet);
                     decision.mark = packet.mark;

@@ -71,7 +71,6 @@ const GROUPS: [Group; 5] = [
         others: &["S1", "S2"],
         targets: &[
             "MASQUERADE",
-            "MASQUERADE --random-fully",
             "udp MASQUERADE --to-ports 2000-3000",
             "SNAT --to-source 198.51.100.1",
             "SNAT --to-source 198.51.100.1-198.51.100.3",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use podwire_controlplane::cni::NodeNetwork;
+use podwire_dataplane::NetnsState;
 use podwire_packet::{Family, Headers, Protocol, TcpFlags};
 use podwire_ruleset::{Choose, Draw};
 use podwire_testkit::kernel::Tracked;
@@ -84,6 +85,7 @@ pub(super) fn next_packet(
     last: Packet,
     first: Headers,
     connection: Option<(Tracked, Translation)>,
+    state: &NetnsState,
     lab: &Lab,
 ) -> Option<Packet> {
     let again = |headers| Packet {
@@ -94,7 +96,9 @@ pub(super) fn next_packet(
     let is_answer = last.kernel.src != first.src || last.kernel.dst != first.dst;
     match (draw.one_of(3), connection) {
         (0, _) => None,
-        (1, Some((tracked, translation))) if !is_answer && has_answer(&first) => {
+        (1, Some((tracked, translation)))
+            if !is_answer && has_answer(&first) && !tracked.reply.src.is_loopback() =>
+        {
             let kernel = answer(
                 first,
                 (tracked.reply.src, tracked.reply.sport),
@@ -108,12 +112,16 @@ pub(super) fn next_packet(
                 podwire,
             })
         }
-        _ if is_answer => Some(again(later(first))),
+        // An ACK to what connection tracking was told not to see is no part of the connection.
+        _ if is_answer && state.conntrack.connections().any(|found| found.seen_reply) => {
+            Some(again(later(first)))
+        }
         _ => Some(again(first)),
     }
 }
 
-/// Of ICMP, an echo request alone.
+/// Of ICMP, an echo request alone. (What 127.0.0.1 answers would need a bound socket: a raw one is
+/// routed as if it had no address.)
 fn has_answer(first: &Headers) -> bool {
     first.protocol != Protocol::ICMP || (first.icmp_type, first.icmp_code) == (8, 0)
 }
