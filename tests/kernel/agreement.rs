@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use podwire_dataplane::{Disposition, Event, NetnsState, Outcome};
-use podwire_packet::{Family, FiveTuple, Protocol};
+use podwire_packet::{Family, FiveTuple, Protocol, SimTime};
 use podwire_ruleset::iptables::{Wording, rule_text};
 use podwire_ruleset::{Hook, RuleSet, TableName};
 use podwire_testkit::kernel::{Numbers, TraceLine, Tracked};
@@ -120,7 +120,11 @@ impl Steps {
             .conntrack
             .connections()
             .filter(|connection| connection.confirmed)
-            .find(|connection| !before.conntrack.is_taken(&connection.original));
+            .find(|connection| {
+                !before
+                    .conntrack
+                    .is_taken(&connection.original, SimTime::START)
+            });
         let sent = events.iter().find_map(|event| match event {
             Event::Sent { flow } => Some(*flow),
             _ => None,

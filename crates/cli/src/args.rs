@@ -19,7 +19,7 @@ Exit codes: 0 answered, and the answer is yes; 1 answered, and the answer is no;
 Examples:
   podwire trace -f models/two-node.ron --from pod/default/client --to svc/apps/web-service:80
   podwire render -f models/two-node.ron --node controlplane
-  kubectl get nodes,services,endpointslices,pods -A -o json | podwire trace -f - --from node/a --to svc/default/web")]
+  kubectl get no,svc,endpointslices,po -A -o json | podwire trace -f - --from node/a --to svc/web")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -156,7 +156,7 @@ impl From<FamilyArg> for Family {
 Examples:
   podwire render -f models/two-node.ron --node node01
   podwire render -f models/two-node.ron --node node01 --form save
-  podwire render -f cluster.yaml -f kube-proxy.yaml --node node-a --set iptables.masqueradeAll=true")]
+  podwire render -f models/two-node.ron --node node01 --set iptables.masqueradeAll=true")]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -169,6 +169,9 @@ pub(crate) struct RenderArgs {
     /// What to print
     #[arg(long, value_enum, default_value = "restore")]
     pub(crate) form: Form,
+    /// A later state of the cluster's objects; repeatable. What is printed is then the last sync's
+    #[arg(long, value_name = "OBJECTS")]
+    pub(crate) then: Vec<PathBuf>,
 }
 
 /// What `render` prints.
@@ -191,7 +194,7 @@ An address that no object owns is a pod of the node whose pod range holds it, el
 Examples:
   podwire trace -f models/two-node.ron --from pod/default/client --to svc/apps/web-service:80
   podwire trace -f models/two-node.ron --from node/node01 --to 10.107.37.188:80 --all -o json
-  podwire trace -f models/two-node.ron --from 10.8.11.200 --to svc/apps/web-service --via node/node01")]
+  podwire trace -f models/two-node.ron --from 10.8.11.200 --to 10.107.37.188:80 --via node/node01")]
 pub(crate) struct TraceArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -237,9 +240,11 @@ pub(crate) enum TraceOutput {
 /// `podwire match`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A packet is a line: {\"id\":1,\"hook\":\"PREROUTING\",\"src\":\"10.244.1.5\",\"dst\":\"10.96.0.10\",\"proto\":\"udp\",\"dport\":53}
-It may have in, out, sport, dport, ctstate, mark, tcp_flags, icmp_type, physdev_in, physdev_out and local,
-the addresses of the host. An answer is a line per packet, in order; outcomes are sorted by rules.
+A packet is a line:
+  {\"id\":1,\"hook\":\"PREROUTING\",\"src\":\"10.244.1.5\",\"dst\":\"10.96.0.10\",\"proto\":\"udp\",\"dport\":53}
+It may have in, out, sport, dport, ctstate, mark, tcp_flags, icmp_type, physdev_in, physdev_out
+and local, the addresses of the host. An answer is a line per packet, in order; its outcomes are
+sorted by rules.
 
 Examples:
   podwire match --rules tests/data/node.rules --packets tests/data/packets.jsonl

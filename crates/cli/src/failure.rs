@@ -32,6 +32,15 @@ impl Failure {
     pub(crate) fn input(why: impl fmt::Display) -> Self {
         Self::Input(why.to_string())
     }
+
+    /// A fault of the input behind what it is about, and on the next line what is accepted.
+    pub(crate) fn with_help(about: &str, error: &dyn miette::Diagnostic) -> Self {
+        let help = error
+            .help()
+            .map(|help| format!("\n  help: {help}"))
+            .unwrap_or_default();
+        Self::Input(format!("{about}{error}{help}"))
+    }
 }
 
 impl From<io::Error> for Failure {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// Reads the cluster and applies what the command line changes of it.
 pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluster, Failure> {
-    let inputs = read_inputs(&args.filename).map_err(Failure::input)?;
+    let inputs = read_inputs(&args.filename).map_err(|error| Failure::with_help("", &error))?;
     let mut cluster = load(inputs).map_err(Failure::input)?;
     for setting in &args.set {
         let (field, value) = setting.split_once('=').ok_or_else(|| {
@@ -22,12 +22,12 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
             ))
         })?;
         if field == "cni" {
-            cluster.network.cni = parse_cni(value)?;
+            set_cni(&mut cluster, parse_cni(value)?);
         } else {
             let config = cluster.kube_proxy.get_or_insert_default();
             config
                 .set(field, value)
-                .map_err(|error| Failure::input(format_args!("--set {setting}: {error}")))?;
+                .map_err(|error| Failure::with_help(&format!("--set {setting}: "), &error))?;
         }
     }
     if let Some(mode) = args.mode {
@@ -39,6 +39,22 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     Ok(cluster)
 }
 
+/// Reads a later state of a cluster: other objects, the same configuration and network.
+pub(crate) fn read_state(
+    global: &Global,
+    path: &Path,
+    first: &Cluster,
+) -> Result<Cluster, Failure> {
+    let inputs = read_inputs(&[path.to_owned()]).map_err(|error| Failure::with_help("", &error))?;
+    let mut state = load(inputs).map_err(Failure::input)?;
+    state.kube_proxy.clone_from(&first.kube_proxy);
+    state.network.clone_from(&first.network);
+    if !global.quiet {
+        tell_oddities(global, &state)?;
+    }
+    Ok(state)
+}
+
 /// The options of a simulation.
 pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
     let kube_proxy_version: KubeProxyVersion = args
@@ -46,6 +62,23 @@ pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
         .parse()
         .map_err(|error| Failure::input(format_args!("--kube-proxy-version: {error}")))?;
     Ok(Options { kube_proxy_version })
+}
+
+/// Changes the pod network's plugin. flannel, as its manifest runs it, masquerades what leaves the
+/// pod range, which Kubernetes objects name only in kube-proxy's configuration.
+fn set_cni(cluster: &mut Cluster, cni: Cni) {
+    let network = &mut cluster.network;
+    network.cni = cni;
+    network.ip_masq |= matches!(cni, Cni::Flannel(_));
+    if network.pod_cidrs.is_empty() {
+        let configured = cluster
+            .kube_proxy
+            .iter()
+            .flat_map(|config| config.cluster_cidr.split(','));
+        network.pod_cidrs = configured
+            .filter_map(|cidr| cidr.trim().parse().ok())
+            .collect();
+    }
 }
 
 fn parse_cni(text: &str) -> Result<Cni, Failure> {

@@ -3,13 +3,14 @@
 mod hook;
 mod packet;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
 use podwire_interp::Interp;
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{self, ParseError, line_column};
-use podwire_ruleset::{State, ipset};
+use podwire_ruleset::{Match, RuleSet, Sets, State, ipset};
 
 use self::hook::{answer, outcomes_of};
 use self::packet::PacketLine;
@@ -22,20 +23,18 @@ pub(crate) fn run(
     args: &MatchArgs,
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
-    let packets = read_packets(&args.packets)?;
-    let family = args
-        .family
-        .map(Family::from)
-        .or_else(|| packets.first().map(PacketLine::family));
-    let family = family.unwrap_or(Family::Ipv4);
+    let (packets, family) = read_packets(&args.packets, args.family.map(Family::from))?;
     let interp = read_rules(global, &args.rules, family)?;
     let mut state = State::default();
     if let Some(path) = &args.sets {
         let text = read_text(path)?;
         state.sets = ipset::parse(&text).map_err(|error| {
             let (line, column) = line_column(&text, error.span().offset());
-            Failure::input(with_help(&args_place(path, line, column), &error))
+            Failure::with_help(&place(path, line, column), &error)
         })?;
+    }
+    if !global.quiet {
+        tell_missing_sets(interp.rules(), &state.sets)?;
     }
     for packet in &packets {
         let outcomes = outcomes_of(&interp, &state, packet);
@@ -46,32 +45,24 @@ pub(crate) fn run(
     Ok(Answer::Yes)
 }
 
-fn args_place(path: &Path, line: usize, column: usize) -> String {
-    format!("{}:{line}:{column}", path.display())
-}
-
-/// A fault with its place, and what is accepted.
-fn with_help(place: &str, error: &dyn miette::Diagnostic) -> String {
-    let help = error
-        .help()
-        .map(|help| format!("\n  help: {help}"))
-        .unwrap_or_default();
-    format!("{place}: {error}{help}")
+/// What a message about a place begins with.
+fn place(path: &Path, line: usize, column: usize) -> String {
+    format!("{}:{line}:{column}: ", path.display())
 }
 
 fn read_rules(global: &Global, path: &Path, family: Family) -> Result<Interp, Failure> {
     let text = read_text(path)?;
     let parsed = iptables::parse(&text, family).map_err(|error: ParseError| {
         let (line, column) = line_column(&text, error.span().offset());
-        Failure::input(with_help(&args_place(path, line, column), &error))
+        Failure::with_help(&place(path, line, column), &error)
     })?;
     if !global.quiet {
         let mut err = anstream::stderr().lock();
         for unknown in &parsed.unknown {
-            let place = args_place(path, unknown.line, unknown.column);
+            let place = place(path, unknown.line, unknown.column);
             writeln!(
                 err,
-                "warning: {place}: `{}` of rule {} is not evaluated; answers that depend on it say so",
+                "warning: {place}`{}` of rule {} is not evaluated; answers that depend on it say so",
                 unknown.text, unknown.rule
             )?;
         }
@@ -80,23 +71,67 @@ fn read_rules(global: &Global, path: &Path, family: Family) -> Result<Interp, Fa
     Interp::new(parsed.rules).map_err(Failure::input)
 }
 
-fn read_packets(path: &Path) -> Result<Vec<PacketLine>, Failure> {
-    let text = read_text(path)?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| {
-                let place = args_place(path, number + 1, error.column().max(1));
-                let text = error.to_string();
-                // serde_json counts lines within the one line that it was given.
-                let what = text
-                    .rsplit_once(" at line ")
-                    .map_or(text.as_str(), |(what, _)| what);
-                Failure::input(format_args!("{place}: {what}"))
-            })
+/// Says on standard error which sets rules ask about and nobody gave.
+fn tell_missing_sets(rules: &RuleSet, sets: &Sets) -> Result<(), Failure> {
+    let chains = rules.tables.values().flat_map(|table| &table.chains);
+    let matches = chains.flat_map(|(_, chain)| chain.rules.iter().flat_map(|rule| &rule.matches));
+    let asked: BTreeSet<&str> = matches
+        .filter_map(|one| {
+            if let Match::Set(set) = one {
+                Some(&*set.value.name)
+            } else {
+                None
+            }
         })
-        .collect()
+        .collect();
+    let mut err = anstream::stderr().lock();
+    for name in asked.into_iter().filter(|&name| !sets.contains_key(name)) {
+        writeln!(
+            err,
+            "warning: rules ask about set `{name}`, which no --sets file makes; nothing is in it"
+        )?;
+    }
+    Ok(())
+}
+
+/// The packets, and the family that all are of: the one given, or that of the first.
+fn read_packets(
+    path: &Path,
+    mut family: Option<Family>,
+) -> Result<(Vec<PacketLine>, Family), Failure> {
+    let text = read_text(path)?;
+    let mut packets = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let fault = |column: usize, what: &str| {
+            Failure::input(format_args!("{}{what}", place(path, number, column)))
+        };
+        let packet: PacketLine = serde_json::from_str(line)
+            .map_err(|error| fault(error.column().max(1), &without_place(&error)))?;
+        let of_all = *family.get_or_insert(packet.family());
+        if packet.family() != of_all {
+            let what = format!(
+                "an {} packet, and the rules are of {of_all}: --family says of which they are, else the first packet",
+                packet.family()
+            );
+            return Err(fault(1, &what));
+        }
+        if !packet.is_of_one_family() {
+            return Err(fault(1, "`src` and `dst` are of two families"));
+        }
+        packets.push(packet);
+    }
+    Ok((packets, family.unwrap_or(Family::Ipv4)))
+}
+
+/// What is wrong with a line; `serde_json` counts lines within the one that it was given.
+fn without_place(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "the line ends before the packet does".to_owned();
+    }
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map(|(what, _)| what);
+    what.unwrap_or(&text).to_owned()
 }

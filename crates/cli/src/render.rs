@@ -2,12 +2,15 @@
 
 use std::io::Write;
 
-use podwire_cluster::KubeProxyConfiguration;
-use podwire_controlplane::kube_proxy::{IptablesProxier, ServicePorts, SideEffects, check_mode};
+use podwire_cluster::{Cluster, KubeProxyConfiguration};
+use podwire_controlplane::kube_proxy::{
+    IptablesHistory, IptablesProxier, ServicePorts, check_mode, side_effects_text,
+};
+use podwire_packet::Family;
 
 use crate::args::{Form, Global, RenderArgs};
 use crate::failure::{Answer, Failure};
-use crate::files::{options, read_cluster};
+use crate::files::{options, read_cluster, read_state};
 
 pub(crate) fn run(
     global: &Global,
@@ -15,7 +18,6 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
-    let version = options(&args.cluster)?.kube_proxy_version;
     let mode = cluster
         .kube_proxy
         .as_ref()
@@ -23,15 +25,66 @@ pub(crate) fn run(
     if let Some(mode) = mode {
         check_mode(mode).map_err(Failure::input)?;
     }
-    let services = ServicePorts::new(&cluster, args.family.into(), version);
-    let proxier = IptablesProxier::new(&cluster, &services, &args.node).map_err(Failure::input)?;
+    let version = options(&args.cluster)?.kube_proxy_version;
+    let mut states = vec![cluster];
+    for path in &args.then {
+        states.push(read_state(global, path, &states[0])?);
+    }
+    let services = |family: Family| -> Vec<ServicePorts<'_>> {
+        states
+            .iter()
+            .map(|state| ServicePorts::new(state, family, version))
+            .collect()
+    };
     let text = match args.form {
-        Form::Restore => proxier.restore_text(),
-        Form::Save => proxier.save_text(),
-        Form::Misc => SideEffects::new(&cluster, &services, &args.node)
-            .map_err(Failure::input)?
-            .to_string(),
+        Form::Misc => misc(
+            &states,
+            args,
+            &[services(Family::Ipv4), services(Family::Ipv6)],
+        )?,
+        Form::Restore | Form::Save => synced(&states, args, &services(args.family.into()))?,
     };
     out.write_all(text.as_bytes())?;
     Ok(Answer::Yes)
+}
+
+/// The text of the last sync, or the tables after it.
+fn synced(
+    states: &[Cluster],
+    args: &RenderArgs,
+    services: &[ServicePorts<'_>],
+) -> Result<String, Failure> {
+    let mut proxiers = states.iter().zip(services).map(|(state, services)| {
+        IptablesProxier::new(state, services, &args.node).map_err(Failure::input)
+    });
+    let first = proxiers.next().expect("there is a first state")?;
+    if states.len() == 1 {
+        return Ok(match args.form {
+            Form::Save => first.save_text(),
+            Form::Restore | Form::Misc => first.restore_text(),
+        });
+    }
+    let mut history = IptablesHistory::first(first);
+    for proxier in proxiers {
+        history.then(proxier?);
+    }
+    Ok(match args.form {
+        Form::Save => history.save_text(),
+        Form::Restore | Form::Misc => history.restore_text().to_owned(),
+    })
+}
+
+/// What the first sync does besides rules.
+fn misc(
+    states: &[Cluster],
+    args: &RenderArgs,
+    services: &[Vec<ServicePorts<'_>>; 2],
+) -> Result<String, Failure> {
+    if states.len() > 1 {
+        return Err(Failure::input(
+            "--form misc is that of the first sync; it takes no --then",
+        ));
+    }
+    let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
+    side_effects_text(&states[0], &services, &args.node).map_err(Failure::input)
 }

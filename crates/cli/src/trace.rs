@@ -27,7 +27,7 @@ pub(crate) fn run(
         protocol: args.proto,
         sport: args.sport,
         length: args.length,
-        via: args.via.as_deref().map(|via| via_node(via)).transpose()?,
+        via: args.via.as_deref().map(via_node).transpose()?,
     };
     let mut world = World::new(&cluster, &options(&args.cluster)?).map_err(Failure::input)?;
     let traces = if args.all {

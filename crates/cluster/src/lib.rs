@@ -3,6 +3,8 @@
 //! Files go in: Kubernetes YAML, JSON, or a RON model that says a whole cluster in a
 //! screenful; a [`Cluster`] comes out, in which every object knows the file and line it came from.
 //!
+//! The folder `models/` has models to begin with; the module `model` says how they expand.
+//!
 //! # Map, in reading order
 //! - [`load`], [`read_inputs`]: files in, a cluster or [`LoadErrors`] out.
 //! - [`Cluster`]: all objects by name.
@@ -15,6 +17,7 @@
 mod kube_proxy_configuration;
 mod load;
 mod meta;
+mod model;
 mod network;
 mod node;
 mod pod;

@@ -26,10 +26,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use self::assemble::Assembly;
-use crate::{Cluster, FileId};
+use crate::{Cluster, FileId, model};
 
+pub(crate) use assemble::selects;
 pub use error::{Format, LoadError, LoadErrors, Place, Problem};
-pub(crate) use field::nullable;
+pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
     Ok(inputs)
 }
 
-/// Makes a cluster of Kubernetes YAML and JSON, told apart by content.
+/// Makes a cluster of Kubernetes YAML, JSON and models in RON, told apart by content.
 ///
 /// Inputs that hold nothing but comments are an empty cluster. Where an object stands twice the later
 /// one counts.
@@ -119,23 +120,48 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
 /// # Errors
 /// Everything that is wrong in any input.
 pub fn load(inputs: Vec<Input>) -> Result<Cluster, LoadErrors> {
+    let inputs = &inputs;
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(STACK);
+        match reader.spawn_scoped(scope, || load_here(inputs)) {
+            Ok(reader) => reader
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => load_here(inputs),
+        }
+    })
+}
+
+/// Stack for reading. YAML's readers go down once for each level of nesting, of which 128 are
+/// accepted, and need some 30 KiB a level where the program is not optimised.
+const STACK: usize = 32 << 20;
+
+fn load_here(inputs: &[Input]) -> Result<Cluster, LoadErrors> {
     let mut assembly = Assembly::default();
     let mut errors = Vec::new();
-    for (index, Input { path, text }) in inputs.into_iter().enumerate() {
+    for (index, Input { path, text }) in inputs.iter().enumerate() {
         let file = FileId(u32::try_from(index).unwrap_or(u32::MAX));
+        assembly.files.push(path.clone());
+        let error = |place, problem| LoadError {
+            file: path.clone(),
+            place,
+            problem,
+        };
         let mut take = |found: object::Found| match found.result {
             Ok(object) => assembly.add(file, found.place.line, object),
-            Err(problem) => errors.push(LoadError {
-                file: path.clone(),
-                place: found.place,
-                problem,
-            }),
+            Err(problem) => errors.push(error(found.place, problem)),
         };
-        match format_of(&text) {
-            Format::Json => json::read(&text, &mut take),
-            Format::Yaml | Format::Ron => yaml::read(&text, &mut take),
+        match format_of(text) {
+            Format::Json => json::read(text, &mut take),
+            Format::Yaml => yaml::read(text, &mut take),
+            Format::Ron => match model::expand(text) {
+                Ok(None) => {}
+                Ok(Some(expanded)) => assembly.add_model(file, expanded),
+                Err(problems) => {
+                    errors.extend(problems.into_iter().map(|(place, what)| error(place, what)));
+                }
+            },
         }
-        assembly.files.push(path);
     }
     if errors.is_empty() {
         Ok(assembly.finish())

@@ -52,7 +52,7 @@ fn services(count: usize) -> String {
     loadBalancer: {{}}
 "
         )
-        .unwrap();
+        .expect("a string takes all");
     }
     text.push_str("kind: List\nmetadata:\n  resourceVersion: \"\"\n");
     text

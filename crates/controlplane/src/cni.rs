@@ -8,7 +8,7 @@
 //! - `nodes`: the devices of each node, from a model or, where only Kubernetes objects are known,
 //!   from its InternalIPs.
 //! - `bridge`: cni0, veth pairs, a pod's addresses and routes: the bridge plugin with host-local.
-//! - `flannel`: flannel.1, its routes, ARP and FDB entries; routes of host-gw.
+//! - `flannel`: flannel.1, its routes, ARP and FDB entries; its masquerade and forward rules.
 //! - `routes`: plain routes between the nodes.
 //!
 //! # Departures
@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use podwire_cluster::{Cluster, Cni, FlannelBackend, Nic};
 use podwire_dataplane::{Link, LinkKind, Netns, Route, Sysctls};
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
+use podwire_ruleset::RuleSet;
 use sha2::{Digest, Sha256};
 
 pub use bridge::CNI0;
@@ -35,6 +36,8 @@ pub use nodes::NodeNetwork;
 pub struct PodNetwork {
     cni: Cni,
     hairpin: bool,
+    ip_masq: bool,
+    pod_cidrs: Vec<Prefix>,
     sysctls: Sysctls,
     nodes: Vec<NodeNetwork>,
 }
@@ -47,6 +50,8 @@ impl PodNetwork {
         Self {
             cni: network.cni,
             hairpin: network.hairpin_mode,
+            ip_masq: network.ip_masq,
+            pod_cidrs: network.pod_cidrs.clone(),
             sysctls: Sysctls {
                 ip_forward: network.ip_forward,
                 rp_filter: network.rp_filter,
@@ -112,13 +117,38 @@ impl PodNetwork {
         host
     }
 
+    /// Adds the rules that the network's agent writes on a node, behind those that are there.
+    pub fn add_rules(&self, node: &NodeNetwork, rules: &mut RuleSet) {
+        let of_cluster = self
+            .pod_cidrs
+            .iter()
+            .find(|cidr| cidr.family() == rules.family);
+        if let (Cni::Flannel(_), Some(&cluster), Some(range)) =
+            (self.cni, of_cluster, node.pod_cidr(rules.family))
+        {
+            flannel::rules::add(rules, cluster, range, self.ip_masq);
+        }
+    }
+
     /// The namespace of a pod on that node.
     #[must_use]
     pub fn pod<C>(&self, node: &NodeNetwork, addresses: &[IpAddr]) -> Netns<C> {
         bridge::pod(node, addresses, self.pod_mtu(node))
     }
 
-    /// The host's end of a pod's veth pair.
+    /// The Ethernet address of a node's card.
+    #[must_use]
+    pub fn nic_mac(node: &NodeNetwork, nic: &Nic) -> MacAddr {
+        nodes::nic_mac(&node.name, nic)
+    }
+
+    /// The Ethernet address of a pod's eth0, by the pod's first address.
+    #[must_use]
+    pub fn pod_mac(node: &NodeNetwork, pod: IpAddr) -> MacAddr {
+        bridge::pod_mac(node, pod)
+    }
+
+    /// The host's end of a pod's veth pair, by the pod's first address.
     #[must_use]
     pub fn port_name(node: &NodeNetwork, pod: IpAddr) -> DeviceName {
         bridge::port_name(node, pod)

@@ -22,6 +22,7 @@
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
 //!   where most of kube-proxy is.
+//! - [`IptablesHistory`]: later syncs, which write only what changed.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //!
@@ -30,11 +31,16 @@
 //!   has the random one of a Go map.
 //! - What the API server or kube-proxy's own validation would refuse (an endpoint address that is
 //!   none, say) is left out or an error here, whatever kube-proxy would make of it.
+//! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
+//! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
+//!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
+//! - [`SideEffects`] are those of the first sync.
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources
 //! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
 
+mod changes;
 mod endpoints;
 mod iptables;
 mod local_detector;
@@ -50,7 +56,7 @@ use std::sync::Arc;
 use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
 
-pub use iptables::IptablesProxier;
+pub use iptables::{IptablesHistory, IptablesProxier};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;

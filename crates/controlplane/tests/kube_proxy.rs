@@ -4,7 +4,8 @@
 
 use podwire_cluster::{Cluster, Input, ProxyMode, load};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, KubeProxyVersion, ObjectKind, ProxierError, ServicePorts, check_mode,
+    IptablesHistory, IptablesProxier, KubeProxyVersion, ObjectKind, ProxierError, ServicePorts,
+    check_mode,
 };
 use podwire_packet::Family;
 use podwire_ruleset::{Rule, RuleSet, TableName};
@@ -209,4 +210,40 @@ fn a_configuration_that_cannot_be_used_is_an_error() {
     ] {
         assert_eq!(rejected(fields).to_string(), error);
     }
+}
+
+#[test]
+fn a_partial_sync_leaves_unchanged_services_alone() {
+    let other = MYSQL
+        .replace("mysql", "web")
+        .replace("10.103.132.104", "10.103.132.105");
+    let moved = other.replace("10.38.0.1", "10.38.0.2");
+    let states = [[NODE, MYSQL, &*other], [NODE, MYSQL, &*moved]].map(|state| cluster(&state));
+    let services = states
+        .each_ref()
+        .map(|state| ServicePorts::new(state, Family::Ipv4, KubeProxyVersion::default()));
+    let proxier =
+        |step: usize| IptablesProxier::new(&states[step], &services[step], "node-a").unwrap();
+    let mut history = IptablesHistory::first(proxier(0));
+    history.then(proxier(1));
+    let text = history.restore_text();
+    assert!(text.contains("payroll/mysql cluster IP"), "{text}");
+    assert!(!text.contains(":KUBE-SVC-PZ5WI4GJHZ2NOPXK"), "{text}");
+    assert!(text.contains("--to-destination 10.38.0.2:3306"), "{text}");
+    assert_eq!(text.matches("-X KUBE-SEP-").count(), 1, "{text}");
+    assert!(history.rule_set() == proxier(1).rule_set());
+}
+
+#[test]
+fn a_new_label_of_the_node_makes_the_next_sync_full() {
+    let labelled = NODE.replace("{name: node-a}", "{name: node-a, labels: {rack: r1}}");
+    let states = [[NODE, MYSQL], [&*labelled, MYSQL]].map(|state| cluster(&state));
+    let services = states
+        .each_ref()
+        .map(|state| ServicePorts::new(state, Family::Ipv4, KubeProxyVersion::default()));
+    let proxier =
+        |step: usize| IptablesProxier::new(&states[step], &services[step], "node-a").unwrap();
+    let mut history = IptablesHistory::first(proxier(0));
+    history.then(proxier(1));
+    assert_eq!(history.restore_text(), proxier(1).restore_text());
 }

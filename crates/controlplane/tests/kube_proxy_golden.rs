@@ -3,7 +3,8 @@
 //! Each folder of tests/golden/kube-proxy has a cluster (`objects.yaml`), a configuration
 //! (`config.yaml`) and what the real kube-proxy made of them on some nodes: `iptables.NODE.txt` is what
 //! it handed to `iptables-restore`, `iptables-save.NODE.txt` the tables after that, `misc.NODE.txt` the
-//! rest. IPv6 has `.ipv6` behind the node.
+//! rest. IPv6 has `.ipv6` behind the node. `objects.step2.yaml` and so on are later states of the
+//! cluster, and what kube-proxy did then has `.step2` behind the node.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, KubeProxyVersion, ServicePorts, side_effects_text,
+    IptablesHistory, IptablesProxier, KubeProxyVersion, ServicePorts, side_effects_text,
 };
 use podwire_packet::Family;
 use podwire_ruleset::iptables;
@@ -29,7 +30,11 @@ fn cases() -> Vec<PathBuf> {
 }
 
 fn cluster(case: &Path) -> Cluster {
-    let files = [case.join("objects.yaml"), case.join("config.yaml")];
+    state(case, "objects.yaml")
+}
+
+fn state(case: &Path, objects: &str) -> Cluster {
+    let files = [case.join(objects), case.join("config.yaml")];
     load(read_inputs(&files).unwrap()).unwrap()
 }
 
@@ -108,6 +113,34 @@ fn the_restore_text_is_that_of_kube_proxy() {
 #[test]
 fn the_saved_tables_are_those_after_kube_proxy() {
     compare_form("iptables-save", |proxier| proxier.save_text());
+}
+
+#[test]
+fn later_syncs_are_those_of_kube_proxy() {
+    let mut comparison = Comparison::default();
+    for case in cases() {
+        let steps = (2..)
+            .map(|step| format!("objects.step{step}.yaml"))
+            .take_while(|objects| case.join(objects).exists())
+            .map(|objects| state(&case, &objects));
+        let states: Vec<Cluster> = std::iter::once(cluster(&case)).chain(steps).collect();
+        let services: Vec<_> = states.iter().map(|state| services(state)).collect();
+        for node in states[0].nodes.keys() {
+            let proxier = |step: usize| {
+                let [ipv4, _] = &services[step];
+                IptablesProxier::new(&states[step], ipv4, node).unwrap()
+            };
+            let mut history = IptablesHistory::first(proxier(0));
+            assert_eq!(history.restore_text(), proxier(0).restore_text());
+            for step in 1..states.len() {
+                history.then(proxier(step));
+                let golden = |form| case.join(format!("{form}.{node}.step{}.txt", step + 1));
+                comparison.compare(&golden("iptables"), || history.restore_text().to_owned());
+                comparison.compare(&golden("iptables-save"), || history.save_text());
+            }
+        }
+    }
+    comparison.finish();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Source: net/bridge/{br_input,br_forward,br_device}.c and net/bridge/br_netfilter_hooks.c.
 
-use podwire_packet::{DeviceName, MacAddr};
+use podwire_packet::{DeviceName, MacAddr, Mark};
 use podwire_ruleset::{Choose, Classify, Hook};
 
 use crate::hooks::{Kernel, Place};
@@ -17,6 +17,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         port: DeviceName,
         of: BridgePort,
         frame: Frame,
+        mark: Mark,
     ) -> Outcome {
         let Some(bridge) = self.ns.links.get(&of.bridge) else {
             return Disposition::Dropped(DropReason::DeadDevice(of.bridge)).into();
@@ -24,6 +25,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         let mut to = frame.dst;
         let mut skb = Skb::new(frame.headers, frame.payload);
         skb.input = Some(bridge.name);
+        skb.mark = mark;
         if self.ns.sysctls.bridge_nf_call_iptables {
             skb.physdev_in = Some(port);
             let before = skb.headers.dst;
@@ -35,7 +37,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                 return end.into();
             }
             if skb.headers.dst != before {
-                to = match self.after_bridged_dnat(&skb, bridge) {
+                to = match self.after_bridged_dnat(&mut skb, bridge) {
                     Ok(to) => to,
                     Err(end) => return self.end(&skb, end),
                 };
@@ -59,12 +61,15 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
 
     /// Where a frame goes whose packet has a new destination: to the next hop behind the same bridge,
     /// or up to this host (`br_nf_pre_routing_finish`).
-    fn after_bridged_dnat(&mut self, skb: &Skb, bridge: &Link) -> Result<MacAddr, Disposition> {
+    fn after_bridged_dnat(&mut self, skb: &mut Skb, bridge: &Link) -> Result<MacAddr, Disposition> {
         match self.route_input(skb)? {
             Some(route) if route.device == bridge.name => {
                 self.neighbor_of_route(&route, skb.headers.dst)
             }
-            Some(_) | None => Ok(bridge.mac),
+            routed => {
+                skb.routed = Some(routed);
+                Ok(bridge.mac)
+            }
         }
     }
 

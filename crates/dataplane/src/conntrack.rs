@@ -131,9 +131,6 @@ impl Conntrack {
         now: SimTime,
     ) -> Result<(CtState, Option<(ConnectionId, Direction)>), ConntrackFull> {
         let tuple = tuple_of(headers);
-        if !has_sane_flags(headers) {
-            return Ok((CtState::Invalid, None));
-        }
         self.forget_if_expired(&tuple, now);
         if let Some(&(id, direction)) = self.by_tuple.get(&tuple) {
             let connection = self
@@ -217,10 +214,13 @@ impl Conntrack {
         before - connections.len()
     }
 
-    /// Whether a confirmed connection has packets of that tuple.
+    /// Whether a confirmed connection has packets of that tuple (`nf_conntrack_tuple_taken`).
     #[must_use]
-    pub fn is_taken(&self, tuple: &FiveTuple) -> bool {
-        self.by_tuple.contains_key(tuple)
+    pub fn is_taken(&self, tuple: &FiveTuple, now: SimTime) -> bool {
+        let of_tuple = self.by_tuple.get(tuple);
+        of_tuple
+            .and_then(|(id, _)| self.connections.get(id))
+            .is_some_and(|connection| connection.expires > now)
     }
 
     fn forget_if_expired(&mut self, tuple: &FiveTuple, now: SimTime) {
@@ -232,8 +232,12 @@ impl Conntrack {
             .get(&id)
             .filter(|connection| connection.expires <= now)
         {
-            self.by_tuple.swap_remove(&connection.original);
-            self.by_tuple.swap_remove(&connection.reply);
+            // Since it expired another connection may have taken a tuple of it.
+            for tuple in [connection.original, connection.reply] {
+                if self.by_tuple.get(&tuple).is_some_and(|(of, _)| *of == id) {
+                    self.by_tuple.swap_remove(&tuple);
+                }
+            }
             self.connections.swap_remove(&id);
         }
     }
@@ -254,49 +258,24 @@ pub(crate) const fn tuple_of(headers: &Headers) -> FiveTuple {
     tuple
 }
 
-/// Whether a packet may begin a connection: a TCP packet with SYN, or with ACK in the middle of a
-/// connection that was not seen to begin (sysctl `nf_conntrack_tcp_loose`, on); an ICMP request.
+/// Whether a packet may begin a connection: a TCP packet with SYN, or in the middle of one that was
+/// not seen to begin (sysctl `nf_conntrack_tcp_loose`, on) and does not end with it; an ICMP request.
 fn may_begin(headers: &Headers) -> bool {
+    let flags = headers.tcp_flags;
     match headers.protocol {
-        // `tcp_new`: what the table `tcp_conntracks` makes of it where there is no connection.
+        Protocol::TCP if flags.contains(TcpFlags::SYN) => {
+            flags.intersection(TcpFlags::ACK.union(TcpFlags::RST).union(TcpFlags::FIN))
+                == TcpFlags::default()
+        }
         Protocol::TCP => {
-            let [syn, ack] = [TcpFlags::SYN, TcpFlags::ACK];
-            let without = |flag| !headers.tcp_flags.contains(flag);
-            has_sane_flags(headers)
-                && without(TcpFlags::RST)
-                && without(TcpFlags::FIN)
-                && without(syn.union(ack))
+            let ends = TcpFlags::FIN.union(TcpFlags::RST);
+            flags.contains(TcpFlags::ACK) && flags.intersection(ends) == TcpFlags::default()
         }
         // Echo, timestamp, information and address mask requests (`icmp_pkt_to_tuple`, `valid_new`).
         Protocol::ICMP => matches!(headers.icmp_type, 8 | 13 | 15 | 17),
         Protocol::ICMPV6 => matches!(headers.icmp_type, 128 | 139),
         Protocol(_) => true,
     }
-}
-
-/// Whether a TCP packet has flags that make sense together; others belong to no connection
-/// (`tcp_valid_flags`, net/netfilter/nf_conntrack_proto_tcp.c). PSH does not count.
-fn has_sane_flags(headers: &Headers) -> bool {
-    let [fin, syn, rst, ack, urg] = [
-        TcpFlags::FIN,
-        TcpFlags::SYN,
-        TcpFlags::RST,
-        TcpFlags::ACK,
-        TcpFlags::URG,
-    ];
-    let counted = fin.union(syn).union(rst).union(ack).union(urg);
-    let sane = [
-        syn,
-        syn.union(urg),
-        syn.union(ack),
-        rst,
-        rst.union(ack),
-        fin.union(ack),
-        fin.union(ack).union(urg),
-        ack,
-        ack.union(urg),
-    ];
-    headers.protocol != Protocol::TCP || sane.contains(&headers.tcp_flags.intersection(counted))
 }
 
 /// How long a connection is remembered after its last packet.
@@ -357,42 +336,6 @@ mod tests {
         let mut table = Conntrack::default();
         let answer = table.track(&syn().first_of_reply(), SimTime::START);
         assert_eq!(answer, Ok((CtState::Invalid, None)));
-    }
-
-    #[test]
-    fn a_connection_begins_with_a_syn_or_in_its_middle() {
-        let state = |flags: &[TcpFlags]| {
-            let tcp_flags = flags
-                .iter()
-                .fold(TcpFlags::default(), |all, &flag| all.union(flag));
-            let packet = Headers { tcp_flags, ..syn() };
-            Conntrack::default()
-                .track(&packet, SimTime::START)
-                .unwrap()
-                .0
-        };
-        let [fin, syn, rst, psh, ack, urg] = TcpFlags::NAMES.map(|(_, flag)| flag);
-        for begins in [
-            &[syn][..],
-            &[syn, urg],
-            &[syn, psh],
-            &[ack],
-            &[ack, psh, urg],
-        ] {
-            assert_eq!(state(begins), CtState::New, "{begins:?}");
-        }
-        for does_not in [
-            &[][..],
-            &[fin],
-            &[fin, ack],
-            &[syn, ack],
-            &[syn, fin],
-            &[rst],
-            &[psh],
-            &[rst, ack],
-        ] {
-            assert_eq!(state(does_not), CtState::Invalid, "{does_not:?}");
-        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use podwire_packet::{DeviceName, SimTime};
+use podwire_packet::{DeviceName, Family, SimTime};
 use podwire_ruleset::{
     Choose, Classify, ConntrackInfo, CtState, Decision, Hook, NatKind, NatRange, Observe, Packet,
     RuleId, TableName, Verdict,
@@ -270,8 +270,16 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                     NatRange::to(keep, None)
                 }
             };
-            set_up(&mut self.state.conntrack, id, manip, &range, self.choose)
-                .map_err(|PortsExhausted| Disposition::Dropped(DropReason::NatPortsExhausted))?;
+            let now = self.around.now();
+            set_up(
+                &mut self.state.conntrack,
+                id,
+                manip,
+                &range,
+                now,
+                self.choose,
+            )
+            .map_err(|PortsExhausted| Disposition::Dropped(DropReason::NatPortsExhausted))?;
         }
         let translated = translate(
             &mut skb.headers,
@@ -300,11 +308,15 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         let family = skb.headers.family();
         let address = match kind {
             NatKind::Dnat | NatKind::Snat => return Ok(range),
-            // `nf_nat_masquerade_ipv4`.
+            // `nf_nat_masquerade_ipv4` asks for the next hop, `nf_nat_masquerade_ipv6` for the
+            // destination.
             NatKind::Masquerade => {
                 let output = place.output.unwrap_or(DeviceName::LO);
-                let next_hop = place.next_hop.unwrap_or(skb.headers.dst);
-                let chosen = self.ns.select_address(output, next_hop);
+                let toward = match family {
+                    Family::Ipv4 => place.next_hop.unwrap_or(skb.headers.dst),
+                    Family::Ipv6 => skb.headers.dst,
+                };
+                let chosen = self.ns.select_address(output, toward);
                 chosen.ok_or(Disposition::Dropped(DropReason::NoMasqueradeAddress(
                     output,
                 )))?
@@ -312,8 +324,8 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             // `nf_nat_redirect_ipv4`: loopback for what was made here, else the device's first address.
             NatKind::Redirect => {
                 let loopback = match family {
-                    podwire_packet::Family::Ipv4 => IpAddr::from([127, 0, 0, 1]),
-                    podwire_packet::Family::Ipv6 => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+                    Family::Ipv4 => IpAddr::from([127, 0, 0, 1]),
+                    Family::Ipv6 => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
                 };
                 let device = place.input.and_then(|input| self.ns.links.get(&input));
                 match device {

@@ -52,3 +52,6 @@ pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls};
 pub use path::{Outcome, receive, send};
 pub use skb::{Frame, Payload};
 pub use watch::{Event, Watch};
+
+#[cfg(test)]
+mod tests;

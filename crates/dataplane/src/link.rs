@@ -1,6 +1,6 @@
 //! Network devices.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
 
@@ -79,7 +79,7 @@ impl Link {
             mtu: Self::LOOPBACK_MTU,
             addresses: vec![
                 (IpAddr::from([127, 0, 0, 1]), 8),
-                (IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
+                (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
             ],
             port_of: None,
         }
@@ -111,6 +111,13 @@ impl Link {
             .iter()
             .copied()
             .filter(move |(ip, _)| Family::of(*ip) == family)
+    }
+
+    /// The IPv6 link-local address that the kernel gives it: made from the Ethernet address, modified
+    /// EUI-64 (sysctl `net.ipv6.conf.*.addr_gen_mode` 0). Loopback has none.
+    #[must_use]
+    pub fn link_local(&self) -> Option<Ipv6Addr> {
+        (self.kind != LinkKind::Loopback).then(|| self.mac.link_local())
     }
 
     /// Whether `address` is its own.

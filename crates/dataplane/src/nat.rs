@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use podwire_packet::{FiveTuple, Headers, Protocol};
+use podwire_packet::{FiveTuple, Headers, Protocol, SimTime};
 use podwire_ruleset::{Choose, Draw, NatRange};
 
 use crate::conntrack::tuple_of;
@@ -29,38 +29,36 @@ pub(crate) fn set_up(
     id: ConnectionId,
     manip: Manip,
     range: &NatRange,
+    now: SimTime,
     choose: &mut impl Choose,
 ) -> Result<(), PortsExhausted> {
     let Some(connection) = table.get(id) else {
         return Ok(());
     };
     // The connection's packets as they leave: what a reply answers.
-    let now = connection.reply.reversed();
-    let new = unique_tuple(table, now, manip, range, choose)?;
+    let current = connection.reply.reversed();
+    // Whether nobody else's packets look like that (`nf_nat_used_tuple`).
+    let is_free = |tuple: FiveTuple| !table.is_taken(&tuple.reversed(), now);
+    let new = unique_tuple(is_free, current, manip, range, choose)?;
     let connection = table.get_mut(id).expect("it was there");
-    if new != now {
+    if new != current {
         connection.reply = new.reversed();
     }
     match manip {
         Manip::Source => {
-            connection.snat |= new != now;
+            connection.snat |= new != current;
             connection.source_settled = true;
         }
         Manip::Destination => {
-            connection.dnat |= new != now;
+            connection.dnat |= new != current;
             connection.destination_settled = true;
         }
     }
     Ok(())
 }
 
-/// Whether nobody else's packets look like that (`nf_nat_used_tuple`).
-fn is_free(table: &Conntrack, tuple: FiveTuple) -> bool {
-    !table.is_taken(&tuple.reversed())
-}
-
 fn unique_tuple(
-    table: &Conntrack,
+    is_free: impl Fn(FiveTuple) -> bool,
     now: FiveTuple,
     manip: Manip,
     range: &NatRange,
@@ -68,11 +66,7 @@ fn unique_tuple(
 ) -> Result<FiveTuple, PortsExhausted> {
     let is_random = range.random || range.random_fully;
     // A source that fits already stays.
-    if manip == Manip::Source
-        && !is_random
-        && fits(range, now.src, now.sport)
-        && is_free(table, now)
-    {
+    if manip == Manip::Source && !is_random && fits(range, now.src, now.sport) && is_free(now) {
         return Ok(now);
     }
     let mut new = now;
@@ -94,12 +88,12 @@ fn unique_tuple(
         let fits = range
             .ports
             .as_ref()
-            .is_none_or(|ports| ports.contains(&port_now));
+            .is_none_or(|ports| ports.contains(&port_now) && range.base_port.is_none());
         let is_one = range
             .ports
             .as_ref()
             .is_some_and(|ports| ports.start() == ports.end());
-        if fits && (is_one || is_free(table, new)) {
+        if fits && (is_one || is_free(new)) {
             return Ok(new);
         }
     }
@@ -107,34 +101,32 @@ fn unique_tuple(
     let Some(ports) = ports else {
         return Ok(new);
     };
-    let first = first_port(&ports, range, manip, now, port_now);
+    let first = first_port(&ports, manip, range, now);
     let size = u32::from(ports.end() - ports.start()) + 1;
     for step in 0..size {
         let offset = (first + step) % size;
         let port =
             ports.start() + u16::try_from(offset).expect("below the size of a range of ports");
         set_port(&mut new, manip, port);
-        if size == 1 || is_free(table, new) {
+        if size == 1 || is_free(new) {
             return Ok(new);
         }
     }
     Err(PortsExhausted)
 }
 
-/// Where to begin looking, as an offset into the range: for a destination at its start unless the rule
-/// says otherwise, for a source at a pseudo-random place (`nf_nat_l4proto_unique_tuple`).
-fn first_port(
-    ports: &RangeInclusive<u16>,
-    range: &NatRange,
-    manip: Manip,
-    now: FiveTuple,
-    port_now: u16,
-) -> u32 {
+/// Where to begin looking, as an offset into the range: at a pseudo-random place if the rule says
+/// so, else for a destination at the beginning, or as far from it as the port is from the base; for a
+/// source, where the kernel takes any, where the old port is.
+fn first_port(ports: &RangeInclusive<u16>, manip: Manip, range: &NatRange, now: FiveTuple) -> u32 {
     let size = u32::from(ports.end() - ports.start()) + 1;
+    let offset_from = |port: u16, base: u16| u32::from(port.wrapping_sub(base)) % size;
     match (range.base_port, manip) {
-        (Some(base), _) => u32::from(port_now.wrapping_sub(base)) % size,
-        (None, Manip::Destination) if !range.random && !range.random_fully => 0,
-        (None, Manip::Source | Manip::Destination) => Draw(seed(now)).one_of(size),
+        (Some(base), Manip::Destination) => offset_from(now.dport, base),
+        (Some(base), Manip::Source) => offset_from(now.sport, base),
+        (None, _) if range.random || range.random_fully => Draw(seed(now)).one_of(size),
+        (None, Manip::Destination) => 0,
+        (None, Manip::Source) => offset_from(now.sport, *ports.start()),
     }
 }
 

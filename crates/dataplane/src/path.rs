@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use podwire_packet::{DeviceName, Family, FiveTuple, Headers, MacAddr, Protocol, TcpFlags};
+use podwire_packet::{DeviceName, Family, FiveTuple, Headers, MacAddr, Mark, Protocol, TcpFlags};
 use podwire_ruleset::{Choose, Classify, Hook};
 
 use crate::hooks::{Kernel, Place};
@@ -54,7 +54,7 @@ pub fn receive<C: Classify>(
         choose,
         watch,
     }
-    .receive(device, frame)
+    .receive(device, frame, Mark(0))
 }
 
 /// A local process sends a packet. An unspecified source address is chosen by the route, as for a
@@ -85,19 +85,20 @@ struct WayOut {
 }
 
 impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
-    pub(crate) fn receive(&mut self, device: DeviceName, frame: Frame) -> Outcome {
+    pub(crate) fn receive(&mut self, device: DeviceName, frame: Frame, mark: Mark) -> Outcome {
         let Some(link) = self.ns.links.get(&device) else {
             return Disposition::Dropped(DropReason::DeadDevice(device)).into();
         };
         self.watch.event(Event::Received { device });
         if let Some(port) = link.port_of {
-            return self.bridge_receive(device, port, frame);
+            return self.bridge_receive(device, port, frame, mark);
         }
         if frame.dst != link.mac && frame.dst != MacAddr::BROADCAST {
             return Disposition::Dropped(DropReason::OtherHost).into();
         }
         let mut skb = Skb::new(frame.headers, frame.payload);
         skb.input = Some(device);
+        skb.mark = mark;
         self.ip_rcv(skb)
     }
 
@@ -123,8 +124,12 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         }
     }
 
-    pub(crate) fn ip_rcv_finish(&mut self, skb: Skb) -> Outcome {
-        match self.route_input(&skb) {
+    pub(crate) fn ip_rcv_finish(&mut self, mut skb: Skb) -> Outcome {
+        let routed = match skb.routed.take() {
+            Some(routed) => Ok(routed),
+            None => self.route_input(&skb),
+        };
+        match routed {
             Ok(None) => self.ip_local_deliver(skb),
             Ok(Some(route)) => self.ip_forward(skb, &route),
             Err(end) => self.end(&skb, end),
@@ -158,8 +163,8 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             }
             Lookup::None => Err(Disposition::Unroutable(Unroutable::NoRoute)),
             Lookup::By(route) => {
-                self.validate_source(skb)?;
                 usable(&route)?;
+                self.validate_source(skb)?;
                 self.watch.event(Event::Routed { to: dst, route });
                 Ok(Some(route))
             }
@@ -168,7 +173,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
 
     /// `fib_validate_source`: a packet from outside has none of this host's addresses, and with
     /// rp_filter its sender must be reachable by the device that it came in by (strict), or at all
-    /// (loose).
+    /// (loose; by that device even so where it has no address).
     fn validate_source(&self, skb: &Skb) -> Result<(), Disposition> {
         let src = skb.headers.src;
         if skb.input == Some(DeviceName::LO) || Family::of(src) == Family::Ipv6 {
@@ -177,16 +182,26 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         if self.ns.has_address(src) {
             return Err(Disposition::Dropped(DropReason::MartianSource));
         }
-        let reachable = match self.ns.fib.lookup(src) {
-            Lookup::By(route) => self.ns.sysctls.rp_filter != 1 || skb.input == Some(route.device),
-            // An address of loopback, which route_localnet lets in.
-            Lookup::Local(_) => true,
-            Lookup::Broadcast(_) | Lookup::None => false,
-        };
-        if self.ns.sysctls.rp_filter == 0 || reachable {
-            Ok(())
-        } else {
-            Err(Disposition::Dropped(DropReason::ReversePathFilter))
+        if self.ns.sysctls.rp_filter == 0 {
+            return Ok(());
+        }
+        let input = skb.input.and_then(|input| self.ns.links.get(&input));
+        let has_address =
+            || input.is_some_and(|link| link.addresses_of(Family::Ipv4).next().is_some());
+        let is_loose = self.ns.sysctls.rp_filter != 1;
+        match self.ns.fib.lookup(src) {
+            Lookup::By(route)
+                if route.kind == RouteKind::Unicast
+                    && (skb.input == Some(route.device) || is_loose && has_address()) =>
+            {
+                Ok(())
+            }
+            Lookup::By(_) | Lookup::None => {
+                Err(Disposition::Dropped(DropReason::ReversePathFilter))
+            }
+            Lookup::Local(_) | Lookup::Broadcast(_) => {
+                Err(Disposition::Dropped(DropReason::MartianSource))
+            }
         }
     }
 
@@ -228,7 +243,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             return end.into();
         }
         if let Payload::Vxlan { vni, inner } = skb.payload {
-            return self.vxlan_receive(vni, skb.headers.dport, *inner);
+            return self.vxlan_receive(vni, skb.headers.dport, skb.mark, *inner);
         }
         let flow = skb.headers.five_tuple();
         if self.has_socket(&skb.headers, flow) {
@@ -259,11 +274,14 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
     /// `ip_route_output_key`: where a packet made here leaves, and its source address if it has none.
     fn route_output(&mut self, headers: &mut Headers) -> Result<WayOut, Disposition> {
         let dst = headers.dst;
+        if dst.is_multicast() {
+            return Err(Disposition::Dropped(DropReason::NotUnicast));
+        }
         let lookup = self.ns.fib.lookup(dst);
         let way = match lookup {
-            Lookup::Local(_) => {
+            Lookup::Local(device) => {
                 if headers.src.is_unspecified() {
-                    headers.src = dst;
+                    headers.src = self.ns.source_toward_own(device, dst);
                 }
                 WayOut {
                     device: DeviceName::LO,
@@ -387,10 +405,20 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         }
     }
 
-    /// Sends a packet that this kernel made, an outer one of a tunnel.
-    pub(crate) fn send_own(&mut self, mut headers: Headers, payload: Payload) -> Outcome {
+    /// Sends a packet that this kernel made: the outer one of a tunnel, which has the mark of the
+    /// inner one (`skb_scrub_packet` keeps it within a namespace).
+    pub(crate) fn send_outer(
+        &mut self,
+        mut headers: Headers,
+        payload: Payload,
+        mark: Mark,
+    ) -> Outcome {
         match self.route_output(&mut headers) {
-            Ok(way) => self.ip_local_out(Skb::new(headers, payload), way),
+            Ok(way) => {
+                let mut skb = Skb::new(headers, payload);
+                skb.mark = mark;
+                self.ip_local_out(skb, way)
+            }
             Err(end) => end.into(),
         }
     }

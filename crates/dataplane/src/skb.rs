@@ -2,8 +2,8 @@
 
 use podwire_packet::{DeviceName, Headers, MacAddr, Mark};
 
-use crate::ConnectionId;
 use crate::conntrack::Direction;
+use crate::{ConnectionId, Route};
 use podwire_ruleset::CtState;
 
 /// What an IP packet carries.
@@ -51,6 +51,8 @@ pub(crate) struct Skb {
     pub(crate) tracked: Option<Tracked>,
     /// Device it came in by; none for what was made here.
     pub(crate) input: Option<DeviceName>,
+    /// Where it goes, if that was looked up before its IP path began: by which route, or to this host.
+    pub(crate) routed: Option<Option<Route>>,
     /// Bridge port it came in by, where br_netfilter is on.
     pub(crate) physdev_in: Option<DeviceName>,
 }
@@ -63,6 +65,7 @@ impl Skb {
             mark: Mark(0),
             tracked: None,
             input: None,
+            routed: None,
             physdev_in: None,
         }
     }

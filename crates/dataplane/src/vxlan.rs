@@ -1,6 +1,6 @@
 //! VXLAN: Ethernet frames in UDP (RFC 7348; drivers/net/vxlan/vxlan_core.c).
 
-use podwire_packet::{FiveTuple, Headers, MacAddr, Protocol};
+use podwire_packet::{FiveTuple, Headers, MacAddr, Mark, Protocol};
 use podwire_ruleset::{Choose, Classify, Draw};
 
 use crate::hooks::Kernel;
@@ -40,18 +40,24 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             outer: outer.five_tuple(),
             vni: vxlan.vni,
         });
+        let mark = skb.mark;
         let inner = Box::new(skb.into_frame(link.mac, to));
-        self.send_own(
-            outer,
-            Payload::Vxlan {
-                vni: vxlan.vni,
-                inner,
-            },
-        )
+        let payload = Payload::Vxlan {
+            vni: vxlan.vni,
+            inner,
+        };
+        self.send_outer(outer, payload, mark)
     }
 
-    /// Unpacks a frame and takes it in by the device of its network (`vxlan_rcv`).
-    pub(crate) fn vxlan_receive(&mut self, vni: u32, port: u16, inner: Frame) -> Outcome {
+    /// Unpacks a frame and takes it in by the device of its network (`vxlan_rcv`); it has the outer
+    /// packet's mark.
+    pub(crate) fn vxlan_receive(
+        &mut self,
+        vni: u32,
+        port: u16,
+        mark: Mark,
+        inner: Frame,
+    ) -> Outcome {
         let device = self.ns.links.values().find(|link| match &link.kind {
             LinkKind::Vxlan(vxlan) => vxlan.vni == vni && vxlan.port == port,
             LinkKind::Loopback
@@ -64,7 +70,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             return Disposition::Dropped(DropReason::UnknownVni(vni)).into();
         };
         self.watch.event(Event::Decapsulated { device, vni });
-        self.receive(device, inner)
+        self.receive(device, inner, mark)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use podwire_packet::{DeviceName, Protocol};
+use podwire_packet::{DeviceName, Prefix, Protocol};
 use podwire_ruleset::{IpSet, Packet, SetDirection, SetEntry, SetMatch, SetPart, Sets};
 
 /// Whether the packet is in the set that the rule names; a set that does not exist holds nothing.
@@ -25,62 +25,71 @@ pub(crate) fn is_in_set(test: &SetMatch, packet: &Packet<'_>, sets: &Sets) -> bo
             });
         return members
             .into_iter()
-            .any(|member| holds(member, &test.directions, packet));
+            .any(|member| holds(member, test, packet));
     }
-    holds(set, &test.directions, packet)
+    holds(set, test, packet)
 }
 
 /// Whether an element fits; where several prefixes do, the longest decides, and `nomatch` makes it
-/// an exception.
-fn holds(set: &IpSet, directions: &[SetDirection], packet: &Packet<'_>) -> bool {
-    if directions.len() < set.kind.parts.len() {
+/// an exception. With `--return-nomatch` the exceptions are what is asked for.
+fn holds(set: &IpSet, test: &SetMatch, packet: &Packet<'_>) -> bool {
+    if test.directions.len() < set.kind.parts.len() {
         return false;
     }
-    let fitting = set.entries.iter().filter(|(values, _)| {
-        values.len() == set.kind.parts.len()
-            && set
-                .kind
-                .parts
-                .iter()
-                .zip(values)
-                .zip(directions)
-                .all(|((part, value), direction)| part_fits(*part, value, *direction, packet))
-    });
-    let most_specific =
-        fitting.max_by_key(|(values, _)| values.iter().map(prefix_length).sum::<u32>());
-    most_specific
-        .is_some_and(|(_, options)| !options.split_whitespace().any(|word| word == "nomatch"))
+    let fitting =
+        set.entries.iter().filter(|(values, _)| {
+            values.len() == set.kind.parts.len()
+                && set.kind.parts.iter().zip(values).zip(&test.directions).all(
+                    |((part, value), direction)| part_fits(*part, value, *direction, set, packet),
+                )
+        });
+    // Of two prefixes the first is made shorter last (`mtype_test_cidrs`, ip_set_hash_gen.h).
+    let lengths = |values: &[SetEntry]| values.iter().map(prefix_length).collect::<Vec<_>>();
+    let most_specific = fitting.max_by_key(|(values, _)| lengths(values));
+    let has_word = |text: &str, wanted: &str| text.split_whitespace().any(|word| word == wanted);
+    most_specific.is_some_and(|(_, options)| {
+        has_word(options, "nomatch") == has_word(&test.options, "--return-nomatch")
+    })
 }
 
-fn prefix_length(value: &SetEntry) -> u32 {
+fn prefix_length(value: &SetEntry) -> u8 {
     match value {
-        SetEntry::Net(prefix) => u32::from(prefix.len()),
+        SetEntry::Net(prefix) => prefix.len(),
         SetEntry::Range(_) | SetEntry::Ports(..) | SetEntry::Mac(_) | SetEntry::Word(_) => 0,
     }
+}
+
+/// The network of an address in a set that was made with `netmask`, which keeps networks of one
+/// length only.
+fn network(set: &IpSet, address: IpAddr) -> IpAddr {
+    let mut words = set.options.split_whitespace();
+    let length = words
+        .find(|&word| word == "netmask")
+        .and_then(|_| words.next()?.parse().ok());
+    length.map_or(address, |length| Prefix::new(address, length).address())
 }
 
 fn part_fits(
     part: SetPart,
     value: &SetEntry,
     direction: SetDirection,
+    set: &IpSet,
     packet: &Packet<'_>,
 ) -> bool {
     let headers = &packet.headers;
-    let pick = |source, destination| match direction {
-        SetDirection::Source => source,
-        SetDirection::Destination => destination,
+    let address = match direction {
+        SetDirection::Source => headers.src,
+        SetDirection::Destination => headers.dst,
     };
     match (part, value) {
-        (SetPart::Ip | SetPart::Net, SetEntry::Net(prefix)) => {
-            prefix.contains(pick(headers.src, headers.dst))
-        }
-        (SetPart::Ip | SetPart::Net, SetEntry::Range(range)) => {
-            let address: IpAddr = pick(headers.src, headers.dst);
-            range.contains(&address)
-        }
+        (SetPart::Ip, SetEntry::Net(prefix)) => prefix.contains(network(set, address)),
+        (SetPart::Ip, SetEntry::Range(range)) => range.contains(&network(set, address)),
+        (SetPart::Net, SetEntry::Net(prefix)) => prefix.contains(address),
+        (SetPart::Net, SetEntry::Range(range)) => range.contains(&address),
         (SetPart::Port, SetEntry::Ports(protocol, ports)) => {
             port_fits(*protocol, ports, direction, packet)
         }
+        (SetPart::Port, SetEntry::Word(message)) => is_icmp_message(message, packet),
         (SetPart::Interface, SetEntry::Word(name)) => {
             let device = match direction {
                 SetDirection::Source => packet.input,
@@ -103,8 +112,8 @@ fn part_fits(
     }
 }
 
-/// `ip_set_get_ip_port`, net/netfilter/ipset/ip_set_getport.c: protocols with ports have them, ICMP
-/// has type and code, the others are in a set with port 0.
+/// `ip_set_get_ip4_port`, net/netfilter/ipset/ip_set_getport.c: protocols with ports have them, ICMP
+/// has type and code, the others are in a set with port 0. A set of ports alone takes TCP and UDP.
 fn port_fits(
     protocol: Option<Protocol>,
     ports: &std::ops::RangeInclusive<u16>,
@@ -112,22 +121,38 @@ fn port_fits(
     packet: &Packet<'_>,
 ) -> bool {
     let headers = &packet.headers;
-    if headers.is_later_fragment {
-        return false;
-    }
     let port = match headers.protocol {
         Protocol::ICMP | Protocol::ICMPV6 => {
-            u16::from_be_bytes([headers.icmp_type, headers.icmp_code])
+            Some(u16::from_be_bytes([headers.icmp_type, headers.icmp_code]))
         }
-        protocol if protocol.has_ports() => match direction {
+        protocol if protocol.has_ports() => Some(match direction {
             SetDirection::Source => headers.sport,
             SetDirection::Destination => headers.dport,
-        },
-        // bitmap:port takes TCP and UDP only.
-        _ if protocol.is_none() => return false,
-        _ => 0,
+        }),
+        _ => None,
     };
-    protocol.is_none_or(|wanted| wanted == headers.protocol) && ports.contains(&port)
+    if headers.is_later_fragment && port.is_some() {
+        return false;
+    }
+    let protocol_fits = match protocol {
+        Some(wanted) => wanted == headers.protocol,
+        None => matches!(headers.protocol, Protocol::TCP | Protocol::UDP),
+    };
+    protocol_fits && ports.contains(&port.unwrap_or(0))
+}
+
+/// Whether the packet is of an ICMP type and code, as `icmp:8/0` names them.
+fn is_icmp_message(element: &str, packet: &Packet<'_>) -> bool {
+    let named = element.split_once(':').and_then(|(protocol, message)| {
+        let (icmp_type, code) = message.split_once('/')?;
+        let protocol: Protocol = protocol.parse().ok()?;
+        let port = u16::from_be_bytes([icmp_type.parse().ok()?, code.parse().ok()?]);
+        Some((protocol, port))
+    });
+    named.is_some_and(|(protocol, port)| {
+        // A message has no source and destination port: both are its type and code.
+        port_fits(Some(protocol), &(port..=port), SetDirection::Source, packet)
+    })
 }
 
 fn parse_mark(text: &str) -> Option<u32> {

@@ -46,11 +46,10 @@
 //! ```
 //!
 //! # Departures
-//! - A module or target that podwire does not know is passed over, as if it had not matched, and the
-//!   decision names the rule as [`uncertain`](Decision::uncertain).
+//! - A rule with a module that podwire does not know is passed over, as if it had not matched; a
+//!   target that it does not know does nothing. The decision names the first such rule as
+//!   [`uncertain`](Decision::uncertain).
 //! - LOG and NFLOG write nothing; that they would have is an [`Effect`](podwire_ruleset::Effect).
-//! - `recent` masks addresses with each rule's own `--mask`; the kernel takes the one of the first rule
-//!   of the list that was loaded.
 //! - CHECKSUM and TCPMSS change no field that a rule can test, so they only count as matched.
 //!
 //! # Sources
@@ -63,13 +62,13 @@ mod rule;
 
 use podwire_packet::Mark;
 use podwire_ruleset::{
-    CallGraph, Chain, ChainId, Choose, Classify, ConnmarkTarget, CtState, Decision, Effect, Hook,
-    LinkError, NatKind, Observe, Packet, Policy, RuleId, RuleSet, State, TableName, Target,
-    Verdict,
+    CallGraph, Chain, ChainId, Choose, Classify, ConnmarkTarget, ConntrackInfo, CtState, Decision,
+    Effect, Hook, LinkError, NatKind, Observe, Packet, Policy, RuleId, RuleSet, State, TableName,
+    Target, Verdict,
 };
 
 use crate::memory::Memory;
-use crate::rule::{Holds, has_connection, rule_holds};
+use crate::rule::{Holds, rule_holds};
 
 /// A rule set, ready to be asked.
 #[derive(Clone, Debug)]
@@ -173,8 +172,8 @@ impl Classify for Interp {
                     packet.mark = set_xmark(packet.mark, *value, *mask);
                     decision.mark = packet.mark;
                 }
-                // `connmark_tg`: nothing of what has no connection.
-                Some(Target::Connmark(_)) if !has_connection(packet.conntrack.state) => {}
+                // `connmark_tg`: without a connection there is nothing to save or restore.
+                Some(Target::Connmark(_)) if !packet.conntrack.state.has_connection() => {}
                 Some(Target::Connmark(operation)) => {
                     connmark(*operation, &mut packet);
                     decision.mark = packet.mark;
@@ -201,9 +200,9 @@ impl Classify for Interp {
                 }
                 Some(Target::Notrack) => {
                     decision.notrack = true;
-                    // `notrack_tg`: the rules behind it see it; what has a connection keeps it.
+                    // `notrack_tg`, net/netfilter/xt_CT.c: what has a connection keeps it.
                     if packet.conntrack.state == CtState::Invalid {
-                        packet.conntrack.state = CtState::Untracked;
+                        packet.conntrack = ConntrackInfo::of_state(CtState::Untracked);
                     }
                 }
                 Some(Target::Trace) => decision.trace = true,

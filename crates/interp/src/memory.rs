@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use podwire_packet::{Prefix, SimTime};
 use podwire_ruleset::{
-    Effect, Hook, LimitMatch, LimitState, Packet, RecentEntry, RecentMatch, RecentOperation,
+    Effect, LimitMatch, LimitState, Packet, RecentEntry, RecentList, RecentMatch, RecentOperation,
     RuleId, SetDirection, Sets, State,
 };
 
@@ -52,7 +52,9 @@ impl<'a> Memory<'a> {
     /// `limit_mt`, net/netfilter/xt_limit.c: a bucket that fills at the rate, holds `burst` tokens,
     /// and gives one to each packet that it lets match.
     pub(crate) fn limit(&mut self, rule: RuleId, test: &LimitMatch, now: SimTime) -> bool {
-        let cost = u64::from(test.period_seconds) * 1_000_000_000 / u64::from(test.amount.max(1));
+        // The kernel gets the time between two packets in units of 1/10,000 s (`XT_LIMIT_SCALE`).
+        let units = u64::from(test.period_seconds) * 10_000 / u64::from(test.amount.max(1));
+        let cost = units * 100_000;
         let full = cost.saturating_mul(u64::from(test.burst));
         let seen = self.effects.iter().rev().find_map(|effect| {
             if let Effect::Limit { rule: of, state } = effect {
@@ -87,14 +89,13 @@ impl<'a> Memory<'a> {
             SetDirection::Destination => packet.headers.dst,
         };
         let address = masked(address, test.mask);
-        // The TTL as it was before forwarding took one; the kernel does not ask whether it did, and
-        // counts 256 as 0. Where either is 0 any other will do (`recent_entry_lookup`).
-        let leaves = packet.output.is_some() && !is_own(packet);
-        let ttl = packet.headers.ttl.wrapping_add(u8::from(leaves));
-        let fits = |noted: u8| !test.rttl || noted == ttl || noted == 0 || ttl == 0;
+        // The TTL as it was before forwarding took one, which is not so for what was made here.
+        let made_here = packet.input.is_none() && packet.physdev_in.is_none();
+        let was_forwarded = packet.output.is_some() && !made_here;
+        let ttl = packet.headers.ttl.wrapping_add(u8::from(was_forwarded));
         let entry = self
             .recent_entry(&test.name, address)
-            .filter(|entry| fits(entry.ttl));
+            .filter(|entry| !test.rttl || entry.ttl == ttl);
         let (found, noted) = match (test.operation, &entry) {
             (RecentOperation::Set, _) => (true, true),
             (RecentOperation::Check | RecentOperation::Update | RecentOperation::Remove, None) => {
@@ -112,14 +113,15 @@ impl<'a> Memory<'a> {
                 let hits = entry.seen.iter().filter(|&&seen| seen >= oldest).count();
                 let wanted = test.hitcount.unwrap_or(1).max(1);
                 let found = hits >= usize::try_from(wanted).unwrap_or(usize::MAX);
-                if test.reap {
+                // The kernel notes the address again if the match, `!` included, holds.
+                let again = test.operation == RecentOperation::Update && found != test.inverted;
+                // The address that is about to be noted is not reaped (`recent_entry_reap`).
+                if test.reap && !(again && self.is_oldest(&test.name, address)) {
                     self.effects.push(Effect::RecentReaped {
                         list: test.name.clone(),
                         before: oldest,
                     });
                 }
-                // The kernel notes the address again if the match, `!` included, holds.
-                let again = test.operation == RecentOperation::Update && found != test.inverted;
                 (found, again)
             }
         };
@@ -136,6 +138,16 @@ impl<'a> Memory<'a> {
 
     /// What the list says of an address, after what this walk has done to it.
     fn recent_entry(&self, list: &str, address: IpAddr) -> Option<RecentEntry> {
+        self.with_list(list, |list| list.0.get(&address).cloned())
+    }
+
+    /// Whether no address of the list was not seen for longer.
+    fn is_oldest(&self, list: &str, address: IpAddr) -> bool {
+        let first = self.with_list(list, |list| list.0.keys().next().copied());
+        first == Some(address)
+    }
+
+    fn with_list<T>(&self, list: &str, ask: impl FnOnce(&RecentList) -> Option<T>) -> Option<T> {
         let touched = self.effects.iter().any(|effect| match effect {
             Effect::RecentSeen { list: of, .. }
             | Effect::RecentReaped { list: of, .. }
@@ -143,14 +155,14 @@ impl<'a> Memory<'a> {
             Effect::Limit { .. } | Effect::Nth { .. } | Effect::Logged { .. } => false,
         });
         if !touched {
-            return self.state.recent.get(list)?.0.get(&address).cloned();
+            return ask(self.state.recent.get(list)?);
         }
         let mut after = State::default();
         if let Some(before) = self.state.recent.get(list) {
             after.recent.insert(list.into(), before.clone());
         }
         after.apply(&self.effects);
-        after.recent.get(list)?.0.get(&address).cloned()
+        ask(after.recent.get(list)?)
     }
 }
 
@@ -170,14 +182,5 @@ fn masked(address: IpAddr, mask: IpAddr) -> IpAddr {
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
             Prefix::host(address).address()
         }
-    }
-}
-
-/// Whether a process of this host sent the packet: it came in by no device (`skb->sk`).
-fn is_own(packet: &Packet<'_>) -> bool {
-    match packet.hook {
-        Hook::Output => true,
-        Hook::Postrouting => packet.input.is_none() && packet.physdev_in.is_none(),
-        Hook::Prerouting | Hook::Input | Hook::Forward => false,
     }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use podwire_packet::DeviceName;
 use podwire_ruleset::{
-    AddressMatch, AddressType, AddressTypeMatch, AddressTypes, Choose, ConntrackMatch, CtState,
+    AddressMatch, AddressType, AddressTypeMatch, AddressTypes, Choose, ConntrackMatch,
     HostAddresses, IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, Match, MultiportMatch,
     MultiportSide, Packet, PhysdevMatch, Rule, RuleId, StatisticMatch, TcpFlagsMatch,
 };
@@ -92,9 +92,9 @@ fn match_holds(
             states.intersects(packet.conntrack.state.bit())
         }),
         Match::Mark(test) => check(test, |mark| packet.mark.0 & mark.mask.0 == mark.value.0),
-        // `connmark_mt`, net/netfilter/xt_connmark.c: nothing holds of a packet of no connection.
+        // `connmark_mt` (net/netfilter/xt_connmark.c): without a connection it fails, `!` or not.
         Match::Connmark(test) => {
-            has_connection(packet.conntrack.state)
+            packet.conntrack.state.has_connection()
                 && check(test, |mark| {
                     packet.conntrack.mark.0 & mark.mask.0 == mark.value.0
                 })
@@ -175,15 +175,43 @@ fn address_type_holds(test: &AddressTypeMatch, packet: &Packet<'_>) -> bool {
         (false, true) => packet.output,
         (false, false) => None,
     };
-    let is_of = |types: &AddressTypes, address| {
-        let kind = address_type(packet.host, address, device);
-        types.0 & (1 << kind as u16) != 0
+    let is_of = |types: &AddressTypes, address: IpAddr| match address {
+        IpAddr::V4(_) => has_type(*types, address_type(packet.host, address, device)),
+        IpAddr::V6(_) => ipv6_address_is(*types, packet.host, address, device),
     };
     check_given(&test.src, |types| is_of(types, packet.headers.src))
         && check_given(&test.dst, |types| is_of(types, packet.headers.dst))
 }
 
-/// The type of an address as `inet_dev_addr_type` (net/ipv4/fib_frontend.c) finds it; with a device,
+const fn has_type(types: AddressTypes, kind: AddressType) -> bool {
+    types.0 & (1 << kind as u16) != 0
+}
+
+/// `match_type6`: of IPv6 the kernel asks each named type in turn, and an own address is unicast too.
+///
+/// It also knows ANYCAST and UNREACHABLE, which need routes that a packet does not carry here; no
+/// address is of these.
+fn ipv6_address_is(
+    types: AddressTypes,
+    host: &HostAddresses,
+    address: IpAddr,
+    device: Option<DeviceName>,
+) -> bool {
+    let is_unicast = !address.is_multicast() && !address.is_unspecified();
+    let is_local = address_type(host, address, device) == AddressType::Local;
+    let asks_routes = [
+        AddressType::Local,
+        AddressType::Anycast,
+        AddressType::Unreachable,
+    ];
+    (!has_type(types, AddressType::Multicast) || address.is_multicast())
+        && (!has_type(types, AddressType::Unicast) || is_unicast)
+        && (!has_type(types, AddressType::Unspec) || address.is_unspecified())
+        && (!asks_routes.iter().any(|&kind| has_type(types, kind))
+            || has_type(types, AddressType::Local) && is_local)
+}
+
+/// The type of an IPv4 address as `inet_dev_addr_type` (net/ipv4/fib_frontend.c) finds it; with a device,
 /// an address of another device is not local.
 fn address_type(host: &HostAddresses, address: IpAddr, device: Option<DeviceName>) -> AddressType {
     let here = |of: DeviceName| device.is_none_or(|device| device == of);
@@ -216,7 +244,7 @@ fn conntrack_holds(test: &ConntrackMatch, packet: &Packet<'_>) -> bool {
         return false;
     }
     // A packet of no connection: what was asked besides its state is not looked at.
-    if !has_connection(conntrack.state) {
+    if !conntrack.state.has_connection() {
         return test.state.is_some();
     }
     let original = conntrack.original.unwrap_or(packet.headers.five_tuple());
@@ -232,19 +260,11 @@ fn conntrack_holds(test: &ConntrackMatch, packet: &Packet<'_>) -> bool {
         && port_is(&test.orig_dport, original.dport)
         && port_is(&test.reply_sport, reply.sport)
         && port_is(&test.reply_dport, reply.dport)
-        // `NONE` is a set without members, which shares a bit with no status.
+        // NONE is an empty set, which the kernel finds in no connection.
         && check_given(&test.status, |status| conntrack.status.0 & status.0 != 0)
         && check_given(&test.expire, |seconds| {
             seconds.contains(&conntrack.expires_seconds)
         })
-}
-
-/// Whether a packet of that state is of a connection (`nf_ct_get`).
-pub(crate) const fn has_connection(state: CtState) -> bool {
-    match state {
-        CtState::New | CtState::Established | CtState::Related => true,
-        CtState::Invalid | CtState::Untracked => false,
-    }
 }
 
 fn port_is(test: &Option<Inv<RangeInclusive<u16>>>, port: u16) -> bool {
@@ -252,18 +272,26 @@ fn port_is(test: &Option<Inv<RangeInclusive<u16>>>, port: u16) -> bool {
 }
 
 /// `physdev_mt`, net/netfilter/xt_physdev.c. A packet that did not cross a bridge fits only what was
-/// asked with `!`.
+/// asked with `!`; of one that did, a port to leave by that is not known fits nothing, and one it came
+/// in by that is not known fits everything.
 fn physdev_holds(test: &PhysdevMatch, packet: &Packet<'_>) -> bool {
     let (input, output) = (packet.physdev_in, packet.physdev_out);
-    let port_is = |wanted: InterfaceMatch, port: Option<DeviceName>| {
-        port.is_some() && device_is(wanted, port)
-    };
+    if input.is_none() && output.is_none() {
+        let is_not = |asked: Option<bool>| asked != Some(true);
+        let is_inverted = |asked: Option<Inv<InterfaceMatch>>| asked.is_none_or(|t| t.inverted);
+        return is_not(test.is_bridged)
+            && is_not(test.is_in)
+            && is_not(test.is_out)
+            && is_inverted(test.input)
+            && is_inverted(test.output);
+    }
     test.is_bridged
         .is_none_or(|wanted| wanted == output.is_some())
         && test.is_in.is_none_or(|wanted| wanted == input.is_some())
         && test.is_out.is_none_or(|wanted| wanted == output.is_some())
-        && check_given(&test.input, |wanted| port_is(*wanted, input))
-        && check_given(&test.output, |wanted| port_is(*wanted, output))
+        && (input.is_none() || check_given(&test.input, |wanted| device_is(*wanted, input)))
+        && (test.output.is_none() || output.is_some())
+        && check_given(&test.output, |wanted| device_is(*wanted, output))
 }
 
 fn iprange_holds(test: &IprangeMatch, packet: &Packet<'_>) -> bool {

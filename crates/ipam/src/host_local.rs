@@ -3,8 +3,8 @@
 //! Source: plugins/ipam/host-local/{main.go,backend/allocator/allocator.go,backend/disk/backend.go}
 //! of containernetworking/plugins 1.9.1; messages are worded as there.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use podwire_packet::Prefix;
 use thiserror::Error;
@@ -22,6 +22,8 @@ const LAST_RESERVED: &str = "last_reserved_ip.";
 pub struct HostLocal {
     /// What each address's file says: the container and the device.
     owners: BTreeMap<IpAddr, String>,
+    /// The same by what the file says, without white space around.
+    owned: BTreeSet<(String, IpAddr)>,
     /// The address that each range set gave last.
     last_reserved: BTreeMap<usize, IpAddr>,
 }
@@ -143,13 +145,13 @@ impl HostLocal {
 
     /// Frees a container's addresses: DEL. What it does not have is no fault.
     pub fn del(&mut self, container: &str, device: &str) {
-        let key = key(container, device);
-        let before = self.owners.len();
-        self.owners.retain(|_, owner| owner.trim() != key);
-        if self.owners.len() == before {
+        let mut found: Vec<_> = self.of(&key(container, device)).collect();
+        if found.is_empty() {
             // Releases before 0.8 wrote no device.
-            let old = container.trim();
-            self.owners.retain(|_, owner| owner.trim() != old);
+            found.extend(self.of(container.trim()));
+        }
+        for ip in found {
+            self.free(ip);
         }
     }
 
@@ -157,9 +159,36 @@ impl HostLocal {
     #[must_use]
     pub fn check(&self, container: &str, device: &str) -> bool {
         let key = key(container, device);
-        let old = container.trim();
-        let mut owners = self.owners.values().map(|owner| owner.trim());
-        owners.any(|owner| owner == key || owner == old)
+        self.of(&key)
+            .chain(self.of(container.trim()))
+            .next()
+            .is_some()
+    }
+
+    /// The addresses whose files say just that.
+    fn of(&self, owner: &str) -> impl Iterator<Item = IpAddr> {
+        let first = (owner.to_owned(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let owner = owner.to_owned();
+        let owned = self.owned.range(first..);
+        owned
+            .take_while(move |(one, _)| *one == owner)
+            .map(|&(_, ip)| ip)
+    }
+
+    fn own(&mut self, ip: IpAddr, owner: String) {
+        self.owned.insert((owner.trim().to_owned(), ip));
+        self.owners.insert(ip, owner);
+    }
+
+    fn free(&mut self, ip: IpAddr) {
+        if let Some(owner) = self.owners.remove(&ip) {
+            self.owned.remove(&(owner.trim().to_owned(), ip));
+        }
+    }
+
+    /// Lets every set begin anew at its first free address, as if no address had been given last.
+    pub fn rewind(&mut self) {
+        self.last_reserved.clear();
     }
 
     /// The addresses that are taken.
@@ -169,7 +198,7 @@ impl HostLocal {
 
     fn take_back(&mut self, given: &[Allocation]) {
         for allocation in given {
-            self.owners.remove(&allocation.ip);
+            self.free(allocation.ip);
         }
     }
 
@@ -202,8 +231,8 @@ impl HostLocal {
         device: &str,
     ) -> Result<Allocation, AddError> {
         let key = key(container, device);
-        let mut owned = self.owners.iter().filter(|(_, owner)| owner.trim() == key);
-        if let Some((&ip, _)) = owned.find(|(ip, _)| set.range_of(**ip).is_some()) {
+        let given = self.of(&key).find(|&ip| set.range_of(ip).is_some());
+        if let Some(ip) = given {
             let container = container.to_owned();
             return Err(AddError::Again {
                 index,
@@ -225,7 +254,7 @@ impl HostLocal {
         if self.owners.contains_key(&ip) {
             return false;
         }
-        self.owners.insert(ip, key(container, device));
+        self.own(ip, key(container, device));
         self.last_reserved.insert(index, ip);
         true
     }
@@ -249,7 +278,7 @@ impl HostLocal {
         let mut state = Self::default();
         for (name, content) in files {
             if let Ok(ip) = name.parse() {
-                state.owners.insert(ip, content.clone());
+                state.own(ip, content.clone());
             } else if let Some(index) = name
                 .strip_prefix(LAST_RESERVED)
                 .and_then(|index| index.parse().ok())

@@ -1,6 +1,6 @@
 //! The text of `ipset save`.
 //!
-//! [`parse`] reads `create` and `add`, [`print`] writes them. Options that podwire does not
+//! [`parse`] reads `create` and `add`, [`print()`] writes them. Options that podwire does not
 //! evaluate are kept as they were written.
 //!
 //! Source: ipset(8).
@@ -12,7 +12,7 @@ use miette::{Diagnostic, SourceSpan};
 use podwire_packet::Family;
 use thiserror::Error;
 
-use crate::iptables::lex::{Word, push_word, split};
+use crate::iptables::lex::{Word, push_quoted, push_word, split};
 use crate::{IpSet, SetKind, SetPart, Sets};
 
 /// Why a text does not describe sets.
@@ -290,9 +290,7 @@ fn joined(words: &[Word<'_>]) -> Box<str> {
             out.push(' ');
         }
         if place > 0 && words[place - 1].text == "comment" {
-            out.push('"');
-            out.push_str(&word.text);
-            out.push('"');
+            push_quoted(&mut out, &word.text, &['"', '\\']);
         } else {
             push_word(&mut out, &word.text);
         }
@@ -356,6 +354,7 @@ fn set_kind(word: &Word<'_>) -> Result<SetKind, ParseError> {
 #[must_use]
 pub fn print(sets: &Sets) -> String {
     let mut out = String::new();
+    let mut element = String::new();
     for (name, set) in sets {
         out.push_str("create ");
         push_word(&mut out, name);
@@ -374,7 +373,9 @@ pub fn print(sets: &Sets) -> String {
             out.push_str("add ");
             push_word(&mut out, name);
             out.push(' ');
-            element::write(&mut out, entry);
+            element.clear();
+            element::write(&mut element, entry);
+            push_word(&mut out, &element);
             push_options(&mut out, options);
         }
     }

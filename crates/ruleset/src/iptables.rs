@@ -1,6 +1,6 @@
 //! The text of `iptables-save` and `iptables-restore`.
 //!
-//! [`parse`] reads it, [`print`] writes it. Both keep what podwire does not evaluate: an unknown
+//! [`parse`] reads it, [`print()`] writes it. Both keep what podwire does not evaluate: an unknown
 //! match module or target becomes [`Match::Unknown`](crate::Match::Unknown) or
 //! [`Target::Unknown`](crate::Target::Unknown) with its words, and [`Parsed::unknown`] says where
 //! it stood.
@@ -9,7 +9,7 @@
 //! - [`parse`] for `iptables-save`, [`restore`] for texts that change rules, [`parse_listing`] for
 //!   `iptables -S`.
 //! - [`ParseError`]: what can be wrong, and where; [`line_column`] turns a place into line and column.
-//! - [`print`], [`write_rule`]: text in one of two [`Wording`]s.
+//! - [`print()`], [`write_rule`]: text in one of two [`Wording`]s.
 //!
 //! # Departures
 //! - Service names (`--dport http`) are refused: the answer would depend on `/etc/services`.
@@ -27,9 +27,12 @@
 //! iptables-extensions(8).
 
 pub(crate) mod address;
+mod command;
 mod error;
 pub(crate) mod lex;
+mod link;
 mod matches;
+mod open;
 mod options;
 mod parse;
 mod print;

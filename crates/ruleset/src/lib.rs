@@ -2,7 +2,7 @@
 //!
 //! One typed form for every rule set: the kube-proxy model writes it, `iptables-save` text parses to
 //! it ([`iptables::parse`]), printing gives text back that `iptables-restore` accepts
-//! ([`iptables::print`]). What the rules *mean* is defined by `podwire-interp`; this crate holds only
+//! ([`iptables::print()`]). What the rules *mean* is defined by `podwire-interp`; this crate holds only
 //! what every evaluator must say in the same words: [`RuleId`], [`Verdict`], [`Decision`], and the
 //! trait [`Classify`] that evaluators implement.
 //!

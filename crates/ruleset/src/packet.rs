@@ -33,6 +33,12 @@ impl CtState {
             Self::Untracked => CtStates::UNTRACKED,
         }
     }
+
+    /// Whether the packet is of a connection.
+    #[must_use]
+    pub const fn has_connection(self) -> bool {
+        !matches!(self, Self::Invalid | Self::Untracked)
+    }
 }
 
 /// A packet's connection, as far as a rule may ask about it.

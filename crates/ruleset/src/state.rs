@@ -14,7 +14,7 @@ use crate::{Effect, RuleId, Sets};
 /// An address in a list of `-m recent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecentEntry {
-    /// When it was seen, oldest first; at most 20 (`ip_pkt_list_tot`, net/netfilter/xt_recent.c).
+    /// When it was seen, oldest first; at most [`RecentList::TIMESTAMPS`].
     pub seen: Vec<SimTime>,
     /// TTL of the packet last noted.
     pub ttl: u8,
@@ -27,8 +27,10 @@ pub struct RecentEntry {
 pub struct RecentList(pub IndexMap<IpAddr, RecentEntry>);
 
 impl RecentList {
-    /// Timestamps kept of one address: module parameter `ip_pkt_list_tot`.
-    pub const TIMESTAMPS: usize = 20;
+    /// Timestamps kept of one address, as many as a rule may ask for (`XT_RECENT_MAX_NSTAMPS`). The
+    /// kernel keeps as many as the largest `--hitcount` of the list needs, at least 32 where a rule
+    /// gives none; no rule can tell that from more.
+    pub const TIMESTAMPS: usize = 65_536;
     /// Addresses kept: module parameter `ip_list_tot`; the one not seen for longest makes room.
     pub const ADDRESSES: usize = 100;
 

@@ -61,7 +61,7 @@ pub enum PlaceError {
         family: Family,
     },
     /// A packet needs a port to go to.
-    #[error("`{place}` needs a port: `{place}:80`")]
+    #[error("`{place}` needs a port, as in `{place}:80`")]
     NoPort {
         /// The place.
         place: String,
@@ -77,7 +77,9 @@ pub enum PlaceError {
         known: String,
     },
     /// Packets do not come from a Service.
-    #[error("no packet comes from a Service: `{place}`")]
+    #[error(
+        "no packet comes from a Service: `{place}`; accepted are pods, nodes and other addresses"
+    )]
     FromService {
         /// The place.
         place: String,
@@ -165,6 +167,7 @@ fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> 
     let mut ranked: Vec<(usize, &str)> =
         known.map(|other| (distance(name, other), other)).collect();
     ranked.sort_unstable();
+    ranked.dedup();
     ranked
         .into_iter()
         .take(3)

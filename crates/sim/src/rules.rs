@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
+use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{
     IptablesProxier, KubeProxyVersion, ProxierError, ServicePorts, SideEffects, check_mode,
 };
@@ -73,7 +74,17 @@ impl<'c> Program<'c> {
         }
     }
 
-    pub(crate) fn node(&self, name: &str) -> Result<NodeRules, RulesError> {
+    pub(crate) fn node(
+        &self,
+        network: &PodNetwork,
+        node: &NodeNetwork,
+    ) -> Result<NodeRules, RulesError> {
+        let name = &*node.name;
+        let interp = |proxier: IptablesProxier<'_>| -> Result<Arc<Interp>, RulesError> {
+            let mut rules = proxier.rule_set();
+            network.add_rules(node, &mut rules);
+            Ok(Arc::new(Interp::new(rules)?))
+        };
         let ipv4 = IptablesProxier::new(self.cluster, &self.ipv4, name)?;
         let ipv6 = IptablesProxier::new(self.cluster, &self.ipv6, name)?;
         let sysctls = SideEffects::new(self.cluster, &self.ipv4, name)?.sysctls;
@@ -82,8 +93,8 @@ impl<'c> Program<'c> {
             .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
         Ok(NodeRules {
             route_localnet,
-            ipv4: Arc::new(Interp::new(ipv4.rule_set())?),
-            ipv6: Arc::new(Interp::new(ipv6.rule_set())?),
+            ipv4: interp(ipv4)?,
+            ipv6: interp(ipv6)?,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use petgraph::graph::{NodeIndex, UnGraph};
 use petgraph::visit::EdgeRef;
 use podwire_packet::{DeviceName, MacAddr, Prefix};
@@ -52,6 +52,7 @@ struct Wire {
 pub(crate) struct Topology {
     graph: UnGraph<Vertex, Wire>,
     vertices: IndexMap<Vertex, NodeIndex>,
+    segments: IndexSet<Prefix>,
     /// Who has an Ethernet address on a segment.
     on_segment: IndexMap<(NodeIndex, MacAddr), End>,
 }
@@ -67,6 +68,9 @@ impl Topology {
 
     /// Puts a device on a shared network: a segment, or what lies beyond the router.
     pub(crate) fn attach(&mut self, end: End, to: Vertex) {
+        if let Vertex::Segment(segment) = to {
+            self.segments.insert(segment);
+        }
         let shared = self.vertex(to);
         let netns = self.vertex(Vertex::Netns(end.at));
         self.graph.add_edge(netns, shared, Wire { a: end, b: None });
@@ -121,16 +125,11 @@ impl Topology {
         })
     }
 
-    /// The segments, each with the devices on it.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = Prefix> {
-        self.vertices.keys().filter_map(|vertex| match vertex {
-            Vertex::Segment(prefix) => Some(*prefix),
-            Vertex::Netns(_) | Vertex::Beyond => None,
-        })
-    }
-
     /// The segment whose network holds an address.
     pub(crate) fn segment_of(&self, address: IpAddr) -> Option<Prefix> {
-        self.segments().find(|segment| segment.contains(address))
+        self.segments
+            .iter()
+            .copied()
+            .find(|segment| segment.contains(address))
     }
 }

@@ -269,9 +269,12 @@ impl World<'_> {
             disposition,
             flow,
         } = walk(self, states, from, headers, choose, &mut steps)?;
-        let sent = steps.iter().find_map(|step| match step.event {
-            Event::Sent { flow } => Some(flow),
-            _ => None,
+        let sent = steps.iter().find_map(|step| {
+            if let Event::Sent { flow } = step.event {
+                Some(flow)
+            } else {
+                None
+            }
         });
         Ok(Way {
             from,

@@ -142,6 +142,12 @@ fn of_service_address(world: &World<'_>, disposition: Disposition, flow: FiveTup
         {
             Disposition::Unroutable(Unroutable::NoSuchHost(flow.dst))
         }
-        other => other,
+        end @ (Disposition::Delivered(_)
+        | Disposition::Dropped(_)
+        | Disposition::Rejected { .. }
+        | Disposition::Refused
+        | Disposition::Unroutable(_)
+        | Disposition::Mtu { .. }
+        | Disposition::Ttl) => end,
     }
 }

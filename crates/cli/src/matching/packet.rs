@@ -25,7 +25,9 @@ pub(super) struct PacketLine {
     pub(super) physdev_in: Option<DeviceName>,
     #[serde(default, deserialize_with = "device")]
     pub(super) physdev_out: Option<DeviceName>,
+    #[serde(deserialize_with = "address")]
     src: IpAddr,
+    #[serde(deserialize_with = "address")]
     dst: IpAddr,
     #[serde(deserialize_with = "protocol")]
     proto: Protocol,
@@ -42,13 +44,17 @@ pub(super) struct PacketLine {
     #[serde(default, deserialize_with = "icmp_type")]
     icmp_type: Option<(u8, u8)>,
     /// Addresses of this host.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "addresses")]
     pub(super) local: Vec<IpAddr>,
 }
 
 impl PacketLine {
     pub(super) const fn family(&self) -> Family {
         Family::of(self.dst)
+    }
+
+    pub(super) const fn is_of_one_family(&self) -> bool {
+        self.src.is_ipv4() == self.dst.is_ipv4()
     }
 
     /// Its headers; what is not said is as in the first packet of a flow.
@@ -67,6 +73,23 @@ impl PacketLine {
 
 const fn new_state() -> CtState {
     CtState::New
+}
+
+fn address<'de, D: Deserializer<'de>>(d: D) -> Result<IpAddr, D::Error> {
+    parse_address(&String::deserialize(d)?)
+}
+
+fn addresses<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpAddr>, D::Error> {
+    let list = Vec::<String>::deserialize(d)?;
+    list.iter().map(|text| parse_address(text)).collect()
+}
+
+fn parse_address<E: serde::de::Error>(text: &str) -> Result<IpAddr, E> {
+    text.parse().map_err(|_| {
+        E::custom(format_args!(
+            "`{text}` is not an address: accepted is one of IPv4 or IPv6, as 192.0.2.1 or 2001:db8::1"
+        ))
+    })
 }
 
 fn hook<'de, D: Deserializer<'de>>(d: D) -> Result<Hook, D::Error> {
@@ -89,9 +112,9 @@ fn word<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     match Value::deserialize(d)? {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
-        other => Err(D::Error::custom(format_args!(
-            "`{other}`: accepted is a text or a number"
-        ))),
+        other @ (Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(
+            D::Error::custom(format_args!("`{other}`: accepted is a text or a number")),
+        ),
     }
 }
 
@@ -162,7 +185,7 @@ fn tcp_flags<'de, D: Deserializer<'de>>(d: D) -> Result<Option<TcpFlags>, D::Err
             all(names.collect()).map(Some)
         }
         Value::Array(list) => all(list.iter().filter_map(Value::as_str).collect()).map(Some),
-        other => Err(D::Error::custom(format_args!(
+        other @ (Value::Bool(_) | Value::Object(_)) => Err(D::Error::custom(format_args!(
             "TCP flags `{other}`: accepted is \"SYN,ACK\""
         ))),
     }

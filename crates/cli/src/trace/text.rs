@@ -2,11 +2,21 @@
 
 use std::io::Write;
 
+use anstyle::{AnsiColor, Style};
 use podwire_sim::{Trace, Way, World};
 
 use super::record::{Record, reason, records};
 use crate::args::TraceArgs;
 use crate::failure::Failure;
+
+/// The rule that matched.
+const RULE: Style = AnsiColor::Cyan.on_default();
+/// A translation of addresses.
+const CHANGE: Style = AnsiColor::Yellow.on_default();
+/// The object that a rule comes from, and what else is said in passing.
+const ASIDE: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Every trace, one step a line.
 pub(super) fn write(
@@ -59,14 +69,11 @@ fn write_way(world: &World<'_>, way: &Way, out: &mut impl Write) -> Result<(), F
         write_what(record, out)?;
     }
     let end = way.disposition.name();
+    let style = if way.answered { GOOD } else { BAD };
+    let place = world.place_name(way.at);
     match reason(world, way) {
-        Some(reason) => writeln!(out, "  {end} at {}: {reason}", world.place_name(way.at))?,
-        None => writeln!(
-            out,
-            "  {end} to {} as {}",
-            world.place_name(way.at),
-            way.arrived
-        )?,
+        Some(reason) => writeln!(out, "  {style}{end}{style:#} at {place}: {reason}")?,
+        None => writeln!(out, "  {style}{end}{style:#} to {place} as {}", way.arrived)?,
     }
     Ok(())
 }
@@ -75,7 +82,7 @@ fn write_way(world: &World<'_>, way: &Way, out: &mut impl Write) -> Result<(), F
 fn write_what(record: &Record, out: &mut impl Write) -> Result<(), Failure> {
     match (record.table, &record.chain, record.rule) {
         (Some(table), Some(chain), Some(rule)) => {
-            write!(out, "{table}/{chain}/{rule}  {}", record.text)?;
+            write!(out, "{RULE}{table}/{chain}/{rule}{RULE:#}  {}", record.text)?;
         }
         (Some(table), Some(chain), None) => write!(out, "{table}/{chain}  {}", record.verdict)?,
         _ => {
@@ -89,11 +96,16 @@ fn write_what(record: &Record, out: &mut impl Write) -> Result<(), Failure> {
             } else {
                 format!(" {}", record.text)
             };
-            write!(out, "{}{device}{text}", record.verdict)?;
+            let style = if record.verdict == "translate" {
+                CHANGE
+            } else {
+                ASIDE
+            };
+            write!(out, "{style}{}{device}{text}{style:#}", record.verdict)?;
         }
     }
     if let Some(object) = &record.object {
-        write!(out, "  [{object}]")?;
+        write!(out, "  {ASIDE}[{object}]{ASIDE:#}")?;
     }
     writeln!(out)?;
     Ok(())

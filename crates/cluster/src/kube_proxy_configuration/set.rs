@@ -37,7 +37,7 @@ pub enum SetError {
 impl SetError {
     /// What is accepted.
     #[must_use]
-    pub fn help(&self) -> String {
+    pub fn hint(&self) -> String {
         match self {
             Self::UnknownField { accepted, .. } => format!("accepted: {}", accepted.join(", ")),
             Self::WrongValue { reason, .. } => reason.clone(),
@@ -206,7 +206,7 @@ mod tests {
         ] {
             let error = config.set(field, value).unwrap_err();
             assert_eq!(error.to_string(), format!("`{field}` cannot be `{value}`"));
-            assert_eq!(error.help(), text);
+            assert_eq!(error.hint(), text);
         }
         assert_eq!(config, KubeProxyConfiguration::default());
     }
@@ -216,7 +216,7 @@ mod tests {
         let mut config = KubeProxyConfiguration::default();
         let error = config.set("detectLocal.iface", "eth0").unwrap_err();
         assert_eq!(
-            error.help(),
+            error.hint(),
             "accepted: detectLocal.bridgeInterface, detectLocal.interfaceNamePrefix"
         );
         assert!(config.set("mode.x", "eth0").is_err());

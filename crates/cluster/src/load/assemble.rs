@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::object::Object;
 use super::raw::EndpointsObject;
+use crate::model::Expanded;
 use crate::{Cluster, FileId, KubeProxyConfiguration, ObjectName, Pod, Selector, Source, Warning};
 
 /// A cluster in the making.
@@ -13,6 +14,9 @@ pub(super) struct Assembly {
     cluster: Cluster,
     endpoints: BTreeMap<ObjectName, (Source, EndpointsObject)>,
     configured: Option<Source>,
+    modelled: Option<Source>,
+    /// What a model configures without saying so.
+    implied: Option<KubeProxyConfiguration>,
     pub(super) files: Vec<PathBuf>,
 }
 
@@ -69,6 +73,36 @@ impl Assembly {
         }
     }
 
+    /// Adds what a model stands for. Its network counts for the whole cluster.
+    pub(super) fn add_model(&mut self, file: FileId, model: Expanded) {
+        let first = Source { file, line: 1 };
+        if self.modelled.replace(first).is_some() {
+            let text = "a second model; its network counts";
+            self.warn(Some(first), text.to_owned());
+        }
+        self.cluster.network = model.network;
+        for name in model.namespaces {
+            let name = name.as_str().into();
+            self.cluster.namespaces.entry(name).or_insert(Some(first));
+        }
+        if model.configures {
+            self.configure(first, model.kube_proxy, &[]);
+        } else {
+            self.implied = Some(model.kube_proxy);
+        }
+        let nodes = model.nodes.into_iter();
+        let nodes = nodes.map(|(line, node)| (line, Object::Node(node)));
+        let pods = model.pods.into_iter();
+        let pods = pods.map(|(line, pod)| (line, Object::Pod(pod)));
+        let services = model.services.into_iter();
+        let services = services.map(|(line, one)| (line, Object::Service(Box::new(one))));
+        let slices = model.slices.into_iter();
+        let slices = slices.map(|(line, slice)| (line, Object::Slice(slice)));
+        for (line, object) in nodes.chain(pods).chain(services).chain(slices) {
+            self.add(file, line, object);
+        }
+    }
+
     fn warn(&mut self, source: Option<Source>, text: String) {
         self.cluster.warnings.push(Warning { source, text });
     }
@@ -92,6 +126,8 @@ impl Assembly {
     /// The cluster, with slices made of Endpoints objects where a Service has none, and warnings.
     pub(super) fn finish(mut self) -> Cluster {
         self.cluster.files = std::mem::take(&mut self.files);
+        let implied = self.implied.take();
+        self.cluster.kube_proxy = self.cluster.kube_proxy.take().or(implied);
         let sliced: BTreeSet<_> = self
             .cluster
             .endpoint_slices
@@ -191,7 +227,7 @@ impl Assembly {
 }
 
 /// Whether every pair of the selector is among the pod's labels.
-fn selects(selector: &Selector, pod: &Pod) -> bool {
+pub(crate) fn selects(selector: &Selector, pod: &Pod) -> bool {
     selector
         .iter()
         .all(|(key, value)| pod.meta.labels.get(key) == Some(value))

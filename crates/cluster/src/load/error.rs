@@ -1,10 +1,16 @@
 //! What can be wrong with an input, and how it is said.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use miette::Diagnostic;
+use podwire_ipam::NodeCidrError;
+use podwire_packet::{Family, Prefix};
 use thiserror::Error;
+
+use crate::{ObjectName, SetError};
 
 /// The language of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +146,163 @@ pub enum Problem {
     DuplicateField {
         /// The field's path in the object.
         field: String,
+    },
+    /// A field that a model does not have.
+    #[error("there is no field `{field}` here")]
+    #[diagnostic(code(podwire::cluster::unknown_field), help("accepted: {accepted}"))]
+    UnknownField {
+        /// The field.
+        field: String,
+        /// The fields there are.
+        accepted: String,
+    },
+    /// A word that a model does not know.
+    #[error("`{word}` is not known here")]
+    #[diagnostic(code(podwire::cluster::unknown_word), help("accepted: {accepted}"))]
+    UnknownWord {
+        /// The word.
+        word: String,
+        /// The words there are.
+        accepted: String,
+    },
+    /// A value of a model is of another type.
+    #[error("this is something else than is accepted here")]
+    #[diagnostic(code(podwire::cluster::unexpected), help("accepted: {wanted}"))]
+    Unexpected {
+        /// What may be there.
+        wanted: &'static str,
+    },
+    /// A workload is to be on a node that there is not.
+    #[error("there is no node `{node}`")]
+    #[diagnostic(code(podwire::cluster::unknown_node), help("nodes: {known}"))]
+    UnknownNode {
+        /// The node.
+        node: String,
+        /// The nodes there are, the first twenty.
+        known: String,
+    },
+    /// Two ranges share addresses.
+    #[error("{prefix} overlaps {other}")]
+    #[diagnostic(
+        code(podwire::cluster::overlap),
+        help("pod ranges, service ranges and node networks must share no address")
+    )]
+    Overlap {
+        /// The range.
+        prefix: Prefix,
+        /// The one that it overlaps.
+        other: Prefix,
+    },
+    /// A name stands twice.
+    #[error("{kind} `{name}` stands twice")]
+    #[diagnostic(
+        code(podwire::cluster::duplicate_name),
+        help("give one of the two another name, or put `{{n}}` into a repeated one")
+    )]
+    DuplicateName {
+        /// Kind of the objects.
+        kind: &'static str,
+        /// Their name.
+        name: String,
+    },
+    /// A fixed ClusterIP is another service's.
+    #[error("{ip} is the address of service `{owner}`")]
+    #[diagnostic(
+        code(podwire::cluster::address_taken),
+        help("choose another address, or none to have one chosen")
+    )]
+    AddressTaken {
+        /// The address.
+        ip: IpAddr,
+        /// The service that has it.
+        owner: ObjectName,
+    },
+    /// A fixed node port is another service's.
+    #[error("node port {port} is service `{owner}`'s")]
+    #[diagnostic(
+        code(podwire::cluster::node_port_taken),
+        help("choose another port, or none to have one chosen")
+    )]
+    NodePortTaken {
+        /// The port.
+        port: u16,
+        /// The service that has it.
+        owner: ObjectName,
+    },
+    /// A service wants an address of a family that has no range.
+    #[error("there is no {family} service range")]
+    #[diagnostic(
+        code(podwire::cluster::no_service_range),
+        help("add one to `service_cidrs`")
+    )]
+    NoServiceRange {
+        /// The family.
+        family: Family,
+    },
+    /// A service range is used up.
+    #[error("no address of {range} is left for this service")]
+    #[diagnostic(
+        code(podwire::cluster::no_service_address),
+        help("a larger range in `service_cidrs`, or fewer services")
+    )]
+    NoServiceAddress {
+        /// The range.
+        range: Prefix,
+    },
+    /// All node ports are used up.
+    #[error("no node port is left for this service")]
+    #[diagnostic(
+        code(podwire::cluster::no_node_port),
+        help("30000 to 32767 are 2,768 ports; `allocate_node_ports: false` needs none")
+    )]
+    NoNodePort,
+    /// A pod gets no address.
+    #[error("pod `{pod}` gets no address on node `{node}`: {reason}")]
+    #[diagnostic(
+        code(podwire::cluster::no_pod_address),
+        help("more nodes, or larger parts of the pod range: `node_cidr_mask`")
+    )]
+    NoPodAddress {
+        /// The pod.
+        pod: ObjectName,
+        /// The node.
+        node: Arc<str>,
+        /// What host-local says.
+        reason: String,
+    },
+    /// A generated node finds no address in the node network.
+    #[error("{network} has no address left for this node")]
+    #[diagnostic(
+        code(podwire::cluster::no_node_address),
+        help("a larger `node_network`, or fewer nodes")
+    )]
+    NoNodeAddress {
+        /// The node network.
+        network: Prefix,
+    },
+    /// A node gets no pod CIDR.
+    #[error("{error}")]
+    #[diagnostic(
+        code(podwire::cluster::no_pod_cidr),
+        help("a larger range in `pod_cidrs`, or another `node_cidr_mask`")
+    )]
+    NodeCidr {
+        /// What node IPAM says.
+        error: NodeCidrError,
+    },
+    /// There are workloads but nothing to run them.
+    #[error("this workload has no node to run on")]
+    #[diagnostic(
+        code(podwire::cluster::no_nodes),
+        help("add `nodes: [(name: \"node-1\")]` or `node_count: 1`")
+    )]
+    NoNodes,
+    /// kube-proxy takes no such setting.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Setting {
+        /// Why.
+        error: SetError,
     },
 }
 

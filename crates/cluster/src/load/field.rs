@@ -45,7 +45,7 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(d: D) -> Result<Labels, D::Error
 
 /// A whole number from `LOW` to 65535.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Port<const LOW: u16>(pub(super) u16);
+pub(crate) struct Port<const LOW: u16>(pub(crate) u16);
 
 impl<'de, const LOW: u16> Deserialize<'de> for Port<LOW> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -75,7 +75,7 @@ impl<'de, const LOW: u16> Deserialize<'de> for Port<LOW> {
 
 /// A `targetPort`: a number or a name; `None` for 0 and the empty name.
 #[derive(Debug, Default)]
-pub(super) struct Target(pub(super) Option<TargetPort>);
+pub(crate) struct Target(pub(crate) Option<TargetPort>);
 
 impl<'de> Deserialize<'de> for Target {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -261,7 +261,7 @@ impl Word for NodeAddressKind {
 
 /// A text that is parsed; the empty one is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parsed<T>(pub(super) Option<T>);
+pub(crate) struct Parsed<T>(pub(crate) Option<T>);
 
 impl<T> Default for Parsed<T> {
     fn default() -> Self {
@@ -270,7 +270,7 @@ impl<T> Default for Parsed<T> {
 }
 
 /// What a parsed text may be.
-pub(super) trait Accepted: FromStr {
+pub(crate) trait Accepted: FromStr {
     const ACCEPTED: &'static str;
 }
 

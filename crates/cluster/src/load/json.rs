@@ -108,11 +108,11 @@ impl<'a> Top<'a> {
 
 /// Reads one object; `of_list` is what a typed list says of items that do not say it themselves.
 fn item(text: &str, of_list: Option<(&str, &str)>, lines: &mut Lines<'_>) -> Found {
-    if let Ok(header) = serde_json::from_str::<Header<'_>>(text)
-        && let Some((api_version, kind)) = header.kind.map_or(of_list, |kind| {
-            Some((header.api_version.unwrap_or_default(), kind))
-        })
-    {
+    let header = Header::of(text);
+    let said = header
+        .kind
+        .map(|kind| (header.api_version.unwrap_or_default(), kind));
+    if let Some((api_version, kind)) = said.or(of_list) {
         let made = match Kind::of(api_version, kind) {
             None => Some(object::Object::Unused(kind.into())),
             // Told apart by content, and unknown fields are told: both need the tree.
@@ -129,7 +129,7 @@ fn item(text: &str, of_list: Option<(&str, &str)>, lines: &mut Lines<'_>) -> Fou
             };
         }
     }
-    let tree = tree(text, lines);
+    let tree = tree(text, lines, MAX_DEPTH);
     let place = tree.place;
     let found = match (object::item(tree), of_list) {
         (Item::Made(found), _) => found,
@@ -148,29 +148,74 @@ fn first_key(text: &str) -> &str {
 }
 
 /// What an object says of itself.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Header<'a> {
-    #[serde(borrow)]
     kind: Option<&'a str>,
-    #[serde(borrow, rename = "apiVersion")]
     api_version: Option<&'a str>,
 }
 
-/// The tree of a text that is known to be JSON.
-fn tree<'a>(text: &'a str, lines: &mut Lines<'_>) -> Tree<'a> {
+impl<'a> Header<'a> {
+    /// Reads an object's text as far as it must: the two mostly stand first, and the text is read
+    /// again for its fields.
+    fn of(text: &'a str) -> Self {
+        let mut header = Self::default();
+        let mut reader = serde_json::Deserializer::from_str(text);
+        // The visitor ends the reading with a fault once it has both, which is no fault of the text.
+        let _ended = reader.deserialize_map(HeaderVisitor(&mut header));
+        header
+    }
+}
+
+struct HeaderVisitor<'h, 'a>(&'h mut Header<'a>);
+
+impl<'de> Visitor<'de> for HeaderVisitor<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            match &*key {
+                "kind" => self.0.kind = map.next_value()?,
+                "apiVersion" => self.0.api_version = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            if self.0.kind.is_some() && self.0.api_version.is_some() {
+                return Err(serde::de::Error::custom("enough"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How deep a tree goes; no field that podwire uses lies half as deep.
+const MAX_DEPTH: u32 = 32;
+
+/// The tree of a text that is known to be JSON; what lies deeper than `depth` is null.
+fn tree<'a>(text: &'a str, lines: &mut Lines<'_>, depth: u32) -> Tree<'a> {
     let place = lines.place(first_key(text));
     let value = match text.as_bytes().first() {
+        Some(b'{' | b'[') if depth == 0 => Value::Null,
         Some(b'{') => {
             let Pairs(pairs) = serde_json::from_str(text).unwrap_or_default();
             let entries = pairs.into_iter().map(|(key, piece)| {
-                let below = tree(piece.get(), lines);
+                let below = tree(piece.get(), lines, depth - 1);
                 (key, below)
             });
             Value::Map(entries.collect())
         }
         Some(b'[') => {
             let pieces: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-            Value::Seq(pieces.into_iter().map(|p| tree(p.get(), lines)).collect())
+            Value::Seq(
+                pieces
+                    .into_iter()
+                    .map(|p| tree(p.get(), lines, depth - 1))
+                    .collect(),
+            )
         }
         Some(b'"') => {
             let Key(text) = serde_json::from_str(text).unwrap_or(Key(Cow::Borrowed("")));
@@ -224,12 +269,12 @@ impl<'a> Lines<'a> {
             return Place::default();
         };
         let newlines = between.iter().filter(|&&byte| byte == b'\n').count();
-        let last_line = match between.iter().rposition(|&byte| byte == b'\n') {
-            Some(newline) => {
-                self.place.column = 1;
-                &between[newline + 1..]
-            }
-            None => between,
+        let last_line = if newlines == 0 {
+            between
+        } else {
+            self.place.column = 1;
+            let newline = between.iter().rposition(|&byte| byte == b'\n');
+            &between[newline.map_or(0, |newline| newline + 1)..]
         };
         // Every byte but those that continue a character of UTF-8.
         let columns = last_line

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use podwire_dataplane::{BridgePort, Link, LinkKind, Netns, Route};
-use podwire_packet::{DeviceName, Family, Prefix};
+use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
 
 use super::{NodeNetwork, hash, made_up_mac};
 
@@ -49,17 +49,16 @@ pub(super) fn port_link(node: &NodeNetwork, pod: IpAddr, mtu: u32, hairpin: bool
     }
 }
 
+pub(super) fn pod_mac(node: &NodeNetwork, pod: IpAddr) -> MacAddr {
+    made_up_mac(&node.name, &pod.to_string())
+}
+
 /// A pod's namespace: eth0 with its addresses, and the bridge as its gateway.
 pub(super) fn pod<C>(node: &NodeNetwork, addresses: &[IpAddr], mtu: u32) -> Netns<C> {
-    let first = addresses
+    let mac = addresses
         .first()
-        .map_or_else(String::new, IpAddr::to_string);
-    let mut eth0 = Link::new(
-        DeviceName::ETH0,
-        LinkKind::Veth,
-        made_up_mac(&node.name, &first),
-        mtu,
-    );
+        .map_or_else(MacAddr::default, |&first| pod_mac(node, first));
+    let mut eth0 = Link::new(DeviceName::ETH0, LinkKind::Veth, mac, mtu);
     for &ip in addresses {
         let length = node
             .pod_cidr(Family::of(ip))

@@ -5,6 +5,8 @@
 //! its range by the first address there (`onlink`), a permanent ARP entry for that address with the
 //! other device's Ethernet address, and an FDB entry from that to the other node's address.
 
+pub(super) mod rules;
+
 use std::net::IpAddr;
 
 use podwire_dataplane::{Link, LinkKind, Netns, Route, VxlanLink};

@@ -2,24 +2,34 @@
 
 mod base;
 mod chains;
+mod history;
 mod service;
 mod words;
 mod written;
 
-use podwire_cluster::Cluster;
+use podwire_cluster::{Cluster, Labels};
 use podwire_packet::Family;
 use podwire_ruleset::{Chain, ChainName, Hook, RuleSet, TableName};
+
+pub use history::IptablesHistory;
 
 use super::settings::Settings;
 use super::{ProxierError, ServicePorts};
 use chains::Chains;
+use history::OwnChains;
 use written::{OwnChain, Placed};
 
-/// kube-proxy of one node and family in iptables mode, at its first full sync.
+/// Tables by name, each with its chains.
+type Tables = [(TableName, Vec<OwnChain>); 3];
+
+/// kube-proxy of one node and family in iptables mode, at its first sync.
+///
+/// [`IptablesHistory`] has later ones.
 #[derive(Clone, Debug)]
 pub struct IptablesProxier<'a> {
     services: &'a ServicePorts<'a>,
     node: &'a str,
+    labels: &'a Labels,
     settings: Settings,
     chains: Chains,
 }
@@ -42,6 +52,7 @@ impl<'a> IptablesProxier<'a> {
         Ok(Self {
             services,
             node: name,
+            labels: &node.meta.labels,
             settings: Settings::of(&config, node, services.family())?,
             chains: Chains::new(),
         })
@@ -54,6 +65,11 @@ impl<'a> IptablesProxier<'a> {
     /// text alone.
     #[must_use]
     pub fn restore_text(&self) -> String {
+        self.sync_text(None)
+    }
+
+    /// The text of a sync on top of the chains that services have, or on none.
+    fn sync_text(&self, mut own: Option<&mut OwnChains<'_>>) -> String {
         let mut text = String::from("*filter\n");
         for chain in self.chains.filter() {
             chain_line(chain, &mut text);
@@ -72,12 +88,24 @@ impl<'a> IptablesProxier<'a> {
             let rules = self.port_rules(port);
             self.print_all(&rules.filter, &mut text);
             self.print_all(&rules.dispatch, &mut nat_rules);
-            for chain in &rules.chains {
-                chain_line(&chain.name, &mut nat);
+            let is_written = own.as_ref().is_none_or(|own| own.writes(port));
+            if is_written {
+                for chain in &rules.chains {
+                    chain_line(&chain.name, &mut nat);
+                }
+                for (chain, rule) in rules.own_rules() {
+                    chain.print(rule, self.family(), &mut nat_rules);
+                }
             }
-            for (chain, rule) in rules.own_rules() {
-                chain.print(rule, self.family(), &mut nat_rules);
+            if let Some(own) = &mut own {
+                own.take(rules.chains, is_written);
             }
+        }
+        for stale in own.map(OwnChains::drop_stale).unwrap_or_default() {
+            chain_line(&stale, &mut nat);
+            nat_rules.push_str("-X ");
+            nat_rules.push_str(stale.as_str());
+            nat_rules.push('\n');
         }
         self.print_all(&self.filter_tail(), &mut text);
         self.print_all(&self.nat_tail(), &mut nat_rules);
@@ -94,8 +122,12 @@ impl<'a> IptablesProxier<'a> {
     /// [`ServicePorts::provenance`] explains.
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
+        self.to_rule_set(self.tables(None))
+    }
+
+    fn to_rule_set(&self, tables: Tables) -> RuleSet {
         let mut set = RuleSet::empty(self.family());
-        for (name, chains) in self.tables() {
+        for (name, chains) in tables {
             let table = set.table_mut(name);
             table.chains.reserve(chains.len());
             for OwnChain { name, rules, .. } in chains {
@@ -108,12 +140,16 @@ impl<'a> IptablesProxier<'a> {
     /// The same as text: as `iptables-save` orders it, in kube-proxy's words.
     #[must_use]
     pub fn save_text(&self) -> String {
-        let mut text = String::new();
-        for (name, chains) in self.tables() {
+        self.print_tables(&self.tables(None))
+    }
+
+    fn print_tables(&self, tables: &Tables) -> String {
+        let mut text = String::with_capacity(self.estimated_bytes());
+        for (name, chains) in tables {
             text.push('*');
             text.push_str(name.name());
             text.push('\n');
-            for chain in &chains {
+            for chain in chains {
                 match chain.name.as_str().parse::<Hook>() {
                     Ok(hook) => {
                         let policy = Chain::built_in(hook).built_in.map(|chain| chain.policy);
@@ -126,7 +162,7 @@ impl<'a> IptablesProxier<'a> {
                     Err(()) => chain_line(&chain.name, &mut text),
                 }
             }
-            for chain in &chains {
+            for chain in chains {
                 for rule in &chain.rules {
                     chain.print(rule, self.family(), &mut text);
                 }
@@ -136,8 +172,9 @@ impl<'a> IptablesProxier<'a> {
         text
     }
 
-    /// The tables and their chains: built-in ones, then the others by name.
-    fn tables(&self) -> [(TableName, Vec<OwnChain>); 3] {
+    /// The tables and their chains: built-in ones, then the others by name. Chains of services are
+    /// those given, if not the ones that this proxier would write.
+    fn tables(&self, given: Option<&OwnChains<'_>>) -> Tables {
         let common = &self.chains;
         let canary = [&common.canary];
         let mut mangle = empty_chains(TableName::Mangle, canary);
@@ -152,11 +189,13 @@ impl<'a> IptablesProxier<'a> {
             let rules = self.port_rules(port);
             place(rules.filter, &mut filter);
             place(rules.dispatch, &mut nat);
-            own.extend(rules.chains);
+            if given.is_none() {
+                own.extend(rules.chains);
+            }
         }
         place(self.filter_tail(), &mut filter);
         place(self.nat_tail(), &mut nat);
-        nat.append(&mut own);
+        nat.append(&mut given.map_or(own, OwnChains::to_chains));
 
         for jump in common.jumps() {
             let chains = match jump.table {

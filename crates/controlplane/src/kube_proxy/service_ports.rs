@@ -1,6 +1,6 @@
 //! Which service ports reach the proxier, with their endpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ const LARGE_CLUSTER_ENDPOINTS: usize = 1000;
 /// A port of a Service, as the proxier of one family sees it.
 #[derive(Clone, Debug)]
 pub(super) struct ProxiedPort<'a> {
+    /// The Service it belongs to.
+    pub(super) service: &'a ObjectName,
     /// Name of the port; empty if there is none.
     port_name: &'a str,
     /// `namespace/name:port`.
@@ -44,7 +46,7 @@ pub(super) struct ProxiedPort<'a> {
 }
 
 /// Addresses and policies of a Service in one family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServiceAddresses {
     pub(super) cluster_ip: IpAddr,
     pub(super) external_ips: Vec<IpAddr>,
@@ -91,6 +93,9 @@ pub(super) struct HealthCheckPort<'a> {
     pub(super) endpoints: Endpoints<'a>,
 }
 
+/// Slices by namespace and name of their Service, each with its place in the [`Provenance`].
+pub(super) type SlicesByService<'a> = BTreeMap<(&'a str, &'a str), Vec<(&'a EndpointSlice, usize)>>;
+
 /// All service ports of a cluster in one family, in the order in which they are written.
 ///
 /// kube-proxy keeps them in a Go map and so writes them in random order; here they come by
@@ -100,6 +105,8 @@ pub(super) struct HealthCheckPort<'a> {
 pub struct ServicePorts<'a> {
     pub(super) ports: Vec<ProxiedPort<'a>>,
     pub(super) health_checks: Vec<HealthCheckPort<'a>>,
+    /// Slices by namespace and name of their Service.
+    pub(super) slices: SlicesByService<'a>,
     pub(super) family: Family,
     pub(super) is_large: bool,
     /// Who rules come from that no Service asks for.
@@ -131,7 +138,7 @@ impl<'a> ServicePorts<'a> {
                 (service, Arc::new(addresses), place)
             })
             .collect();
-        let mut slices: BTreeMap<(&str, &str), Vec<(&EndpointSlice, usize)>> = BTreeMap::new();
+        let mut slices = SlicesByService::new();
         let kind = match family {
             Family::Ipv4 => AddressKind::Ipv4,
             Family::Ipv6 => AddressKind::Ipv6,
@@ -149,12 +156,14 @@ impl<'a> ServicePorts<'a> {
 
         let mut ports = Vec::new();
         let mut health_checks = Vec::new();
+        let mut counted = BTreeSet::new();
         let mut endpoint_count = 0;
         for (service, addresses, place) in services {
             let key = (&*service.meta.name.namespace, &*service.meta.name.name);
-            let slices = slices.remove(&key).unwrap_or_default();
-            let endpoints = Endpoints::of_slices(&slices, family);
+            let slices = slices.get(&key).map_or(&[][..], Vec::as_slice);
+            let endpoints = Endpoints::of_slices(slices, family);
             endpoint_count += endpoints.count();
+            counted.insert(key);
             let first = ports.len();
             for port in &service.ports {
                 let Some((l4, protocol)) = proxied_protocol(port.protocol) else {
@@ -167,6 +176,7 @@ impl<'a> ServicePorts<'a> {
                 let endpoints =
                     endpoints.of_port(&port.name, port.protocol, &mut provenance, chain);
                 ports.push(ProxiedPort {
+                    service: &service.meta.name,
                     port_name: &port.name,
                     hash: ChainHash::of_service_port(&name, protocol),
                     name: name.into(),
@@ -190,12 +200,14 @@ impl<'a> ServicePorts<'a> {
         }
         // Slices of Services that are not proxied count too.
         endpoint_count += slices
-            .values()
-            .map(|slices| Endpoints::of_slices(slices, family).count())
+            .iter()
+            .filter(|(key, _)| !counted.contains(*key))
+            .map(|(_, slices)| Endpoints::of_slices(slices, family).count())
             .sum::<usize>();
         Self {
             ports,
             health_checks,
+            slices,
             family,
             is_large: endpoint_count > LARGE_CLUSTER_ENDPOINTS,
             base_origin: Provenance::object(base),

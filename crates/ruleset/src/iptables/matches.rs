@@ -9,6 +9,8 @@ mod memory;
 mod place;
 mod transport;
 
+pub(super) use place::SET_OPTIONS;
+
 use miette::SourceSpan;
 use podwire_packet::{Family, Mark, Protocol};
 

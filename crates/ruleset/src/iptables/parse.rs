@@ -1,19 +1,15 @@
 //! Lines of the text: tables, chains and commands.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use miette::SourceSpan;
 use podwire_packet::Family;
 
 use super::address::number;
+use super::command::{argument, count, leading_counters, no_more, unexpected};
 use super::lex::{Word, split};
+use super::link::link_error;
+use super::open::{Open, chain_name, declare, put_in_front, set_policy};
 use super::rule::{MAX_RULES_OF_A_LINE, RuleReader};
-use super::targets::Named;
 use super::{ParseError, line_column};
-use crate::{
-    CallGraph, Chain, ChainName, Counters, LinkError, Policy, Rule, RuleSet, Table, TableName,
-    Target,
-};
+use crate::{CallGraph, Counters, Rule, RuleSet, TableName};
 
 /// A rule set and what podwire will not evaluate in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,20 +61,6 @@ pub fn restore(text: &str, rules: RuleSet) -> Result<Parsed, ParseError> {
 /// As [`parse`].
 pub fn parse_listing(text: &str, table: TableName, family: Family) -> Result<Parsed, ParseError> {
     Parser::new(text, RuleSet::empty(family), Some(table)).run()
-}
-
-/// The table that is being read.
-struct Open {
-    name: TableName,
-    /// Its `*name` line; `None` if the caller named it.
-    begun: Option<SourceSpan>,
-    /// Chains that `-X` deleted; they leave the table at its end.
-    deleted: BTreeSet<ChainName>,
-    /// Rules that `-I` put at the beginning of chains, the first one last, so that many of them
-    /// do not move a long chain each time.
-    inserted: BTreeMap<ChainName, Vec<Rule>>,
-    /// Chains that may have rules, so that `-F` need not look at all.
-    filled: Vec<ChainName>,
 }
 
 struct Parser<'t> {
@@ -187,14 +169,7 @@ impl<'t> Parser<'t> {
     /// Ends a table.
     fn close(&mut self, open: Open) {
         let table = self.rules.table_mut(open.name);
-        for (name, inserted) in open.inserted {
-            if let Some(chain) = table.chains.get_mut(&name) {
-                put_in_front(chain, inserted);
-            }
-        }
-        if !open.deleted.is_empty() {
-            table.chains.retain(|name, _| !open.deleted.contains(name));
-        }
+        open.close(table);
     }
 
     fn command(&mut self, open: &mut Open, words: &[Word<'t>]) -> Result<(), ParseError> {
@@ -353,174 +328,6 @@ impl<'t> Parser<'t> {
     }
 }
 
-impl Open {
-    fn new(name: TableName, begun: Option<SourceSpan>, table: &Table) -> Self {
-        let filled = table.chains.values().filter(|c| !c.rules.is_empty());
-        Self {
-            name,
-            begun,
-            filled: filled.map(|chain| chain.name.clone()).collect(),
-            deleted: BTreeSet::new(),
-            inserted: BTreeMap::new(),
-        }
-    }
-
-    /// Checks that the table may end without COMMIT.
-    const fn complete(&self) -> Result<(), ParseError> {
-        match self.begun {
-            None => Ok(()),
-            Some(at) => Err(ParseError::MissingCommit {
-                table: self.name,
-                at,
-            }),
-        }
-    }
-
-    fn has(&self, table: &Table, name: &str) -> bool {
-        table.chains.contains_key(name) && !self.deleted.contains(name)
-    }
-
-    /// Where a chain stands in the table.
-    fn place(&self, table: &Table, name: &Word<'_>) -> Result<usize, ParseError> {
-        table
-            .chains
-            .get_index_of(&*name.text)
-            .filter(|_| !self.deleted.contains(&*name.text))
-            .ok_or_else(|| ParseError::UnknownChain {
-                table: self.name,
-                chain: name.text.as_ref().into(),
-                at: name.span(),
-            })
-    }
-
-    fn chain<'a>(
-        &self,
-        table: &'a mut Table,
-        name: &Word<'_>,
-    ) -> Result<&'a mut Chain, ParseError> {
-        let place = self.place(table, name)?;
-        Ok(&mut table.chains[place])
-    }
-
-    /// Makes a chain, or empties it.
-    fn renew<'a>(&mut self, table: &'a mut Table, name: &ChainName) -> &'a mut Chain {
-        self.deleted.remove(name);
-        self.inserted.remove(name);
-        let chain = table.chain_mut(name);
-        chain.rules.clear();
-        chain.counters = Counters::default();
-        chain
-    }
-
-    fn delete(&mut self, table: &mut Table, words: &[Word<'_>]) -> Result<(), ParseError> {
-        let Some((word, rest)) = words.split_first() else {
-            table.chains.retain(|_, chain| chain.built_in.is_some());
-            self.deleted.clear();
-            return Ok(());
-        };
-        no_more(rest)?;
-        let found = table
-            .chains
-            .get(&*word.text)
-            .filter(|chain| !self.deleted.contains(&chain.name));
-        match found {
-            Some(chain) if chain.built_in.is_none() => {
-                self.deleted.insert(chain.name.clone());
-                Ok(())
-            }
-            Some(_) => Err(ParseError::BuiltInChain {
-                table: self.name,
-                chain: word.text.as_ref().into(),
-                at: word.span(),
-            }),
-            None => Err(ParseError::UnknownChain {
-                table: self.name,
-                chain: word.text.as_ref().into(),
-                at: word.span(),
-            }),
-        }
-    }
-
-    fn flush(&mut self, table: &mut Table, words: &[Word<'_>]) -> Result<(), ParseError> {
-        let Some((word, rest)) = words.split_first() else {
-            self.inserted.clear();
-            for name in self.filled.drain(..) {
-                if let Some(chain) = table.chains.get_mut(&name) {
-                    chain.rules.clear();
-                }
-            }
-            return Ok(());
-        };
-        no_more(rest)?;
-        self.chain(table, word)?.rules.clear();
-        self.inserted.remove(&*word.text);
-        Ok(())
-    }
-}
-
-/// `:CHAIN POLICY [PACKETS:BYTES]`.
-fn declare(
-    open: &mut Open,
-    rules: &mut RuleSet,
-    name: &str,
-    word: &Word<'_>,
-    rest: &[Word<'_>],
-) -> Result<(), ParseError> {
-    let name = chain_name(name, word.span())?;
-    let Some((policy, rest)) = rest.split_first() else {
-        return Err(ParseError::MissingArgument {
-            option: word.text.as_ref().into(),
-            at: word.span(),
-        });
-    };
-    let counters = match rest.split_first() {
-        None => Counters::default(),
-        Some((counters, rest)) => {
-            no_more(rest)?;
-            bracketed(counters)?.ok_or_else(|| bad_counters(counters))?
-        }
-    };
-    let chain = open.renew(rules.table_mut(open.name), &name);
-    chain.counters = counters;
-    set_policy(chain, policy)
-}
-
-fn set_policy(chain: &mut Chain, word: &Word<'_>) -> Result<(), ParseError> {
-    match (&mut chain.built_in, &*word.text) {
-        (Some(built_in), "ACCEPT") => built_in.policy = Policy::Accept,
-        (Some(built_in), "DROP") => built_in.policy = Policy::Drop,
-        (None, "-") => {}
-        _ => {
-            return Err(ParseError::BadPolicy {
-                chain: chain.name.as_str().into(),
-                text: word.text.as_ref().into(),
-                at: word.span(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn chain_name(name: &str, at: SourceSpan) -> Result<ChainName, ParseError> {
-    let right = (1..=ChainName::MAX).contains(&name.len())
-        && !name.starts_with(['-', '!'])
-        && !name.contains(|c: char| c.is_ascii_whitespace() || c.is_ascii_control())
-        && Named::of(name) == Named::Chain;
-    if right {
-        return Ok(name.into());
-    }
-    Err(ParseError::BadChainName {
-        text: name.into(),
-        at,
-    })
-}
-
-fn put_in_front(chain: &mut Chain, mut inserted: Vec<Rule>) {
-    inserted.reverse();
-    inserted.append(&mut chain.rules);
-    chain.rules = inserted;
-}
-
 /// Where `-I CHAIN n` puts a rule.
 fn rule_place(word: &Word<'_>, existing: usize) -> Result<usize, ParseError> {
     let number = number(&word.text).ok_or_else(|| unexpected(word))?;
@@ -533,130 +340,4 @@ fn rule_place(word: &Word<'_>, existing: usize) -> Result<usize, ParseError> {
             rules: existing,
             at: word.span(),
         })
-}
-
-fn argument<'w, 't>(
-    option: &Word<'_>,
-    rest: &'w [Word<'t>],
-) -> Result<(&'w Word<'t>, &'w [Word<'t>]), ParseError> {
-    rest.split_first()
-        .ok_or_else(|| ParseError::MissingArgument {
-            option: option.text.as_ref().into(),
-            at: option.span(),
-        })
-}
-
-fn no_more(rest: &[Word<'_>]) -> Result<(), ParseError> {
-    rest.first().map_or(Ok(()), |word| Err(unexpected(word)))
-}
-
-fn unexpected(word: &Word<'_>) -> ParseError {
-    ParseError::UnexpectedWord {
-        text: word.text.as_ref().into(),
-        at: word.span(),
-    }
-}
-
-fn bad_counters(word: &Word<'_>) -> ParseError {
-    ParseError::BadCounters {
-        text: word.text.as_ref().into(),
-        at: word.span(),
-    }
-}
-
-fn count(text: &str, word: &Word<'_>) -> Result<u64, ParseError> {
-    text.parse().map_err(|_| bad_counters(word))
-}
-
-/// `[PACKETS:BYTES]`; `None` if the word does not begin so.
-fn bracketed(word: &Word<'_>) -> Result<Option<Counters>, ParseError> {
-    let Some(inner) = word.text.strip_prefix('[') else {
-        return Ok(None);
-    };
-    let (packets, bytes) = inner
-        .strip_suffix(']')
-        .and_then(|inner| inner.split_once(':'))
-        .ok_or_else(|| bad_counters(word))?;
-    Ok(Some(Counters {
-        packets: count(packets, word)?,
-        bytes: count(bytes, word)?,
-    }))
-}
-
-/// The counters that `iptables-save -c` writes before a command.
-fn leading_counters<'w, 't>(
-    words: &'w [Word<'t>],
-) -> Result<(Option<Counters>, &'w [Word<'t>]), ParseError> {
-    match words.split_first() {
-        Some((first, rest)) => match bracketed(first)? {
-            Some(counters) => Ok((Some(counters), rest)),
-            None => Ok((None, words)),
-        },
-        None => Ok((None, words)),
-    }
-}
-
-/// Finds the jump that a fault of the call graph is about, by reading the text again.
-fn link_error(text: &str, family: Family, table: TableName, error: LinkError) -> ParseError {
-    let is_meant = |chain: &str, to: &ChainName| match &error {
-        LinkError::MissingChain {
-            chain: from,
-            to: missing,
-            ..
-        }
-        | LinkError::BuiltInTarget {
-            chain: from,
-            to: missing,
-            ..
-        } => from.as_str() == chain && missing == to,
-        LinkError::Loop { chains, .. } => {
-            chains.iter().any(|name| name.as_str() == chain) && chains.contains(to)
-        }
-    };
-    let mut reader = RuleReader::default();
-    let mut words = Vec::new();
-    let mut start = 0;
-    let mut open = None;
-    let mut found = None;
-    for line in text.split_inclusive('\n') {
-        let read = split(line.trim_end_matches(['\n', '\r']), start, &mut words);
-        start += line.len();
-        let first_is = |prefix: &str| words.first().is_some_and(|w| w.text.starts_with(prefix));
-        if read.is_err() || first_is("#") {
-            continue;
-        }
-        if first_is("*") {
-            open = words[0].text[1..].parse().ok();
-        }
-        if open.is_some_and(|open: TableName| open != table) {
-            continue;
-        }
-        let Some(command) = words
-            .iter()
-            .position(|w| matches!(&*w.text, "-A" | "--append" | "-I" | "--insert"))
-        else {
-            continue;
-        };
-        let Some(chain) = words.get(command + 1) else {
-            continue;
-        };
-        let mut rest = &words[command + 2..];
-        if rest
-            .first()
-            .is_some_and(|w| w.text.starts_with(|c: char| c.is_ascii_digit()))
-        {
-            rest = &rest[1..];
-        }
-        if reader.read(rest, family, |name| name.into()).is_ok()
-            && let Some(Target::Jump(to) | Target::Goto(to)) = &reader.target
-            && is_meant(&chain.text, to)
-        {
-            found = reader.jump;
-            break;
-        }
-    }
-    ParseError::Link {
-        cause: Box::new(error),
-        at: found.unwrap_or_else(|| 0.into()),
-    }
 }

@@ -152,8 +152,9 @@ pub(super) fn physdev<'w>(
 
 const MATCH_SET: u32 = 1;
 
-/// Options of `set` that are kept as words: first those without a value.
-const SET_OPTIONS: [&str; 9] = [
+/// Options of `set` that are kept as words, in the order of `iptables-save`: first those without a
+/// value.
+pub(in crate::iptables) const SET_OPTIONS: [&str; 9] = [
     "return-nomatch",
     "update-counters",
     "update-subcounters",
@@ -197,7 +198,9 @@ pub(super) fn set<'w>(
                 words.none(option)?;
                 None
             } else {
-                Some(words.value(option)?)
+                let value = words.value(option)?;
+                value.number(0..=u64::MAX)?;
+                Some(value)
             };
             append(own, option, value);
         }

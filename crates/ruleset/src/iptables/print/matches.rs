@@ -7,6 +7,7 @@ use podwire_packet::{Family, Mark, TcpFlags};
 use super::{Wording, address, not, put};
 use crate::iptables::address::protocol_name;
 use crate::iptables::lex::{push_quoted, push_word};
+use crate::iptables::matches::SET_OPTIONS;
 use crate::{
     AddressTypeMatch, AddressTypes, ConntrackMatch, CtDirection, CtStates, CtStatuses,
     IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, L4, LimitMatch, MarkMatch, Match,
@@ -157,7 +158,7 @@ fn one(out: &mut String, own: &Match, wording: Wording, host_lengths: bool, fami
         Match::Mark(own) => mark(out, "mark", own, save),
         Match::Connmark(own) => mark(out, "connmark", own, save),
         Match::Statistic(own) => statistic(out, own, save),
-        Match::Set(own) => set(out, own),
+        Match::Set(own) => set(out, own, save),
         Match::Physdev(own) => physdev(out, own),
         Match::Iprange(own) => iprange(out, own),
         Match::Limit(own) => limit(out, own, save),
@@ -404,7 +405,7 @@ fn statistic(out: &mut String, own: &StatisticMatch, save: bool) {
     }
 }
 
-fn set(out: &mut String, own: &Inv<SetMatch>) {
+fn set(out: &mut String, own: &Inv<SetMatch>, save: bool) {
     module(out, "set");
     option(out, own.inverted, "--match-set");
     push_word(out, &own.value.name);
@@ -418,9 +419,37 @@ fn set(out: &mut String, own: &Inv<SetMatch>) {
             SetDirection::Destination => "dst",
         });
     list(out, directions, "");
-    if !own.value.options.is_empty() {
+    let options = &own.value.options;
+    if save {
+        sorted_set_options(out, options);
+    } else if !options.is_empty() {
         out.push(' ');
-        out.push_str(&own.value.options);
+        out.push_str(options);
+    }
+}
+
+/// Options in the order of `iptables-save`, without those that say what holds anyway.
+fn sorted_set_options(out: &mut String, options: &str) {
+    for name in SET_OPTIONS {
+        let mut inverted = false;
+        let mut words = options.split(' ');
+        while let Some(word) = words.next() {
+            if word.strip_prefix("--") == Some(name) {
+                let is_default = name.starts_with("update-") && !inverted;
+                if !is_default {
+                    flag(out, inverted, word);
+                    let value = words
+                        .next()
+                        .filter(|v| v.starts_with(|c: char| c.is_ascii_digit()));
+                    if let Some(value) = value {
+                        out.push(' ');
+                        out.push_str(value);
+                    }
+                }
+                break;
+            }
+            inverted = word == "!";
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Text of targets.
 
-use std::net::IpAddr;
-
 use podwire_packet::{Family, Mark};
 
 use super::matches::{range, saved_string};
@@ -110,14 +108,16 @@ fn connmark(out: &mut String, own: &ConnmarkTarget, save: bool) {
     }
 }
 
-/// Addresses and ports; with ports, IPv6 addresses stand in brackets.
+/// Addresses and ports; with ports, IPv6 addresses stand in brackets, both in one pair.
 fn nat_range(out: &mut String, own: &NatRange) {
     if let Some(addresses) = &own.addresses {
-        let brackets = own.ports.is_some();
-        nat_address(out, addresses.start(), brackets);
-        if addresses.start() != addresses.end() {
-            out.push('-');
-            nat_address(out, addresses.end(), brackets);
+        let brackets = own.ports.is_some() && addresses.start().is_ipv6();
+        if brackets {
+            out.push('[');
+        }
+        range(out, addresses, '-');
+        if brackets {
+            out.push(']');
         }
     }
     if let Some(ports) = &own.ports {
@@ -126,14 +126,6 @@ fn nat_range(out: &mut String, own: &NatRange) {
         if let Some(base) = own.base_port {
             put(out, format_args!("/{base}"));
         }
-    }
-}
-
-fn nat_address(out: &mut String, address: &IpAddr, brackets: bool) {
-    if brackets && address.is_ipv6() {
-        put(out, format_args!("[{address}]"));
-    } else {
-        put(out, format_args!("{address}"));
     }
 }
 

@@ -1,0 +1,289 @@
+//! One node's rules as kube-proxy writes them, and packets whose answer is known.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use podwire_cluster::{AddressKind, Cluster, EndpointSlice, ServiceType, synthetic};
+use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
+use podwire_interp::Interp;
+use podwire_packet::{Family, Headers, Mark, Prefix, Protocol, SimTime};
+use podwire_ruleset::{
+    Choose, Classify, ConntrackInfo, CtState, Draw, Hook, HostAddresses, NatKind, Packet, State,
+    TableName, Verdict,
+};
+
+/// How many packets a case has.
+pub const PACKETS: usize = 64;
+
+/// Endpoints of every Service that has any.
+const ENDPOINTS: u32 = 3;
+
+const FIRST_NODE_PORT: u16 = 30_000;
+
+/// What the Services of a cluster are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Type ClusterIP, IPv4.
+    ClusterIp,
+    /// Type ClusterIP, IPv6.
+    ClusterIpV6,
+    /// Type NodePort, IPv4.
+    NodePort,
+    /// Type ClusterIP, IPv4, with no endpoint.
+    NoEndpoints,
+}
+
+impl Kind {
+    /// The family of its rules.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::ClusterIp | Self::NodePort | Self::NoEndpoints => Family::Ipv4,
+            Self::ClusterIpV6 => Family::Ipv6,
+        }
+    }
+
+    /// The hook and table that decide about the Service.
+    #[must_use]
+    pub const fn asked(self) -> (Hook, TableName) {
+        match self {
+            Self::ClusterIp | Self::ClusterIpV6 | Self::NodePort => {
+                (Hook::Prerouting, TableName::Nat)
+            }
+            Self::NoEndpoints => (Hook::Forward, TableName::Filter),
+        }
+    }
+}
+
+/// Which Service the packets are for, by the order of its rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// The first.
+    First,
+    /// The last.
+    Last,
+    /// One at random for each packet, from a fixed seed.
+    Random,
+    /// None: an address of the Service range that no Service has.
+    Miss,
+}
+
+impl Case {
+    /// As in the name of a benchmark.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Random => "random",
+            Self::Miss => "miss",
+        }
+    }
+}
+
+/// A node's rules.
+#[derive(Debug)]
+pub struct Node {
+    /// What its Services are.
+    pub kind: Kind,
+    /// How many there are.
+    pub services: u32,
+    /// The evaluator.
+    pub interp: Interp,
+    /// Addresses of each Service's endpoints.
+    endpoints: Vec<Vec<IpAddr>>,
+    host: HostAddresses,
+}
+
+/// How many answers of each sort there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Translated to an endpoint of the Service that the packet was for.
+    pub endpoint: usize,
+    /// Rejected.
+    pub rejected: usize,
+    /// Accepted as they were.
+    pub untouched: usize,
+    /// Anything else: a wrong answer.
+    pub wrong: usize,
+}
+
+impl Node {
+    /// The node of a cluster of so many Services.
+    ///
+    /// # Panics
+    /// If the rules cannot be made: the cluster is made here, so that is a fault of podwire.
+    #[must_use]
+    pub fn new(kind: Kind, services: u32) -> Self {
+        let cluster = cluster(kind, services);
+        let ports = ServicePorts::new(&cluster, kind.family(), KubeProxyVersion::default());
+        let (name, node) = cluster.nodes.first().expect("there is a node");
+        let own = node
+            .addresses
+            .iter()
+            .map(|own| own.address.parse().expect("an address"));
+        let host = HostAddresses::of(own);
+        let proxier = IptablesProxier::new(&cluster, &ports, name).expect("the node's proxier");
+        let interp = Interp::new(proxier.rule_set()).expect("kube-proxy's rules hang together");
+        Self {
+            kind,
+            services,
+            interp,
+            endpoints: cluster
+                .endpoint_slices
+                .values()
+                .map(endpoint_addresses)
+                .collect(),
+            host,
+        }
+    }
+
+    /// The packets of a case, each with the number of the Service that it is for.
+    #[must_use]
+    pub fn packets(&self, case: Case) -> Vec<(u32, Packet<'_>)> {
+        let mut draw = Draw(1);
+        let mut service = || match case {
+            Case::First => 0,
+            Case::Last => self.services - 1,
+            Case::Random => draw.one_of(self.services),
+            Case::Miss => self.services,
+        };
+        (0..PACKETS)
+            .map(|_| service())
+            .map(|service| (service, self.packet(service)))
+            .collect()
+    }
+
+    /// The first packet of a flow from beyond the node.
+    fn packet(&self, service: u32) -> Packet<'_> {
+        let (dst, dport) = self.receiver(service);
+        let src: IpAddr = match self.kind.family() {
+            Family::Ipv4 => Ipv4Addr::new(192, 168, 0, 77).into(),
+            Family::Ipv6 => to_v6(Ipv4Addr::new(192, 168, 0, 77)).into(),
+        };
+        Packet {
+            headers: Headers::first_of_flow(src, dst, Protocol::TCP, 40_000, dport),
+            mark: Mark(0),
+            hook: self.kind.asked().0,
+            input: Some("eth0".parse().expect("a device's name")),
+            output: None,
+            physdev_in: None,
+            physdev_out: None,
+            conntrack: ConntrackInfo::of_state(CtState::New),
+            host: &self.host,
+            now: SimTime::START,
+        }
+    }
+
+    /// Address and port of the Service with that number; there need be no such Service.
+    #[must_use]
+    pub fn receiver(&self, service: u32) -> (IpAddr, u16) {
+        let (address, port) = synthetic::cluster_ip(service);
+        match self.kind {
+            Kind::ClusterIp | Kind::NoEndpoints => (address, port),
+            Kind::ClusterIpV6 => (v6_of(address), port),
+            Kind::NodePort => (Ipv4Addr::new(192, 168, 0, 1).into(), node_port(service)),
+        }
+    }
+
+    /// Asks about every packet once, and counts answers by whether they are right.
+    #[must_use]
+    pub fn answers(&self, packets: &[(u32, Packet<'_>)]) -> Answers {
+        let (state, mut draw, mut answers) = (State::default(), Draw(1), Answers::default());
+        for (service, packet) in packets {
+            let table = self.kind.asked().1;
+            let decision = self
+                .interp
+                .classify(table, packet, &state, &mut draw, &mut ());
+            let counter = match (decision.verdict, &decision.nat) {
+                (Verdict::Accept, None) => &mut answers.untouched,
+                (Verdict::Reject(_), None) => &mut answers.rejected,
+                (Verdict::Accept, Some((NatKind::Dnat, range))) => match &range.addresses {
+                    Some(to) if self.is_endpoint(*service, *to.start()) => &mut answers.endpoint,
+                    Some(_) | None => &mut answers.wrong,
+                },
+                (Verdict::Accept | Verdict::Drop | Verdict::Reject(_), _) => &mut answers.wrong,
+            };
+            *counter += 1;
+        }
+        answers
+    }
+
+    fn is_endpoint(&self, service: u32, address: IpAddr) -> bool {
+        let own = usize::try_from(service)
+            .ok()
+            .and_then(|number| self.endpoints.get(number));
+        own.is_some_and(|own| own.contains(&address))
+    }
+}
+
+fn endpoint_addresses(slice: &EndpointSlice) -> Vec<IpAddr> {
+    let own = slice.endpoints.iter().flat_map(|own| &own.addresses);
+    own.map(|own| own.parse().expect("an address")).collect()
+}
+
+fn node_port(service: u32) -> u16 {
+    let offset = u16::try_from(service).expect("at most 10,000 Services");
+    FIRST_NODE_PORT + offset
+}
+
+fn to_v6(address: Ipv4Addr) -> Ipv6Addr {
+    let unique_local = u128::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0));
+    (unique_local | u128::from(u32::from(address))).into()
+}
+
+fn v6_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => to_v6(address).into(),
+        IpAddr::V6(_) => address,
+    }
+}
+
+fn cluster(kind: Kind, services: u32) -> Cluster {
+    let endpoints = if kind == Kind::NoEndpoints {
+        0
+    } else {
+        ENDPOINTS
+    };
+    let mut cluster = synthetic::services(services, endpoints);
+    match kind {
+        Kind::ClusterIp | Kind::NoEndpoints => {}
+        Kind::ClusterIpV6 => make_v6(&mut cluster),
+        Kind::NodePort => {
+            for (number, service) in (0..).zip(cluster.services.values_mut()) {
+                service.kind = ServiceType::NodePort;
+                for port in &mut service.ports {
+                    port.node_port = node_port(number);
+                }
+            }
+        }
+    }
+    cluster
+}
+
+/// Every address of the cluster becomes that of IPv6 which ends in it.
+fn make_v6(cluster: &mut Cluster) {
+    let v6 = |text: &mut Box<str>| {
+        let address: IpAddr = text.parse().expect("made-up clusters hold addresses");
+        *text = v6_of(address).to_string().into();
+    };
+    for node in cluster.nodes.values_mut() {
+        node.addresses
+            .iter_mut()
+            .for_each(|own| v6(&mut own.address));
+        node.pod_cidrs
+            .iter_mut()
+            .for_each(|cidr| *cidr = Prefix::new(v6_of(cidr.address()), cidr.len() + 96));
+    }
+    for service in cluster.services.values_mut() {
+        service.ip_families = vec![Family::Ipv6];
+        service.cluster_ips.iter_mut().for_each(v6);
+    }
+    for slice in cluster.endpoint_slices.values_mut() {
+        slice.address_type = AddressKind::Ipv6;
+        let addresses = slice
+            .endpoints
+            .iter_mut()
+            .flat_map(|own| &mut own.addresses);
+        addresses.for_each(v6);
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line as a person meets it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use snapbox::data::DataFormat;
+use snapbox::{Assert, Data};
+
+/// Columns of a help text, whatever the terminal.
+const COLUMNS: &str = "100";
+
+fn podwire() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podwire"));
+    command.env("COLUMNS", COLUMNS);
+    command
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Runs a command line from the root of the repository: what it printed, what it said besides, and
+/// its exit code.
+fn run_from_root(arguments: &str) -> (String, String, Option<i32>) {
+    assert!(
+        !arguments.contains(['"', '\'', '|', '\\']),
+        "arguments are words with spaces between: {arguments}"
+    );
+    let run = podwire()
+        .args(arguments.split_whitespace())
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .output()
+        .expect("podwire runs");
+    let text = |bytes| String::from_utf8(bytes).expect("podwire prints UTF-8");
+    (text(run.stdout), text(run.stderr), run.status.code())
+}
+
+#[test]
+fn commands_answer_as_written_down() {
+    trycmd::TestCases::new()
+        .case("tests/cmd/*.trycmd")
+        .env("COLUMNS", COLUMNS)
+        .run();
+}
+
+#[test]
+fn examples_of_every_help_give_an_answer() {
+    let (help, ..) = run_from_root("--help");
+    let verbs = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next());
+    let mut tried = 0;
+    for verb in [""].into_iter().chain(verbs) {
+        let (help, ..) = run_from_root(&format!("{verb} --help"));
+        let examples = help.lines().skip_while(|line| *line != "Examples:");
+        for example in examples.filter_map(|line| line.trim().strip_prefix("podwire ")) {
+            // It measures for seconds, and its examples read no file.
+            if example.starts_with("bench --services") {
+                continue;
+            }
+            let (_, said, code) = run_from_root(example);
+            assert!(matches!(code, Some(0 | 1)), "podwire {example}\n{said}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 6, "{tried} examples were found");
+}
+
+#[test]
+fn what_models_say_to_try_gives_an_answer() {
+    let models = std::fs::read_dir(root().join("models")).expect("models is a folder");
+    let mut tried = 0;
+    for model in models {
+        let text = read(&model.expect("a file").path());
+        let lines = text.lines();
+        for line in lines.filter_map(|line| line.strip_prefix("// Try:")) {
+            let arguments = line.trim().strip_prefix("podwire ").unwrap_or(line);
+            let (_, said, code) = run_from_root(arguments);
+            assert!(matches!(code, Some(0 | 1)), "podwire {arguments}\n{said}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 5, "{tried} models say what to try");
+}
+
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let page = read(&root().join("README.md"));
+    let mut compared = 0;
+    for block in page.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        for command in block.split("$ ").skip(1) {
+            let (line, expected) = command.split_once('\n').unwrap_or((command, ""));
+            let Some(arguments) = line.strip_prefix("cargo run --release -- ") else {
+                continue;
+            };
+            let (printed, said, code) = run_from_root(arguments);
+            assert!(matches!(code, Some(0 | 1)), "podwire {arguments}\n{said}");
+            // A line of `...` stands for any lines.
+            let expected = Data::from(expected.to_owned()).is(DataFormat::Text);
+            Assert::new().eq(printed, expected);
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "README.md shows no command with its output");
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let mut child = podwire()
+        .args(["render", "-f", "-", "--node", "node-a"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("podwire runs");
+    // The reader goes before there is anything to read: podwire still waits for its input.
+    drop(child.stdout.take());
+    let mut input = child.stdin.take().expect("a pipe");
+    let cluster = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cluster.yaml"));
+    input.write_all(cluster.as_bytes()).expect("podwire reads");
+    drop(input);
+    let end = child.wait_with_output().expect("podwire ends");
+    assert_eq!(end.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&end.stderr), "");
+}

@@ -1,0 +1,154 @@
+//! Values of a model that know their place.
+
+use ron::error::SpannedError;
+use ron::extensions::Extensions;
+use ron::value::RawValue;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+
+use crate::load::{Format, Place, Problem};
+
+/// How models are read: `Some` may be left out.
+pub(super) fn options() -> ron::Options {
+    ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME)
+}
+
+/// A value, or why it is none, and where it stands. A wrong one does not end the reading.
+#[derive(Debug)]
+pub(super) struct At<T> {
+    /// Address of its first byte in the model's text.
+    address: usize,
+    value: Result<T, SpannedError>,
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(d)?.get_ron();
+        Ok(Self {
+            address: text.as_ptr() as usize,
+            value: options().from_str(text),
+        })
+    }
+}
+
+/// A model's text, and what is wrong with it so far.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    pub(super) problems: Vec<(Place, Problem)>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            problems: Vec::new(),
+        }
+    }
+
+    /// The value; a fault in it is kept.
+    pub(super) fn get<'v, T>(&mut self, at: &'v At<T>, field: &str) -> Option<&'v T> {
+        match &at.value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let problem = problem(error, field);
+                self.fault(at, problem);
+                None
+            }
+        }
+    }
+
+    /// The value, where faults were told before.
+    pub(super) fn quiet<'v, T>(&self, at: &'v At<T>) -> Option<&'v T> {
+        at.value.as_ref().ok()
+    }
+
+    /// Keeps a fault at a value's place.
+    pub(super) fn fault<T>(&mut self, at: &At<T>, problem: Problem) {
+        let place = self.place(at);
+        self.problems.push((place, problem));
+    }
+
+    /// Where a value stands.
+    pub(super) fn place<T>(&self, at: &At<T>) -> Place {
+        let offset = at.address.wrapping_sub(self.text.as_ptr() as usize);
+        let before = self.text.get(..offset).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Place {
+            line: number(before.bytes().filter(|&b| b == b'\n').count() + 1),
+            column: number(before[start..].chars().count() + 1),
+        }
+    }
+}
+
+/// RON's fault, in our words.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "RON's own words do for faults of syntax"
+)]
+pub(super) fn problem(error: &SpannedError, field: &str) -> Problem {
+    let format = Format::Ron;
+    let field = field.to_owned();
+    if let Some(wanted) = wanted(&error.code) {
+        return if field.is_empty() {
+            Problem::Unexpected { wanted }
+        } else {
+            Problem::WrongType {
+                field,
+                found: "of another type".to_owned(),
+                accepted: wanted.to_owned(),
+            }
+        };
+    }
+    match &error.code {
+        ron::Error::InvalidValueForType { expected, found } => Problem::WrongValue {
+            field,
+            found: found.clone(),
+            accepted: expected.clone(),
+        },
+        ron::Error::NoSuchStructField {
+            expected, found, ..
+        } => Problem::UnknownField {
+            field: found.clone(),
+            accepted: expected.join(", "),
+        },
+        ron::Error::NoSuchEnumVariant {
+            expected, found, ..
+        } => Problem::UnknownWord {
+            word: found.clone(),
+            accepted: expected.join(", "),
+        },
+        ron::Error::MissingStructField { field, .. } => Problem::MissingField {
+            field: (*field).to_owned(),
+        },
+        ron::Error::DuplicateStructField { field, .. } => Problem::DuplicateField {
+            field: (*field).to_owned(),
+        },
+        ron::Error::ExpectedDifferentStructName { .. } => Problem::Unexpected {
+            wanted: "an entry of a list; `]` ends the list",
+        },
+        other => Problem::Syntax {
+            format,
+            reason: other.to_string(),
+        },
+    }
+}
+
+/// What RON wanted where it found a value of another type.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the many other faults are of syntax"
+)]
+fn wanted(error: &ron::Error) -> Option<&'static str> {
+    Some(match error {
+        ron::Error::ExpectedInteger => "a whole number",
+        ron::Error::IntegerOutOfBounds => "a whole number in range",
+        ron::Error::ExpectedBoolean => "true or false",
+        ron::Error::ExpectedString => "text in quotes",
+        ron::Error::ExpectedArray => "a list in brackets: [ ]",
+        ron::Error::ExpectedMap => "pairs in braces: { }",
+        ron::Error::ExpectedStructLike | ron::Error::ExpectedNamedStructLike(_) => {
+            "fields in parentheses: ( )"
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,37 @@
+//! Every text of the fuzz corpus, under the toolchain of every day.
+
+use std::fs;
+
+use podwire_tests::{fuzz, root};
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the last line of a failed test names the text"
+)]
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = root().join("fuzz/corpus").join(target);
+    let texts = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{target}: {error}"));
+    let mut count = 0;
+    for text in texts {
+        let path = text.expect("a file").path();
+        println!("{}", path.display());
+        check(&fs::read(path).expect("a file"));
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", folder.display());
+}
+
+#[test]
+fn iptables_text_of_the_corpus_is_read_or_refused() {
+    replay("iptables", fuzz::iptables);
+}
+
+#[test]
+fn ipset_text_of_the_corpus_is_read_or_refused() {
+    replay("ipset", fuzz::ipset);
+}
+
+#[test]
+fn clusters_of_the_corpus_are_read_or_refused() {
+    replay("cluster", fuzz::cluster);
+}
