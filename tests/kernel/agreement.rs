@@ -105,17 +105,16 @@ impl Steps {
         state: NetnsState,
         outcome: &Outcome,
     ) -> Self {
-        let steps = events.iter().filter_map(|event| match event {
-            Event::Rule { rule, .. } => {
-                let chain = rules
-                    .chain_name(*rule)
-                    .expect("a rule of this set")
-                    .to_string();
-                Some(Step::Rule(rule.table, chain, rule.number))
+        let step = |event: &Event| {
+            if let Event::Rule { rule, .. } = event {
+                let chain = rules.chain_name(*rule).expect("a rule of this set");
+                Some(Step::Rule(rule.table, chain.to_string(), rule.number))
+            } else if let Event::Policy { table, hook } = event {
+                Some(Step::Policy(*table, hook.name().to_owned()))
+            } else {
+                None
             }
-            Event::Policy { table, hook } => Some(Step::Policy(*table, hook.name().to_owned())),
-            _ => None,
-        });
+        };
         let confirmed = state
             .conntrack
             .connections()
@@ -125,12 +124,15 @@ impl Steps {
                     .conntrack
                     .is_taken(&connection.original, SimTime::START)
             });
-        let sent = events.iter().find_map(|event| match event {
-            Event::Sent { flow } => Some(*flow),
-            _ => None,
+        let sent = events.iter().find_map(|event| {
+            if let Event::Sent { flow } = event {
+                Some(*flow)
+            } else {
+                None
+            }
         });
         Self {
-            steps: steps.collect(),
+            steps: events.iter().filter_map(step).collect(),
             connection: confirmed
                 .map(|connection| Translation::of(connection.original, connection.reply)),
             sent,

@@ -16,7 +16,7 @@ use crate::nodes::cluster;
 use crate::probes;
 
 /// Rule sets, and flows through each.
-const RULE_SETS: u64 = 150;
+const RULE_SETS: u64 = 100;
 const FLOWS: usize = 50;
 
 /// What was compared.

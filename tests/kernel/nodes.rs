@@ -75,9 +75,9 @@ const REPEATS: usize = 2;
 const DRAWS: usize = 20;
 const FEW: usize = 3;
 /// How many targets of a node that is.
-const DRAWN_TARGETS: usize = 4;
+const DRAWN_TARGETS: usize = 2;
 /// A node with more targets than this gets each packet but once.
-const MANY: usize = 100;
+const MANY: usize = 20;
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, Default)]
