@@ -7,7 +7,7 @@ mod traffic;
 use podwire_controlplane::cni::PodNetwork;
 use podwire_dataplane::NetnsState;
 use podwire_packet::{Family, FiveTuple, Headers, Protocol, TcpFlags};
-use podwire_ruleset::{Draw, iptables, outcomes};
+use podwire_ruleset::{Draw, ipset, iptables, outcomes};
 use podwire_testkit::kernel::{self, Lane, Tracked};
 
 use crate::agreement::Steps;
@@ -60,6 +60,7 @@ fn compare(lane: Lane, seed: u64, count: &mut Count) -> Vec<String> {
     let rules = Rules {
         set,
         text,
+        sets: rules::SETS,
         route_localnet: false,
     };
     let place = Place {
@@ -77,6 +78,7 @@ fn compare(lane: Lane, seed: u64, count: &mut Count) -> Vec<String> {
     );
     let mut wrong = Vec::new();
     let mut memory = NetnsState::default();
+    memory.ipv4.sets = ipset::parse(rules::SETS).expect("sets that the kernel takes");
     for number in 0..FLOWS {
         let first = traffic::first_packet(&mut draw, node, &pods, number);
         match flow(&mut lab, &mut draw, first, &mut memory, count) {

@@ -109,12 +109,13 @@ impl LaneError {
 pub struct Lane(());
 
 /// The programs that the lane runs, each with what makes it end at once. Debian has them in iptables,
-/// nftables, conntrack and iproute2.
-const PROGRAMS: [(&str, &str); 6] = [
+/// nftables, ipset, conntrack and iproute2.
+const PROGRAMS: [(&str, &str); 7] = [
     ("iptables-nft-restore", "--version"),
     ("xtables-monitor", "--version"),
     ("conntrack", "--version"),
     ("nft", "--version"),
+    ("ipset", "--version"),
     ("ip", "-Version"),
     ("bridge", "-Version"),
 ];

@@ -9,6 +9,36 @@ use crate::lab::{CONNECTION_MARKER, MARKER};
 /// Ports that packets go to and rules ask for.
 pub(super) const PORTS: [u16; 5] = [53, 80, 443, 8_080, 30_080];
 
+/// Sets that rules ask about, as `ipset save` words them.
+pub(super) const SETS: &str = "\
+create A hash:ip family inet
+add A 10.244.1.4
+add A 203.0.113.7
+create N hash:net family inet
+add N 10.244.0.0/16
+add N 10.244.1.4/31 nomatch
+add N 192.168.10.199
+create P hash:ip,port family inet
+add P 10.244.1.4,tcp:8080
+add P 10.244.2.77,udp:53
+add P 203.0.113.7,icmp:8/0
+create E hash:net,port family inet
+add E 10.244.0.0/16,tcp:80
+add E 203.0.113.0/24,53
+add E 192.168.10.0/24,udp:443
+create T hash:ip,port,net family inet
+add T 10.244.1.4,tcp:80,203.0.113.0/24
+add T 10.244.1.4,udp:53,10.244.0.0/16
+create I hash:net,iface family inet
+add I 10.244.0.0/16,cni0
+add I 203.0.113.0/24,eth0
+create B bitmap:port range 0-1024
+add B 53-80
+create L list:set
+add L A
+add L N
+";
+
 /// One of several.
 pub(super) fn pick<T: Copy>(draw: &mut Draw, of: &[T]) -> T {
     of[draw.one_of(u32::try_from(of.len()).expect("few")) as usize]
@@ -283,7 +313,30 @@ fn transport(draw: &mut Draw, protocol: &str) -> Vec<String> {
 fn stateless(draw: &mut Draw, group: &Group, chain: &str) -> String {
     let is_built_in = group.built_in.contains(&chain);
     let not = not(draw);
-    match draw.one_of(8) {
+    match draw.one_of(10) {
+        8 | 9 => {
+            let tests = [
+                "A src",
+                "A dst",
+                "N src",
+                "N dst",
+                "N dst --return-nomatch",
+                "P dst,dst",
+                "P src,dst",
+                "P dst,src",
+                "E src,dst",
+                "E dst,dst",
+                "I src,src",
+                "I dst,dst",
+                "T src,dst,dst",
+                "T dst,dst,src",
+                "B dst",
+                "B src",
+                "L src",
+                "L dst",
+            ];
+            format!("-m set {not}--match-set {}", pick(draw, &tests))
+        }
         0 => {
             let side = pick(draw, &["--src-type", "--dst-type"]);
             let types = pick(
