@@ -71,6 +71,8 @@ pub(crate) struct Translation {
     pub(crate) from: SocketAddr,
     /// Whether that is somebody else than who sent them.
     pub(crate) is_masqueraded: bool,
+    /// Whether ports are the identifier of an ICMP echo, one for both ends.
+    is_echo: bool,
 }
 
 impl Translation {
@@ -79,15 +81,18 @@ impl Translation {
             to: (reply.src, reply.sport).into(),
             from: (reply.dst, reply.dport).into(),
             is_masqueraded: (reply.dst, reply.dport) != (original.src, original.sport),
+            is_echo: original.protocol == Protocol::ICMP,
         }
     }
 
     /// Whether both say the same. The port of a masqueraded packet is random (`--random-fully`).
     fn agrees(&self, other: &Self) -> bool {
-        let same_port = self.is_masqueraded || self.from.port() == other.from.port();
-        self.to == other.to
+        let same_source_port = self.is_masqueraded || self.from.port() == other.from.port();
+        let same_port = self.to.port() == other.to.port() || self.is_masqueraded && self.is_echo;
+        self.to.ip() == other.to.ip()
             && self.from.ip() == other.from.ip()
             && self.is_masqueraded == other.is_masqueraded
+            && same_source_port
             && same_port
     }
 }
@@ -100,17 +105,16 @@ impl Steps {
         state: NetnsState,
         outcome: &Outcome,
     ) -> Self {
-        let steps = events.iter().filter_map(|event| match event {
-            Event::Rule { rule, .. } => {
-                let chain = rules
-                    .chain_name(*rule)
-                    .expect("a rule of this set")
-                    .to_string();
-                Some(Step::Rule(rule.table, chain, rule.number))
+        let step = |event: &Event| {
+            if let Event::Rule { rule, .. } = event {
+                let chain = rules.chain_name(*rule).expect("a rule of this set");
+                Some(Step::Rule(rule.table, chain.to_string(), rule.number))
+            } else if let Event::Policy { table, hook } = event {
+                Some(Step::Policy(*table, hook.name().to_owned()))
+            } else {
+                None
             }
-            Event::Policy { table, hook } => Some(Step::Policy(*table, hook.name().to_owned())),
-            _ => None,
-        });
+        };
         let confirmed = state
             .conntrack
             .connections()
@@ -120,12 +124,15 @@ impl Steps {
                     .conntrack
                     .is_taken(&connection.original, SimTime::START)
             });
-        let sent = events.iter().find_map(|event| match event {
-            Event::Sent { flow } => Some(*flow),
-            _ => None,
+        let sent = events.iter().find_map(|event| {
+            if let Event::Sent { flow } = event {
+                Some(*flow)
+            } else {
+                None
+            }
         });
         Self {
-            steps: steps.collect(),
+            steps: events.iter().filter_map(step).collect(),
             connection: confirmed
                 .map(|connection| Translation::of(connection.original, connection.reply)),
             sent,
@@ -174,19 +181,28 @@ pub(crate) struct Heard {
 
 impl Heard {
     /// The packet's own way: what else was told, such as of an error message back to its sender, is
-    /// left out. `flow` is the packet as it was sent.
+    /// left out. `flow` is the packet as it was sent, `known` its connection
+    /// if it is not the first of it.
     pub(crate) fn steps(
         &self,
         flow: FiveTuple,
         connections: &BTreeMap<FiveTuple, Tracked>,
+        known: Option<Tracked>,
         numbers: &Numbers,
         rules: &RuleSet,
     ) -> Steps {
         let tracked = connections.get(&flow);
         let connection = tracked.map(|tracked| Translation::of(tracked.original, tracked.reply));
-        // Before and after masquerading; the latter is seen when it comes in again by loopback.
+        // Before and after its source is translated; the latter is seen when it comes in again by
+        // loopback.
         let mut own = vec![(flow.src, flow.sport)];
-        own.extend(connection.map(|connection| (connection.from.ip(), connection.from.port())));
+        own.extend(known.or(tracked.copied()).map(|known| {
+            if known.original == flow {
+                (known.reply.dst, known.reply.dport)
+            } else {
+                (known.original.dst, known.original.dport)
+            }
+        }));
         let mut is_own: BTreeMap<u32, bool> = BTreeMap::new();
         let mut steps = Vec::new();
         for line in &self.lines {

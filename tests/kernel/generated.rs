@@ -7,7 +7,7 @@ mod traffic;
 use podwire_controlplane::cni::PodNetwork;
 use podwire_dataplane::NetnsState;
 use podwire_packet::{Family, FiveTuple, Headers, Protocol, TcpFlags};
-use podwire_ruleset::{Draw, iptables, outcomes};
+use podwire_ruleset::{Draw, ipset, iptables, outcomes};
 use podwire_testkit::kernel::{self, Lane, Tracked};
 
 use crate::agreement::Steps;
@@ -16,7 +16,7 @@ use crate::nodes::cluster;
 use crate::probes;
 
 /// Rule sets, and flows through each.
-const RULE_SETS: u64 = 60;
+const RULE_SETS: u64 = 100;
 const FLOWS: usize = 50;
 
 /// What was compared.
@@ -60,6 +60,7 @@ fn compare(lane: Lane, seed: u64, count: &mut Count) -> Vec<String> {
     let rules = Rules {
         set,
         text,
+        sets: rules::SETS,
         route_localnet: false,
     };
     let place = Place {
@@ -77,6 +78,7 @@ fn compare(lane: Lane, seed: u64, count: &mut Count) -> Vec<String> {
     );
     let mut wrong = Vec::new();
     let mut memory = NetnsState::default();
+    memory.ipv4.sets = ipset::parse(rules::SETS).expect("sets that the kernel takes");
     for number in 0..FLOWS {
         let first = traffic::first_packet(&mut draw, node, &pods, number);
         match flow(&mut lab, &mut draw, first, &mut memory, count) {
@@ -104,59 +106,85 @@ fn flow(
         ..NetnsState::default()
     };
     let mut connection = None;
-    let mut next = Some((sender, first));
+    let mut next = Some(Packet {
+        sender,
+        kernel: first,
+        podwire: first,
+    });
     let mut sent = 0;
-    while let Some((sender, headers)) = next.take() {
-        let (said, tracked) = both(lab, sender, headers, &state, count)?;
+    while let Some(packet) = next.take() {
         sent += 1;
+        let (said, tracked) = both(
+            lab,
+            packet,
+            &state,
+            connection.map(|(tracked, _)| tracked),
+            count,
+        )
+        .map_err(|text| format!("packet {sent} of a flow that began with {first:?}: {text}"))?;
         let stays = said.stays_here();
         state = said.state;
-        connection = connection.or(tracked);
+        connection = connection.or(tracked.zip(said.connection));
         // The kernel itself answers what stays here, and that is not modelled.
         if stays || sent == 4 {
             break;
         }
-        next = traffic::next_packet(draw, (sender, headers), first, connection, lab);
-        count.replies += usize::from(next.is_some_and(|(_, next)| next.src != first.src));
+        next = traffic::next_packet(draw, packet, first, connection, &state, lab);
+        count.replies += usize::from(next.is_some_and(|next| next.kernel.src != first.src));
     }
     memory.ipv4 = state.ipv4;
     Ok(())
 }
 
+/// A packet, which in podwire may be for another port than in the kernel: of an answer to a connection
+/// whose source port was masqueraded at random.
+#[derive(Clone, Copy, Debug)]
+struct Packet {
+    sender: Sender,
+    kernel: Headers,
+    podwire: Headers,
+}
+
 /// Sends one packet through both; what podwire said, and the connection if it is a new one.
 fn both(
     lab: &mut Lab,
-    sender: Sender,
-    headers: Headers,
+    Packet {
+        sender,
+        kernel,
+        podwire,
+    }: Packet,
     before: &NetnsState,
+    known: Option<Tracked>,
     count: &mut Count,
 ) -> Result<(Steps, Option<Tracked>), String> {
     let heard = lab
-        .in_kernel(sender, headers)
+        .in_kernel(sender, kernel)
         .expect("the kernel takes packets");
     let connections = lab.connections().expect("the kernel tells of connections");
-    let all: Vec<Steps> = outcomes(|choose| lab.in_podwire(sender, headers, before, choose))
+    let all: Vec<Steps> = outcomes(|choose| lab.in_podwire(sender, podwire, before, choose))
         .into_iter()
         .map(|(_, said)| said)
         .collect();
-    let flow = tuple(&headers, all[0].sent);
+    let flow = tuple(&kernel, all[0].sent);
     let tracked = connections
         .iter()
         .find(|tracked| tracked.original == flow)
         .copied();
     let by_flow = tracked.map(|tracked| (flow, tracked)).into_iter().collect();
-    let told = heard.steps(flow, &by_flow, lab.numbers(), lab.rules());
+    let told = heard.steps(flow, &by_flow, known, lab.numbers(), lab.rules());
     count.packets += 1;
     count.steps += told.steps.len();
     match all.iter().find(|said| said.agrees(&told)) {
         Some(said) => Ok((said.clone(), tracked)),
-        None => Err(lab.disagreement(sender, &headers, &told, &all)),
+        None => Err(lab.disagreement(sender, &kernel, &told, &all)),
     }
 }
 
 /// The packet as connection tracking knows it.
 fn tuple(headers: &Headers, sent: Option<FiveTuple>) -> FiveTuple {
-    let mut tuple = sent.unwrap_or(headers.five_tuple());
+    // Where podwire chose the source, the kernel must have chosen the same.
+    let mut tuple = headers.five_tuple();
+    tuple.src = sent.map_or(tuple.src, |sent| sent.src);
     if headers.protocol == Protocol::ICMP {
         (tuple.sport, tuple.dport) = (headers.icmp_id, headers.icmp_id);
     }

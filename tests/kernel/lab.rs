@@ -49,6 +49,8 @@ pub(crate) struct Place<'a> {
 pub(crate) struct Rules {
     pub(crate) set: RuleSet,
     pub(crate) text: String,
+    /// The sets that they ask about, as text; none for none.
+    pub(crate) sets: &'static str,
     pub(crate) route_localnet: bool,
 }
 
@@ -58,6 +60,7 @@ impl Rules {
         let set = with_trace(rules.ipv4.rules().clone());
         Self {
             text: print(&set, Wording::Save),
+            sets: "",
             set,
             route_localnet: rules.route_localnet,
         }
@@ -97,6 +100,9 @@ impl Lab {
         let kernel = Namespace::new(lane)?;
         let (outside, in_pods) = (Namespace::new(lane)?, Namespace::new(lane)?);
         configure(&kernel, [&outside, &in_pods], &podwire, &around)?;
+        if !rules.sets.is_empty() {
+            kernel.run(&["ipset", "restore"], rules.sets)?;
+        }
         kernel.run(&["iptables-nft-restore"], &rules.text)?;
 
         let nic = podwire

@@ -86,6 +86,8 @@ pub(crate) fn configure(
         "net.bridge.bridge-nf-call-iptables",
         flag(sysctls.bridge_nf_call_iptables),
     )?;
+    // Sequence numbers are not modelled, and packets have none that fit.
+    kernel.sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1")?;
     for of in ["all", "default"] {
         kernel.sysctl(
             &format!("net.ipv4.conf.{of}.rp_filter"),

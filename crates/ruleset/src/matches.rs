@@ -217,7 +217,7 @@ pub enum CtDirection {
 pub struct ConntrackMatch {
     /// `--ctstate`.
     pub state: Option<Inv<CtStates>>,
-    /// `--ctstatus`; an empty set is `NONE`.
+    /// `--ctstatus`; an empty set is `NONE`, which holds of no packet (`conntrack_mt`).
     pub status: Option<Inv<CtStatuses>>,
     /// `--ctproto`.
     pub protocol: Option<Inv<Protocol>>,

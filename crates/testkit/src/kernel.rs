@@ -108,13 +108,16 @@ impl LaneError {
 #[derive(Clone, Copy, Debug)]
 pub struct Lane(());
 
-/// The programs that the lane runs; Debian has them in iptables, nftables, conntrack and iproute2.
-const PROGRAMS: [&str; 5] = [
-    "iptables-nft-restore",
-    "xtables-monitor",
-    "conntrack",
-    "nft",
-    "ip",
+/// The programs that the lane runs, each with what makes it end at once. Debian has them in iptables,
+/// nftables, ipset, conntrack and iproute2.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("iptables-nft-restore", "--version"),
+    ("xtables-monitor", "--version"),
+    ("conntrack", "--version"),
+    ("nft", "--version"),
+    ("ipset", "--version"),
+    ("ip", "-Version"),
+    ("bridge", "-Version"),
 ];
 
 /// Whether the kernel can be asked here.
@@ -125,10 +128,10 @@ pub fn available() -> Result<Lane, Skip> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Skip::NotRoot);
     }
-    for program in PROGRAMS {
+    for (program, version) in PROGRAMS {
         // What it says does not matter: only whether it is there.
         Command::new(program)
-            .arg("--version")
+            .arg(version)
             .output()
             .map_err(|_| Skip::NoProgram(program))?;
     }

@@ -9,6 +9,36 @@ use crate::lab::{CONNECTION_MARKER, MARKER};
 /// Ports that packets go to and rules ask for.
 pub(super) const PORTS: [u16; 5] = [53, 80, 443, 8_080, 30_080];
 
+/// Sets that rules ask about, as `ipset save` words them.
+pub(super) const SETS: &str = "\
+create A hash:ip family inet
+add A 10.244.1.4
+add A 203.0.113.7
+create N hash:net family inet
+add N 10.244.0.0/16
+add N 10.244.1.4/31 nomatch
+add N 192.168.10.199
+create P hash:ip,port family inet
+add P 10.244.1.4,tcp:8080
+add P 10.244.2.77,udp:53
+add P 203.0.113.7,icmp:8/0
+create E hash:net,port family inet
+add E 10.244.0.0/16,tcp:80
+add E 203.0.113.0/24,53
+add E 192.168.10.0/24,udp:443
+create T hash:ip,port,net family inet
+add T 10.244.1.4,tcp:80,203.0.113.0/24
+add T 10.244.1.4,udp:53,10.244.0.0/16
+create I hash:net,iface family inet
+add I 10.244.0.0/16,cni0
+add I 203.0.113.0/24,eth0
+create B bitmap:port range 0-1024
+add B 53-80
+create L list:set
+add L A
+add L N
+";
+
 /// One of several.
 pub(super) fn pick<T: Copy>(draw: &mut Draw, of: &[T]) -> T {
     of[draw.one_of(u32::try_from(of.len()).expect("few")) as usize]
@@ -71,7 +101,6 @@ const GROUPS: [Group; 5] = [
         others: &["S1", "S2"],
         targets: &[
             "MASQUERADE",
-            "MASQUERADE --random-fully",
             "udp MASQUERADE --to-ports 2000-3000",
             "SNAT --to-source 198.51.100.1",
             "SNAT --to-source 198.51.100.1-198.51.100.3",
@@ -90,34 +119,35 @@ const GROUPS: [Group; 5] = [
     },
 ];
 
-/// A whole rule set. Every packet is traced; what tells the packets of interest apart passes first.
+/// A whole rule set. Every packet is traced; what tells the packets of interest apart passes first, and
+/// what the node says by itself, such as that nobody listens, is dropped before rules can remember it.
 pub(super) fn text(draw: &mut Draw) -> String {
     let mut text = String::new();
     for table in ["raw", "mangle", "nat", "filter"] {
-        writeln!(text, "*{table}").expect("a string takes everything");
+        line(&mut text, format_args!("*{table}"));
         let groups = || GROUPS.iter().filter(|group| group.table == table);
         for chain in groups().flat_map(|group| group.built_in) {
-            let policy = if table == "filter" && one_in(draw, 4) {
-                "DROP"
-            } else {
-                "ACCEPT"
-            };
-            writeln!(text, ":{chain} {policy} [0:0]").expect("a string takes everything");
+            let drops = table == "filter" && one_in(draw, 4);
+            let policy = if drops { "DROP" } else { "ACCEPT" };
+            line(&mut text, format_args!(":{chain} {policy} [0:0]"));
         }
         for chain in groups().flat_map(|group| group.others) {
-            writeln!(text, ":{chain} - [0:0]").expect("a string takes everything");
+            line(&mut text, format_args!(":{chain} - [0:0]"));
         }
         for group in groups() {
             for chain in group.built_in {
+                let mut first = vec![format!("-s {CONNECTION_MARKER}/32 -j ACCEPT")];
                 if table == "raw" {
-                    writeln!(text, "-A {chain} -j TRACE").expect("a string takes everything");
+                    first.insert(0, "-j TRACE".to_owned());
+                    first.push(format!("-s {MARKER}/32 -j DROP"));
                 }
-                if (table, *chain) == ("raw", "PREROUTING") {
-                    writeln!(text, "-A {chain} -s {MARKER}/32 -j DROP")
-                        .expect("a string takes everything");
+                if (table, *chain) == ("raw", "OUTPUT") {
+                    first.push("-p icmp -j DROP".to_owned());
+                    first.push("-p tcp -m tcp --tcp-flags RST RST -j DROP".to_owned());
                 }
-                writeln!(text, "-A {chain} -s {CONNECTION_MARKER}/32 -j ACCEPT")
-                    .expect("a string takes everything");
+                for rule in first {
+                    line(&mut text, format_args!("-A {chain} {rule}"));
+                }
                 for _ in 0..1 + draw.one_of(4) {
                     rule(draw, group, chain, group.others, &mut text);
                 }
@@ -131,6 +161,10 @@ pub(super) fn text(draw: &mut Draw) -> String {
         text.push_str("COMMIT\n");
     }
     text
+}
+
+fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
+    writeln!(text, "{words}").expect("a string takes everything");
 }
 
 fn rule(draw: &mut Draw, group: &Group, chain: &str, callees: &[&str], text: &mut String) {
@@ -279,7 +313,30 @@ fn transport(draw: &mut Draw, protocol: &str) -> Vec<String> {
 fn stateless(draw: &mut Draw, group: &Group, chain: &str) -> String {
     let is_built_in = group.built_in.contains(&chain);
     let not = not(draw);
-    match draw.one_of(8) {
+    match draw.one_of(10) {
+        8 | 9 => {
+            let tests = [
+                "A src",
+                "A dst",
+                "N src",
+                "N dst",
+                "N dst --return-nomatch",
+                "P dst,dst",
+                "P src,dst",
+                "P dst,src",
+                "E src,dst",
+                "E dst,dst",
+                "I src,src",
+                "I dst,dst",
+                "T src,dst,dst",
+                "T dst,dst,src",
+                "B dst",
+                "B src",
+                "L src",
+                "L dst",
+            ];
+            format!("-m set {not}--match-set {}", pick(draw, &tests))
+        }
         0 => {
             let side = pick(draw, &["--src-type", "--dst-type"]);
             let types = pick(
@@ -391,7 +448,8 @@ fn with_memory(draw: &mut Draw) -> String {
             pick(draw, &[1, 3, 5])
         ),
         _ => {
-            let list = pick(draw, &["L1", "L2"]);
+            // A list has the mask of its first rule.
+            let (list, mask) = pick(draw, &[("L1", "255.255.255.255"), ("L2", "255.255.0.0")]);
             let side = pick(draw, &["--rsource", "--rdest"]);
             let operation = pick(
                 draw,
@@ -406,7 +464,6 @@ fn with_memory(draw: &mut Draw) -> String {
                     "--rcheck --rttl",
                 ],
             );
-            let mask = pick(draw, &["255.255.255.255", "255.255.0.0"]);
             format!("-m recent {not}{operation} --name {list} --mask {mask} {side}")
         }
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use podwire_controlplane::cni::NodeNetwork;
+use podwire_dataplane::NetnsState;
 use podwire_packet::{Family, Headers, Protocol, TcpFlags};
 use podwire_ruleset::{Choose, Draw};
 use podwire_testkit::kernel::Tracked;
 
-use super::later;
 use super::rules::{PORTS, pick};
+use super::{Packet, later};
+use crate::agreement::Translation;
 use crate::lab::{BEYOND, Lab, Sender};
 use crate::wiring::outside_client;
 
@@ -80,36 +82,62 @@ pub(super) fn first_packet(
 /// The next packet of the flow: the same again, an answer, or what follows an answer.
 pub(super) fn next_packet(
     draw: &mut Draw,
-    (sender, last): (Sender, Headers),
+    last: Packet,
     first: Headers,
-    connection: Option<Tracked>,
+    connection: Option<(Tracked, Translation)>,
+    state: &NetnsState,
     lab: &Lab,
-) -> Option<(Sender, Headers)> {
-    let is_answer = last.src != first.src || last.dst != first.dst;
-    let began = if is_answer {
-        lab.sender_of(first.src)
-    } else {
-        sender
+) -> Option<Packet> {
+    let again = |headers| Packet {
+        sender: lab.sender_of(first.src),
+        kernel: headers,
+        podwire: headers,
     };
+    let is_answer = last.kernel.src != first.src || last.kernel.dst != first.dst;
     match (draw.one_of(3), connection) {
         (0, _) => None,
-        (1, Some(tracked)) if !is_answer => {
-            let answerer = lab.sender_of(tracked.reply.src);
-            // A process of the node that gets an answer says so, unasked.
-            let answer = Headers {
-                src: tracked.reply.dst,
-                dst: tracked.reply.src,
-                sport: tracked.reply.dport,
-                dport: tracked.reply.sport,
-                ..first
-            };
-            let mut answer = answer.first_of_reply();
-            if first.protocol == Protocol::ICMP {
-                (answer.sport, answer.dport, answer.icmp_id) = (0, 0, tracked.reply.sport);
-            }
-            Some((answerer, answer))
+        (1, Some((tracked, translation)))
+            if !is_answer && has_answer(&first) && !tracked.reply.src.is_loopback() =>
+        {
+            let kernel = answer(
+                first,
+                (tracked.reply.src, tracked.reply.sport),
+                (tracked.reply.dst, tracked.reply.dport),
+            );
+            let Translation { to, from, .. } = translation;
+            let podwire = answer(first, (to.ip(), to.port()), (from.ip(), from.port()));
+            Some(Packet {
+                sender: lab.sender_of(tracked.reply.src),
+                kernel,
+                podwire,
+            })
         }
-        _ if is_answer => Some((began, later(first))),
-        _ => Some((began, first)),
+        // An ACK to what connection tracking was told not to see is no part of the connection.
+        _ if is_answer && state.conntrack.connections().any(|found| found.seen_reply) => {
+            Some(again(later(first)))
+        }
+        _ => Some(again(first)),
     }
+}
+
+/// Of ICMP, an echo request alone. (What 127.0.0.1 answers would need a bound socket: a raw one is
+/// routed as if it had no address.)
+fn has_answer(first: &Headers) -> bool {
+    first.protocol != Protocol::ICMP || (first.icmp_type, first.icmp_code) == (8, 0)
+}
+
+/// What somebody answers to the first packet.
+fn answer(first: Headers, from: (IpAddr, u16), to: (IpAddr, u16)) -> Headers {
+    let request = Headers {
+        src: to.0,
+        sport: to.1,
+        dst: from.0,
+        dport: from.1,
+        ..first
+    };
+    let mut answer = request.first_of_reply();
+    if first.protocol == Protocol::ICMP {
+        (answer.sport, answer.dport, answer.icmp_id) = (0, 0, from.1);
+    }
+    answer
 }

@@ -62,8 +62,8 @@ impl PacketSocket {
         Ok(Self(fd))
     }
 
-    /// Sends a packet to the address that its header has as destination. That a rule refuses it, which
-    /// the system call tells, is no error.
+    /// Sends a packet to the address that its header has as destination. That a rule or a route
+    /// refuses it, which the system call tells, is no error.
     ///
     /// # Errors
     /// [`LaneError::System`], [`LaneError::NotIpv4`].
@@ -75,7 +75,9 @@ impl PacketSocket {
         match sendto(self.0.as_raw_fd(), packet, &to, MsgFlags::empty()) {
             Ok(_)
             | Err(
+                // A rule, or a route.
                 nix::Error::EPERM
+                | nix::Error::EINVAL
                 | nix::Error::EHOSTUNREACH
                 | nix::Error::ENETUNREACH
                 | nix::Error::ECONNREFUSED,

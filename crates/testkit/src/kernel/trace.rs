@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use podwire_packet::{Headers, MacAddr, Protocol, wire};
 use podwire_ruleset::TableName;
@@ -217,14 +217,10 @@ impl Monitor {
 /// # Errors
 /// [`LaneError::System`].
 pub fn stay_on_one_cpu(_: Lane) -> Result<(), LaneError> {
-    let set = CpuSet::new();
-    let mut allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or(set);
-    let first = (0..CpuSet::count())
-        .find(|&cpu| allowed.is_set(cpu).unwrap_or(false))
-        .unwrap_or(0);
-    allowed = CpuSet::new();
-    allowed.set(first).map_err(LaneError::errno("cpu set"))?;
-    sched_setaffinity(Pid::from_raw(0), &allowed).map_err(LaneError::errno("sched_setaffinity"))
+    let here = sched_getcpu().map_err(LaneError::errno("sched_getcpu"))?;
+    let mut set = CpuSet::new();
+    set.set(here).map_err(LaneError::errno("sched_getcpu"))?;
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(LaneError::errno("sched_setaffinity"))
 }
 
 #[cfg(test)]
