@@ -186,7 +186,12 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         {
             connection.mark = decision.conntrack_mark;
         }
-        if decision.notrack && skb.tracked.is_none() {
+        // `notrack_tg`: what has no connection, be it not looked at yet or invalid, stays without.
+        if decision.notrack
+            && skb
+                .tracked
+                .is_none_or(|tracked| tracked.connection.is_none())
+        {
             skb.tracked = Some(Tracked {
                 state: CtState::Untracked,
                 connection: None,

@@ -93,9 +93,11 @@ impl<'a> Memory<'a> {
         let made_here = packet.input.is_none() && packet.physdev_in.is_none();
         let was_forwarded = packet.output.is_some() && !made_here;
         let ttl = packet.headers.ttl.wrapping_add(u8::from(was_forwarded));
+        // `recent_entry_lookup`: where one of the two is zero, as 255 and one is, the other may be any.
+        let fits = |noted: u8| !test.rttl || noted == ttl || noted == 0 || ttl == 0;
         let entry = self
             .recent_entry(&test.name, address)
-            .filter(|entry| !test.rttl || entry.ttl == ttl);
+            .filter(|entry| fits(entry.ttl));
         let (found, noted) = match (test.operation, &entry) {
             (RecentOperation::Set, _) => (true, true),
             (RecentOperation::Check | RecentOperation::Update | RecentOperation::Remove, None) => {

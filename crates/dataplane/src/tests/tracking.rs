@@ -88,6 +88,24 @@ fn notrack_keeps_a_packet_out_of_the_table_and_of_nat() {
 }
 
 #[test]
+fn an_invalid_packet_that_comes_again_by_loopback_can_be_untracked() {
+    // As Linux 6.18 does: `notrack_tg` asks whether the packet has a connection, not whether
+    // connection tracking has seen it.
+    let rules = "*raw\n-A PREROUTING -j CT --notrack\nCOMMIT\n\
+        *filter\n-A OUTPUT -m conntrack --ctstate INVALID\n\
+        -A INPUT -m conntrack --ctstate UNTRACKED\nCOMMIT\n";
+    let mut lab = Lab::new().rules(rules);
+    lab.send(Headers {
+        tcp_flags: TcpFlags::FIN,
+        ..tcp("192.0.2.1:9", "192.0.2.1:80")
+    });
+    assert_eq!(
+        lab.met(),
+        ["filter/OUTPUT/1", "raw/PREROUTING/1", "filter/INPUT/1"]
+    );
+}
+
+#[test]
 fn a_namespace_without_rules_tracks_nothing() {
     let mut lab = Lab::new();
     lab.ns.ipv4_rules = None;

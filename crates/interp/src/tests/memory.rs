@@ -262,6 +262,18 @@ fn rttl_wants_the_ttl_of_the_noted_packet() {
 }
 
 #[test]
+fn a_ttl_that_became_zero_is_that_of_every_packet() {
+    // Bridged packets keep their TTL, and get one more all the same: 255 becomes 0.
+    let mut state = State::default();
+    let ttl = |ttl: u8| Probe::tcp().with(|p| p.headers.ttl = ttl);
+    ttl(60).fits_with("-m recent --set", &mut state);
+    let bridged = ttl(255).at(Hook::Forward, "cni0", "cni0");
+    assert!(bridged.fits_with("-m recent --rcheck --rttl", &mut state));
+    bridged.fits_with("-m recent --set", &mut state);
+    assert!(ttl(7).fits_with("-m recent --rcheck --rttl", &mut state));
+}
+
+#[test]
 fn a_walk_sees_what_it_noted_itself() {
     let lines = "-A INPUT -m recent --set\n-A INPUT -m recent --rcheck --hitcount 1 -j DROP";
     assert_eq!(Probe::tcp().walk(lines).1, Verdict::Drop);
