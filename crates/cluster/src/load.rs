@@ -3,7 +3,7 @@
 //! - `yaml`, `json`: the two languages of the Kubernetes API.
 //! - `object`, `raw`, `field`, `config`: which object a document is, and its fields.
 //! - `tree`: values with their places, which errors need.
-//! - `assemble`: objects to a [`Cluster`].
+//! - `assemble`: objects to a [`Cluster`]; `oddity`: what is worth a warning about them.
 //!
 //! # Departures
 //! The API server refuses what it does not find sensible; a dump of a cluster may be older than its
@@ -16,6 +16,7 @@ mod error;
 mod field;
 mod json;
 mod object;
+mod oddity;
 mod raw;
 mod tree;
 mod yaml;
@@ -28,9 +29,9 @@ use thiserror::Error;
 use self::assemble::Assembly;
 use crate::{Cluster, FileId, model};
 
-pub(crate) use assemble::selects;
 pub use error::{Format, LoadError, LoadErrors, Place, Problem};
 pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
+pub(crate) use oddity::selects;
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
