@@ -130,11 +130,5 @@ fn tell_oddities(global: &Global, cluster: &Cluster) -> Result<(), Failure> {
 
 /// Reads a whole text file, or standard input for `-`.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    let read = if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(path)
-    };
-    read.map_err(|error| Failure::input(format_args!("{}: {error}", path.display())))
+    podwire_cluster::read_text(path).map_err(|error| Failure::with_help("", &error))
 }

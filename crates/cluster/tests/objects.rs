@@ -513,6 +513,19 @@ fn a_folder_is_its_files_by_name() {
     let names: Vec<_> = cluster.namespaces.keys().map(|n| &**n).collect();
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!(cluster.files.len(), 4);
+    // What PowerShell writes by default.
+    let utf16 = folder.join("e.yaml");
+    let units = "\u{feff}# nothing\n".encode_utf16();
+    std::fs::write(&utf16, units.flat_map(u16::to_le_bytes).collect::<Vec<_>>()).unwrap();
+    let mixed = folder.join("f.yaml");
+    std::fs::write(&mixed, b"# \xc3\xa9\n# \xc3\xa9\xe9\n").unwrap();
+    for (path, place) in [
+        (utf16, "e.yaml:1:1: not UTF-8"),
+        (mixed, "f.yaml:2:4: not UTF-8"),
+    ] {
+        let wrong = read_inputs(&[path]).unwrap_err();
+        assert!(wrong.to_string().ends_with(place), "{wrong}");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
     let missing = read_inputs(&[folder]).unwrap_err();
     assert!(missing.to_string().contains("podwire-inputs"));
