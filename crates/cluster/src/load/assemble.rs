@@ -14,7 +14,6 @@ use crate::{Cluster, FileId, KubeProxyConfiguration, ObjectName, Source, Warning
 pub(super) struct Assembly {
     cluster: Cluster,
     endpoints: BTreeMap<ObjectName, (Source, EndpointsObject)>,
-    configured: Option<Source>,
     modelled: Option<Source>,
     /// What a model configures without saying so.
     implied: Option<KubeProxyConfiguration>,
@@ -109,7 +108,7 @@ impl Assembly {
     }
 
     fn configure(&mut self, source: Source, config: KubeProxyConfiguration, unknown: &[String]) {
-        if self.configured.replace(source).is_some() {
+        if self.cluster.kube_proxy_source.replace(source).is_some() {
             let text = "kube-proxy is configured twice; the later configuration counts";
             self.warn(Some(source), text.to_owned());
         }
