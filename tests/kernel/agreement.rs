@@ -145,6 +145,35 @@ impl Steps {
         }
     }
 
+    /// The kernel gives a packet another source port where an earlier connection, masqueraded to a
+    /// random port, has its own (`nf_nat_alloc_null_binding`). podwire is asked about each packet
+    /// alone; so, where that is so, the port counts as kept.
+    pub(crate) fn with_taken_port_kept(
+        &self,
+        flow: FiveTuple,
+        connections: &BTreeMap<FiveTuple, Tracked>,
+    ) -> Self {
+        let mut told = self.clone();
+        if let Some(connection) = &mut told.connection {
+            let (to, from) = (connection.to, connection.from);
+            let kept = FiveTuple {
+                dst: to.ip(),
+                dport: to.port(),
+                ..flow
+            };
+            let is_taken =
+                |tracked: &Tracked| tracked.original != flow && tracked.reply == kept.reversed();
+            if from.ip() == flow.src
+                && from.port() != flow.sport
+                && connections.values().any(is_taken)
+            {
+                connection.from = (flow.src, flow.sport).into();
+                connection.is_masqueraded = false;
+            }
+        }
+        told
+    }
+
     /// Whether the packet reached this host's own sockets.
     pub(crate) fn stays_here(&self) -> bool {
         self.is_local

@@ -211,7 +211,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "N", default_value_t = 40_000)]
     pub(crate) sport: u16,
     /// Length of the IP packet in bytes; a first packet's of the protocol if not said
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(20..=65_535))]
     pub(crate) length: Option<u32>,
     /// Send to that node first, as node/NAME, without rules on the sender's own node
     #[arg(long, value_name = "node/NAME")]

@@ -1,7 +1,6 @@
 //! Files in.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use podwire_cluster::{Cluster, Cni, FlannelBackend, load, read_inputs};
@@ -33,9 +32,7 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     if let Some(mode) = args.mode {
         cluster.kube_proxy.get_or_insert_default().mode = mode.name().to_owned();
     }
-    if !global.quiet {
-        tell_oddities(global, &cluster)?;
-    }
+    tell_oddities(global, &cluster);
     Ok(cluster)
 }
 
@@ -49,9 +46,7 @@ pub(crate) fn read_state(
     let mut state = load(inputs).map_err(Failure::input)?;
     state.kube_proxy.clone_from(&first.kube_proxy);
     state.network.clone_from(&first.network);
-    if !global.quiet {
-        tell_oddities(global, &state)?;
-    }
+    tell_oddities(global, &state);
     Ok(state)
 }
 
@@ -102,10 +97,17 @@ fn parse_cni(text: &str) -> Result<Cni, Failure> {
 }
 
 /// Says on standard error what was odd in the input, and what was not used of it.
-fn tell_oddities(global: &Global, cluster: &Cluster) -> Result<(), Failure> {
+fn tell_oddities(global: &Global, cluster: &Cluster) {
+    if global.quiet {
+        return;
+    }
+    // The answer is the same if nobody hears this.
+    let _ = write_oddities(global, cluster, &mut anstream::stderr().lock());
+}
+
+fn write_oddities(global: &Global, cluster: &Cluster, err: &mut impl Write) -> io::Result<()> {
     /// Warnings told unless asked for more.
     const TOLD: usize = 10;
-    let mut err = anstream::stderr().lock();
     let told = if global.verbose > 0 { usize::MAX } else { TOLD };
     for warning in cluster.warnings.iter().take(told) {
         match warning.source {
@@ -130,11 +132,5 @@ fn tell_oddities(global: &Global, cluster: &Cluster) -> Result<(), Failure> {
 
 /// Reads a whole text file, or standard input for `-`.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    let read = if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(path)
-    };
-    read.map_err(|error| Failure::input(format_args!("{}: {error}", path.display())))
+    podwire_cluster::read_text(path).map_err(|error| Failure::with_help("", &error))
 }

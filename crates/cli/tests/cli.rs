@@ -133,3 +133,22 @@ fn a_closed_pipe_ends_it_quietly() {
     assert_eq!(end.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&end.stderr), "");
 }
+
+#[test]
+fn an_answer_needs_nobody_to_hear_warnings() {
+    let mut child = podwire()
+        .args(["render", "-f", "-", "--node", "node-a"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("podwire runs");
+    drop(child.stderr.take());
+    let mut input = child.stdin.take().expect("a pipe");
+    let cluster = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dangling.yaml"));
+    input.write_all(cluster.as_bytes()).expect("podwire reads");
+    drop(input);
+    let end = child.wait_with_output().expect("podwire ends");
+    assert_eq!(end.status.code(), Some(0));
+    assert!(end.stdout.starts_with(b"*filter\n"), "{:?}", end.stdout);
+}

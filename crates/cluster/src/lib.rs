@@ -32,7 +32,7 @@ pub use kube_proxy_configuration::{
     LoggingOptions, NftablesConfiguration, ProxyMode, SetError, WinkernelConfiguration,
 };
 pub use load::{
-    Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs,
+    Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
 pub use network::{Cni, FlannelBackend, Network, Nic};

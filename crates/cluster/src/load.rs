@@ -3,7 +3,7 @@
 //! - `yaml`, `json`: the two languages of the Kubernetes API.
 //! - `object`, `raw`, `field`, `config`: which object a document is, and its fields.
 //! - `tree`: values with their places, which errors need.
-//! - `assemble`: objects to a [`Cluster`].
+//! - `assemble`: objects to a [`Cluster`]; `oddity`: what is worth a warning about them.
 //!
 //! # Departures
 //! The API server refuses what it does not find sensible; a dump of a cluster may be older than its
@@ -16,6 +16,7 @@ mod error;
 mod field;
 mod json;
 mod object;
+mod oddity;
 mod raw;
 mod tree;
 mod yaml;
@@ -28,9 +29,9 @@ use thiserror::Error;
 use self::assemble::Assembly;
 use crate::{Cluster, FileId, model};
 
-pub(crate) use assemble::selects;
 pub use error::{Format, LoadError, LoadErrors, Place, Problem};
 pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
+pub(crate) use oddity::selects;
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,20 @@ pub enum ReadError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Bytes that are no text.
+    #[error("{}:{}:{}: not UTF-8", path.display(), place.line, place.column)]
+    #[diagnostic(
+        code(podwire::cluster::not_utf8),
+        help(
+            "accepted: text in UTF-8; PowerShell's `>` writes UTF-16, `Out-File -Encoding utf8` does not"
+        )
+    )]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is none of a character.
+        place: Place,
     },
     /// A folder holds no file of a known kind.
     #[error("{}: no input in this folder", path.display())]
@@ -77,17 +92,6 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
             let path = path.to_owned();
             |source| ReadError::Unreadable { path, source }
         };
-        if path.as_os_str() == "-" {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .map_err(unreadable(path))?;
-            inputs.push(Input {
-                path: path.clone(),
-                text,
-            });
-            continue;
-        }
         let mut files = Vec::new();
         if path.is_dir() {
             for entry in std::fs::read_dir(path).map_err(unreadable(path))? {
@@ -105,11 +109,45 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
             files.push(path.clone());
         }
         for file in files {
-            let text = std::fs::read_to_string(&file).map_err(unreadable(&file))?;
+            let text = read_text(&file)?;
             inputs.push(Input { path: file, text });
         }
     }
     Ok(inputs)
+}
+
+/// Reads a file of text; `-` is standard input.
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, ReadError> {
+    let mut bytes = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    let bytes = read.map_err(|source| ReadError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let before = String::from_utf8_lossy(before);
+        let (lines, last) = before
+            .rsplit_once('\n')
+            .map_or((0, &*before), |(above, last)| {
+                (above.split('\n').count(), last)
+            });
+        let number = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
+        ReadError::NotUtf8 {
+            path: path.to_owned(),
+            place: Place {
+                line: number(lines),
+                column: number(last.chars().count()),
+            },
+        }
+    })
 }
 
 /// Makes a cluster of Kubernetes YAML, JSON and models in RON, told apart by content.

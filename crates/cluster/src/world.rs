@@ -35,6 +35,8 @@ pub struct Cluster {
     pub endpoint_slices: BTreeMap<ObjectName, EndpointSlice>,
     /// How kube-proxy is configured, where the input says so.
     pub kube_proxy: Option<KubeProxyConfiguration>,
+    /// Where it says so; `None` for what a model implies.
+    pub kube_proxy_source: Option<Source>,
     /// The network.
     pub network: Network,
     /// Kinds that podwire does not use, and how many objects of each there were.

@@ -301,6 +301,96 @@ featureGates: {Anything: true}
 }
 
 #[test]
+fn services_that_lost_their_slices_are_told_once() {
+    let pods_and_services = "\
+apiVersion: v1
+kind: Node
+metadata: {name: a}
+spec: {podCIDR: 10.244.0.0/24}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, labels: {app: web}}
+spec: {nodeName: a}
+status: {podIP: 10.244.0.5, conditions: [{type: Ready, status: 'True'}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: one}
+spec: {selector: {app: web}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: two}
+spec: {selector: {app: web}}
+";
+    assert_eq!(
+        warnings(&read(pods_and_services)),
+        [
+            "12: service `default/one` and 1 more select ready pods but have no EndpointSlice in the \
+             input, and so no endpoints: add what `kubectl get endpointslices -A` prints"
+        ]
+    );
+    // An empty slice is a cluster's own word.
+    let with_slices = ["one", "two"].map(|name| {
+        format!(
+            "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+"
+        )
+    });
+    let all = format!("{pods_and_services}{}", with_slices.concat());
+    assert_eq!(warnings(&read(&all)), [] as [String; 0]);
+}
+
+#[test]
+fn pods_that_the_pod_network_cannot_reach_are_told() {
+    let pods = |node: &str, ips: [&str; 2]| {
+        let mut text = node.to_owned();
+        for (number, ip) in ips.iter().enumerate() {
+            text.push_str(&format!(
+                "---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web-{number}}}
+spec: {{nodeName: a}}
+status: {{podIP: {ip}}}
+"
+            ));
+        }
+        warnings(&read(&text))
+    };
+    let node =
+        "{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {podCIDR: 10.244.0.0/24}}\n";
+    let none = "{apiVersion: v1, kind: Node, metadata: {name: a}}\n";
+    let not_there = "not hold: podwire knows no way there, as its routes lead to podCIDRs";
+    assert_eq!(pods(node, ["10.244.0.5", "10.244.0.6"]), [] as [String; 0]);
+    assert_eq!(
+        pods(node, ["10.244.0.5", "192.168.235.6"]),
+        [format!(
+            "9: pod `default/web-1` has an address that the podCIDR of its node does {not_there}"
+        )]
+    );
+    assert_eq!(
+        pods(none, ["10.244.0.5", "10.244.0.6"]),
+        [format!(
+            "3: pod `default/web-0` and 1 more have addresses that the podCIDRs of their nodes do \
+             {not_there}"
+        )]
+    );
+    assert_eq!(
+        pods("", ["10.244.0.5", "10.244.0.6"]),
+        [
+            "2: the input has pods but no Node, and so no way between them: add what \
+          `kubectl get nodes` prints"
+        ]
+    );
+}
+
+#[test]
 fn every_field_of_kubeadms_configuration_is_known() {
     let cluster = read(
         r#"
@@ -423,6 +513,19 @@ fn a_folder_is_its_files_by_name() {
     let names: Vec<_> = cluster.namespaces.keys().map(|n| &**n).collect();
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!(cluster.files.len(), 4);
+    // What PowerShell writes by default.
+    let utf16 = folder.join("e.yaml");
+    let units = "\u{feff}# nothing\n".encode_utf16();
+    std::fs::write(&utf16, units.flat_map(u16::to_le_bytes).collect::<Vec<_>>()).unwrap();
+    let mixed = folder.join("f.yaml");
+    std::fs::write(&mixed, b"# \xc3\xa9\n# \xc3\xa9\xe9\n").unwrap();
+    for (path, place) in [
+        (utf16, "e.yaml:1:1: not UTF-8"),
+        (mixed, "f.yaml:2:4: not UTF-8"),
+    ] {
+        let wrong = read_inputs(&[path]).unwrap_err();
+        assert!(wrong.to_string().ends_with(place), "{wrong}");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
     let missing = read_inputs(&[folder]).unwrap_err();
     assert!(missing.to_string().contains("podwire-inputs"));

@@ -152,6 +152,28 @@ fn rules_come_from_their_service_slice_or_configuration() {
     assert_eq!(object.kind, ObjectKind::KubeProxyConfiguration);
     let (object, _) = from(TableName::Filter, "INPUT", 0);
     assert_eq!(object.kind, ObjectKind::KubeProxyConfiguration);
+    let place = cluster.place(object.source.unwrap()).to_string();
+    assert!(place.starts_with("objects.yaml:"), "{place}");
+}
+
+#[test]
+fn what_a_model_implies_of_the_configuration_comes_from_kube_proxy() {
+    let base = |text: &str| {
+        let path = "model.ron".into();
+        let text = text.to_owned();
+        let cluster = load(vec![Input { path, text }]).unwrap();
+        let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+        let proxier = IptablesProxier::new(&cluster, &services, "node-1").unwrap();
+        let set = proxier.rule_set();
+        let rule = &rules(&set, TableName::Nat, "KUBE-MARK-MASQ")[0];
+        let (object, _) = services.provenance().get(rule.origin.unwrap()).unwrap();
+        object.to_string()
+    };
+    assert_eq!(base("(node_count: 1)"), "kube-proxy");
+    assert_eq!(
+        base("(node_count: 1, kube_proxy: {\"mode\": \"iptables\"})"),
+        "KubeProxyConfiguration"
+    );
 }
 
 #[test]

@@ -1,19 +1,19 @@
-//! Objects to a cluster, and what is odd about them.
+//! Objects to a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::object::Object;
+use super::oddity;
 use super::raw::EndpointsObject;
 use crate::model::Expanded;
-use crate::{Cluster, FileId, KubeProxyConfiguration, ObjectName, Pod, Selector, Source, Warning};
+use crate::{Cluster, FileId, KubeProxyConfiguration, ObjectName, Source, Warning};
 
 /// A cluster in the making.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     cluster: Cluster,
     endpoints: BTreeMap<ObjectName, (Source, EndpointsObject)>,
-    configured: Option<Source>,
     modelled: Option<Source>,
     /// What a model configures without saying so.
     implied: Option<KubeProxyConfiguration>,
@@ -108,7 +108,7 @@ impl Assembly {
     }
 
     fn configure(&mut self, source: Source, config: KubeProxyConfiguration, unknown: &[String]) {
-        if self.configured.replace(source).is_some() {
+        if self.cluster.kube_proxy_source.replace(source).is_some() {
             let text = "kube-proxy is configured twice; the later configuration counts";
             self.warn(Some(source), text.to_owned());
         }
@@ -144,91 +144,8 @@ impl Assembly {
                 self.cluster.endpoint_slices.entry(name).or_insert(slice);
             }
         }
-        self.warn_of_pods();
-        self.warn_of_slices();
-        self.warn_of_services();
+        let odd = oddity::warnings(&self.cluster);
+        self.cluster.warnings.extend(odd);
         self.cluster
     }
-
-    fn warn_of_pods(&mut self) {
-        let nodes = &self.cluster.nodes;
-        if nodes.is_empty() {
-            return;
-        }
-        let lost = self.cluster.pods.values().filter_map(|pod| {
-            let node = pod
-                .node
-                .as_deref()
-                .filter(|&node| !nodes.contains_key(node))?;
-            let text = format!(
-                "pod `{}` is on node `{node}`, which is not in the input",
-                pod.meta.name
-            );
-            Some((pod.meta.source, text))
-        });
-        let lost: Vec<_> = lost.collect();
-        for (source, text) in lost {
-            self.warn(source, text);
-        }
-    }
-
-    fn warn_of_slices(&mut self) {
-        let services = &self.cluster.services;
-        let lost = self.cluster.endpoint_slices.values().filter_map(|slice| {
-            let name = &slice.meta.name;
-            let text = match slice.service() {
-                None => format!(
-                    "endpoint slice `{name}` has no label `kubernetes.io/service-name` and serves nothing"
-                ),
-                Some(service) if !services.contains_key(&service) => format!(
-                    "endpoint slice `{name}` is of service `{service}`, which is not in the input"
-                ),
-                Some(_) => return None,
-            };
-            Some((slice.meta.source, text))
-        });
-        let lost: Vec<_> = lost.collect();
-        for (source, text) in lost {
-            self.warn(source, text);
-        }
-    }
-
-    /// A selector that no pod matches is told where pods are in the input at all.
-    fn warn_of_services(&mut self) {
-        if self.cluster.pods.is_empty() {
-            return;
-        }
-        let sliced: BTreeSet<_> = self
-            .cluster
-            .endpoint_slices
-            .values()
-            .filter(|slice| !slice.endpoints.is_empty())
-            .filter_map(crate::EndpointSlice::service)
-            .collect();
-        let mut by_namespace: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
-        for pod in self.cluster.pods.values() {
-            let namespace = &*pod.meta.name.namespace;
-            by_namespace.entry(namespace).or_default().push(pod);
-        }
-        let lonely = self.cluster.services.values().filter_map(|service| {
-            let name = &service.meta.name;
-            let pods = by_namespace.get(&*name.namespace).map_or(&[][..], |p| p);
-            let alone = !service.selector.is_empty()
-                && !sliced.contains(name)
-                && !pods.iter().any(|pod| selects(&service.selector, pod));
-            let text = || format!("the selector of service `{name}` matches no pod");
-            alone.then(|| (service.meta.source, text()))
-        });
-        let lonely: Vec<_> = lonely.collect();
-        for (source, text) in lonely {
-            self.warn(source, text);
-        }
-    }
-}
-
-/// Whether every pair of the selector is among the pod's labels.
-pub(crate) fn selects(selector: &Selector, pod: &Pod) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| pod.meta.labels.get(key) == Some(value))
 }

@@ -202,6 +202,10 @@ impl Addresses {
             if text == "None" {
                 return;
             }
+            if self.cidrs.is_empty() {
+                // The ranges could not be read, which is told where they stand.
+                return;
+            }
             let ip = text.parse().ok();
             let inside = ip.filter(|&ip| self.cidrs.iter().any(|cidr| cidr.contains(ip)));
             let Some(ip) = inside else {

@@ -10,9 +10,9 @@ use podwire_ruleset::Origin;
 /// The kind of an object that makes kube-proxy write a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// kube-proxy itself, where no configuration was given.
+    /// kube-proxy itself, where no configuration was read.
     KubeProxy,
-    /// The configuration.
+    /// The configuration that was read.
     KubeProxyConfiguration,
     /// A Service.
     Service,
@@ -75,13 +75,28 @@ impl Provenance {
         Some((self.objects.get(*object)?, Some(&**endpoint)))
     }
 
+    /// Adds kube-proxy, or its configuration if that was read somewhere, and gives its place. No
+    /// endpoint may be there yet.
+    pub(super) fn add_kube_proxy(&mut self, source: Option<Source>) -> usize {
+        let kind = match source {
+            Some(_) => ObjectKind::KubeProxyConfiguration,
+            None => ObjectKind::KubeProxy,
+        };
+        self.push(kind, None, source)
+    }
+
     /// Adds an object and gives its place. No endpoint may be there yet.
-    pub(super) fn add(&mut self, kind: ObjectKind, meta: Option<&Meta>) -> usize {
-        self.objects.push(Object {
-            kind,
-            name: meta.map(|meta| meta.name.clone()),
-            source: meta.and_then(|meta| meta.source),
-        });
+    pub(super) fn add(&mut self, kind: ObjectKind, meta: &Meta) -> usize {
+        self.push(kind, Some(meta.name.clone()), meta.source)
+    }
+
+    fn push(
+        &mut self,
+        kind: ObjectKind,
+        name: Option<ObjectName>,
+        source: Option<Source>,
+    ) -> usize {
+        self.objects.push(Object { kind, name, source });
         self.objects.len() - 1
     }
 

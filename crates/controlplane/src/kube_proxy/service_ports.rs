@@ -120,21 +120,14 @@ impl<'a> ServicePorts<'a> {
     #[must_use]
     pub fn new(cluster: &'a Cluster, family: Family, version: KubeProxyVersion) -> Self {
         let mut provenance = Provenance::default();
-        let base = provenance.add(
-            if cluster.kube_proxy.is_some() {
-                ObjectKind::KubeProxyConfiguration
-            } else {
-                ObjectKind::KubeProxy
-            },
-            None,
-        );
+        let base = provenance.add_kube_proxy(cluster.kube_proxy_source);
         let services: Vec<_> = cluster
             .services
             .values()
             .filter(|service| is_seen(&service.meta))
             .filter_map(|service| Some((service, ServiceAddresses::of(service, family)?)))
             .map(|(service, addresses)| {
-                let place = provenance.add(ObjectKind::Service, Some(&service.meta));
+                let place = provenance.add(ObjectKind::Service, &service.meta);
                 (service, Arc::new(addresses), place)
             })
             .collect();
@@ -148,7 +141,7 @@ impl<'a> ServicePorts<'a> {
             if let Some(service) = slice.meta.labels.get("kubernetes.io/service-name")
                 && is_seen(&slice.meta)
             {
-                let place = provenance.add(ObjectKind::EndpointSlice, Some(&slice.meta));
+                let place = provenance.add(ObjectKind::EndpointSlice, &slice.meta);
                 let key = (&*slice.meta.name.namespace, &**service);
                 slices.entry(key).or_default().push((slice, place));
             }

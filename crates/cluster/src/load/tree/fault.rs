@@ -116,7 +116,8 @@ fn found(unexpected: Unexpected<'_>) -> String {
         Unexpected::Bool(b) => b.to_string(),
         Unexpected::Unsigned(n) => n.to_string(),
         Unexpected::Signed(n) => n.to_string(),
-        Unexpected::Float(n) => n.to_string(),
+        // With its point or exponent, which is what is wrong with it.
+        Unexpected::Float(n) => format!("{n:?}"),
         Unexpected::Str(text) => quoted(text),
         Unexpected::Unit | Unexpected::Option => "null".to_owned(),
         Unexpected::Seq => "a list".to_owned(),
