@@ -5,6 +5,7 @@ use std::path::Path;
 
 use podwire_cluster::{Cluster, Cni, FlannelBackend, load, read_inputs};
 use podwire_controlplane::kube_proxy::KubeProxyVersion;
+use podwire_packet::{Family, Prefix};
 use podwire_sim::Options;
 
 use crate::args::{ClusterArgs, Global};
@@ -14,6 +15,7 @@ use crate::failure::Failure;
 pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluster, Failure> {
     let inputs = read_inputs(&args.filename).map_err(|error| Failure::with_help("", &error))?;
     let mut cluster = load(inputs).map_err(Failure::input)?;
+    let mut cni = None;
     for setting in &args.set {
         let (field, value) = setting.split_once('=').ok_or_else(|| {
             Failure::input(format_args!(
@@ -21,13 +23,17 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
             ))
         })?;
         if field == "cni" {
-            set_cni(&mut cluster, parse_cni(value)?);
+            cni = Some(parse_cni(value)?);
         } else {
             let config = cluster.kube_proxy.get_or_insert_default();
             config
                 .set(field, value)
                 .map_err(|error| Failure::with_help(&format!("--set {setting}: "), &error))?;
         }
+    }
+    // It looks at the configuration, so that comes first, wherever it stands on the line.
+    if let Some(cni) = cni {
+        set_cni(&mut cluster, cni);
     }
     if let Some(mode) = args.mode {
         cluster.kube_proxy.get_or_insert_default().mode = mode.name().to_owned();
@@ -60,20 +66,40 @@ pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
 }
 
 /// Changes the pod network's plugin. flannel, as its manifest runs it, masquerades what leaves the
-/// pod range, which Kubernetes objects name only in kube-proxy's configuration.
+/// pod range. Kubernetes objects name that only in kube-proxy's configuration; without one it is
+/// taken to be the smallest range that holds the nodes' podCIDRs.
 fn set_cni(cluster: &mut Cluster, cni: Cni) {
-    let network = &mut cluster.network;
-    network.cni = cni;
-    network.ip_masq |= matches!(cni, Cni::Flannel(_));
-    if network.pod_cidrs.is_empty() {
-        let configured = cluster
-            .kube_proxy
-            .iter()
-            .flat_map(|config| config.cluster_cidr.split(','));
-        network.pod_cidrs = configured
-            .filter_map(|cidr| cidr.trim().parse().ok())
-            .collect();
+    cluster.network.cni = cni;
+    cluster.network.ip_masq |= matches!(cni, Cni::Flannel(_));
+    if !cluster.network.pod_cidrs.is_empty() {
+        return;
     }
+    let configured = cluster
+        .kube_proxy
+        .iter()
+        .flat_map(|config| config.cluster_cidr.split(','));
+    let mut ranges: Vec<Prefix> = configured
+        .filter_map(|cidr| cidr.trim().parse().ok())
+        .collect();
+    if ranges.is_empty() {
+        ranges.extend([Family::Ipv4, Family::Ipv6].iter().filter_map(|&family| {
+            let of_nodes = cluster.nodes.values();
+            smallest_around(of_nodes.filter_map(|node| node.pod_cidr(family)))
+        }));
+    }
+    cluster.network.pod_cidrs = ranges;
+}
+
+/// The smallest prefix that holds prefixes of one family.
+fn smallest_around(mut prefixes: impl Iterator<Item = Prefix>) -> Option<Prefix> {
+    let first = prefixes.next()?;
+    Some(prefixes.fold(first, |around, prefix| {
+        let lengths = (0..=around.len().min(prefix.len())).rev();
+        lengths
+            .map(|length| Prefix::new(around.address(), length))
+            .find(|wider| wider.contains(prefix.address()))
+            .unwrap_or(around)
+    }))
 }
 
 fn parse_cni(text: &str) -> Result<Cni, Failure> {

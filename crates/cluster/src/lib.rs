@@ -6,7 +6,7 @@
 //! The folder `models/` has models to begin with; the module `model` says how they expand.
 //!
 //! # Map, in reading order
-//! - [`load`], [`read_inputs`]: files in, a cluster or [`LoadErrors`] out.
+//! - [`load()`], [`read_inputs`]: files in, a cluster or [`LoadErrors`] out.
 //! - [`Cluster`]: all objects by name.
 //! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
 //!   names them.

@@ -1,12 +1,12 @@
 //! The text of `iptables-save` and `iptables-restore`.
 //!
-//! [`parse`] reads it, [`print()`] writes it. Both keep what podwire does not evaluate: an unknown
+//! [`parse()`] reads it, [`print()`] writes it. Both keep what podwire does not evaluate: an unknown
 //! match module or target becomes [`Match::Unknown`](crate::Match::Unknown) or
 //! [`Target::Unknown`](crate::Target::Unknown) with its words, and [`Parsed::unknown`] says where
 //! it stood.
 //!
 //! # Map
-//! - [`parse`] for `iptables-save`, [`restore`] for texts that change rules, [`parse_listing`] for
+//! - [`parse()`] for `iptables-save`, [`restore`] for texts that change rules, [`parse_listing`] for
 //!   `iptables -S`.
 //! - [`ParseError`]: what can be wrong, and where; [`line_column`] turns a place into line and column.
 //! - [`print()`], [`write_rule`]: text in one of two [`Wording`]s.

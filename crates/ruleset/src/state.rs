@@ -1,6 +1,6 @@
 //! What rules remember from packet to packet.
 //!
-//! Evaluators read it and return [`Effect`](crate::Effect)s; whoever owns the state applies them. So
+//! Evaluators read it and return [`Effect`]s; whoever owns the state applies them. So
 //! an evaluation changes nothing by itself and can be repeated.
 
 use std::collections::BTreeMap;
