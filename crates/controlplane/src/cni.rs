@@ -14,6 +14,10 @@
 //! # Departures
 //! - Ethernet addresses and names of veth devices, which are random in a real cluster, are made from
 //!   the names of what they belong to.
+//! - Pods are reached by their nodes' podCIDRs. Addresses from elsewhere, as Calico, Cilium and clouds
+//!   hand them out, have no route; reading them is a warning.
+//! - The portmap plugin is not modelled: a container's `hostPort` is open on pods of the host network
+//!   alone.
 
 mod bridge;
 mod flannel;
