@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use podwire_cluster::{Cluster, ObjectName, Service};
+use podwire_cluster::{Cluster, ObjectName, Service, ServiceType};
 use podwire_packet::{Family, Protocol};
 
 use crate::topology::NetnsId;
@@ -76,6 +76,26 @@ pub enum PlaceError {
         /// The ports that it has.
         known: String,
     },
+    /// An address that is no host's own, or that every host has.
+    #[error("`{address}` is the address of no one host; name the pod, the node or the host")]
+    NoOnesAddress {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A pod that has ended.
+    #[error("pod {name} has finished: it has no network any more")]
+    Finished {
+        /// The pod.
+        name: ObjectName,
+    },
+    /// A pod on a node that nothing is known of.
+    #[error("pod {name} is on {}, which is not in the input", node_name(.node.as_deref()))]
+    NodeMissing {
+        /// The pod.
+        name: ObjectName,
+        /// The node, if the pod names one.
+        node: Option<String>,
+    },
     /// Packets do not come from a Service.
     #[error(
         "no packet comes from a Service: `{place}`; accepted are pods, nodes and other addresses"
@@ -92,6 +112,10 @@ pub enum PlaceError {
         /// Why.
         why: &'static str,
     },
+}
+
+fn node_name(node: Option<&str>) -> String {
+    node.map_or_else(|| "no node".to_owned(), |node| format!("node `{node}`"))
 }
 
 fn suggestion(similar: &[String]) -> String {
@@ -166,6 +190,8 @@ impl Target {
 fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut ranked: Vec<(usize, &str)> =
         known.map(|other| (distance(name, other), other)).collect();
+    // What shares less than half with the name was not meant.
+    ranked.retain(|(distance, _)| *distance <= name.chars().count() / 2);
     ranked.sort_unstable();
     ranked.dedup();
     ranked
@@ -226,18 +252,23 @@ impl World<'_> {
                 let fixed = at
                     .map(|at| (at, Some(address)))
                     .or_else(|| Some((of_node()?, None)));
-                fixed.ok_or_else(|| PlaceError::NoAddress {
-                    place: format!("pod {name}"),
-                    family,
+                fixed.ok_or_else(|| PlaceError::NodeMissing {
+                    name: name.clone(),
+                    node: self
+                        .cluster
+                        .pods
+                        .get(name)
+                        .and_then(|pod| pod.node.as_deref().map(str::to_owned)),
                 })
             }
             Place::Node(name) => Ok((NetnsId::Node(self.find_node(name)?), None)),
-            Place::Address(address) => {
-                let at = self.owner(*address).ok_or(PlaceError::FromService {
+            Place::Address(address) => match self.owner(*address) {
+                Some(at) => Ok((at, Some(*address))),
+                None if self.is_service_address(*address) => Err(PlaceError::FromService {
                     place: address.to_string(),
-                })?;
-                Ok((at, Some(*address)))
-            }
+                }),
+                None => Err(PlaceError::NoOnesAddress { address: *address }),
+            },
             Place::Service(name) => Err(PlaceError::FromService {
                 place: format!("svc/{name}"),
             }),
@@ -261,6 +292,9 @@ impl World<'_> {
     }
 
     fn pod_address(&self, name: &ObjectName, family: Family) -> Result<IpAddr, PlaceError> {
+        if self.cluster.pods.get(name).is_some_and(|pod| pod.finished) {
+            return Err(PlaceError::Finished { name: name.clone() });
+        }
         let of_object = self.cluster.pods.get(name).map(|pod| &pod.ips);
         let of_endpoint = || {
             self.pods
@@ -310,7 +344,11 @@ impl World<'_> {
         };
         if let Place::Service(name) = &target.place {
             let service = find_service(self.cluster, name)?;
-            let port = service_port(service, target.port.as_deref(), protocol)?;
+            let port = match protocol {
+                // An echo to a ClusterIP has no port, and so is of none of the Service's.
+                Some(protocol) if !protocol.has_ports() => (protocol, 0),
+                Some(_) | None => service_port(service, target.port.as_deref(), protocol)?,
+            };
             let address = or_first(&|family| cluster_ip(service, family))?;
             return Ok((address, port.0, port.1));
         }
@@ -370,6 +408,9 @@ fn cluster_ip(service: &Service, family: Family) -> Result<IpAddr, PlaceError> {
         name: service.meta.name.clone(),
         why,
     };
+    if service.kind == ServiceType::ExternalName {
+        return Err(no_ip("it is of type ExternalName"));
+    }
     if service.cluster_ips.iter().any(|ip| &**ip == "None") {
         return Err(no_ip("it is headless"));
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use podwire_dataplane::{Disposition, Event, Netns, Route};
 use podwire_interp::Interp;
 use podwire_packet::{Family, FiveTuple, Headers, Prefix, Protocol};
-use podwire_ruleset::{Choose, Draw, outcomes};
+use podwire_ruleset::{CERTAIN, Choose, Draw, Probability, outcomes};
 
 use crate::place::{Place, PlaceError, Target};
 use crate::rules::RulesError;
@@ -108,6 +108,26 @@ impl Trace {
     }
 }
 
+/// Draws, and keeps the probability of what was drawn.
+struct Weighed {
+    draw: Draw,
+    probability: f64,
+}
+
+impl Choose for Weighed {
+    fn chance(&mut self, threshold: u32) -> bool {
+        let taken = self.draw.chance(threshold);
+        let yes = f64::from(threshold.min(Probability::ONE)) / f64::from(Probability::ONE);
+        self.probability *= if taken { yes } else { 1.0 - yes };
+        taken
+    }
+
+    fn one_of(&mut self, n: u32) -> u32 {
+        self.probability /= f64::from(n.max(1));
+        self.draw.one_of(n)
+    }
+}
+
 /// A query with every name resolved.
 struct Prepared {
     from: NetnsId,
@@ -120,15 +140,22 @@ struct Prepared {
 type Aside = (NetnsId, Rc<Netns<Interp>>);
 
 impl World<'_> {
-    /// Sends one packet; chance follows the seed.
+    /// Sends one packet; chance follows the seed, and the probability is that of its choices.
     ///
     /// # Errors
     /// [`TraceError`].
     pub fn trace(&mut self, query: &Query, seed: u64) -> Result<Trace, TraceError> {
         let prepared = self.prepare(query)?;
-        let trace = self.run(&prepared, &mut Draw(seed));
+        let mut choose = Weighed {
+            draw: Draw(seed),
+            probability: CERTAIN,
+        };
+        let trace = self.run(&prepared, &mut choose);
         self.restore(prepared);
-        Ok(trace?)
+        Ok(Trace {
+            probability: choose.probability,
+            ..trace?
+        })
     }
 
     /// Sends the packet in every way that rules leave to chance. Probabilities sum to 1.
@@ -154,6 +181,9 @@ impl World<'_> {
     fn prepare(&mut self, query: &Query) -> Result<Prepared, TraceError> {
         for place in [&query.from, &query.to.place] {
             if let Place::Address(address) = place {
+                if address.is_unspecified() {
+                    return Err(PlaceError::NoOnesAddress { address: *address }.into());
+                }
                 self.settle(*address);
             }
         }
@@ -288,7 +318,7 @@ impl World<'_> {
             | Disposition::Ttl => None,
         };
         Ok(Trace {
-            probability: podwire_ruleset::CERTAIN,
+            probability: CERTAIN,
             forward,
             reply,
         })

@@ -143,7 +143,9 @@ fn of_service_address(
         return disposition;
     };
     Disposition::Unroutable(match why {
-        _ if world.is_service_address(flow.dst) => Unroutable::ServiceAddress(flow.dst),
+        Unroutable::NoNeighbor { .. } if world.is_service_address(flow.dst) => {
+            Unroutable::ServiceAddress(flow.dst)
+        }
         // Somebody's whom the router, or this link, does not lead to.
         Unroutable::NoNeighbor { .. } if world.owner(flow.dst).is_some() => match at {
             NetnsId::Router => Unroutable::NoRoute,

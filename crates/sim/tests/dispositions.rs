@@ -6,5 +6,7 @@ mod lab;
 mod laws;
 #[path = "dispositions/network.rs"]
 mod network;
+#[path = "dispositions/places.rs"]
+mod places;
 #[path = "dispositions/services.rs"]
 mod services;

@@ -169,6 +169,9 @@ impl World<'_> {
         if self.owners.contains_key(&address)
             || self.is_service_address(address)
             || address.is_loopback()
+            || address.is_unspecified()
+            || address.is_multicast()
+            || address == IpAddr::from([255, 255, 255, 255])
         {
             return;
         }

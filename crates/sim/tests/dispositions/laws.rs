@@ -110,6 +110,12 @@ fn a_draw_is_one_of_all_ways() {
         .iter()
         .map(|t| t.forward.arrived)
         .collect();
+    let drawn = world.trace(&query, 1).unwrap();
+    assert!(
+        (drawn.probability - 0.5).abs() < 1e-9,
+        "one of two: {}",
+        drawn.probability
+    );
     let drawn: BTreeSet<_> = (0..32)
         .map(|seed| world.trace(&query, seed).unwrap().forward.arrived)
         .collect();

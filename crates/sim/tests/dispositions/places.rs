@@ -1,0 +1,72 @@
+//! Places that no packet comes from or goes to, each with a word that says why.
+
+use podwire_packet::Protocol;
+use podwire_sim::{Options, Query, World};
+
+use crate::lab::{BOTH, CLUSTER_IP, Lab};
+
+/// What is said of a query that cannot be asked.
+fn refusal(lab: &Lab, query: &Query) -> String {
+    let mut world = World::new(&lab.cluster, &Options::default()).expect("iptables mode");
+    world
+        .trace(query, 1)
+        .expect_err("no such place")
+        .to_string()
+}
+
+#[test]
+fn an_address_of_no_one_host_is_no_place() {
+    let lab = Lab::new();
+    for (from, to) in [
+        ("0.0.0.0", "10.244.0.2:80"),
+        ("pod/client-a", "0.0.0.0:80"),
+        ("127.0.0.1", "10.244.0.2:80"),
+    ] {
+        let told = refusal(&lab, &Lab::query(from, to));
+        assert!(
+            told.contains("is the address of no one host"),
+            "{from} to {to}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_finished_pod_sends_nothing() {
+    let mut lab = Lab::new();
+    for pod in lab.cluster.pods.values_mut() {
+        pod.finished = true;
+    }
+    let told = refusal(&lab, &Lab::query("pod/client-a", "10.96.0.1:80"));
+    assert_eq!(
+        told,
+        "pod default/client-a has finished: it has no network any more"
+    );
+}
+
+#[test]
+fn a_pod_of_a_missing_node_is_said_to_be() {
+    let mut lab = Lab::new();
+    lab.cluster.nodes.clear();
+    let told = refusal(&lab, &Lab::query("pod/client-a", "10.96.0.1:80"));
+    assert_eq!(
+        told,
+        "pod default/client-a is on node `a`, which is not in the input"
+    );
+}
+
+#[test]
+fn an_echo_to_a_service_needs_no_port() {
+    let lab = Lab::service(CLUSTER_IP, &BOTH);
+    let query = Query {
+        protocol: Some(Protocol::ICMP),
+        ..Lab::query("pod/client-a", "svc/web")
+    };
+    // No rule of kube-proxy takes it, as on a real node in iptables mode.
+    assert_eq!(lab.one(&query).forward.disposition.name(), "unroutable");
+}
+
+#[test]
+fn names_unlike_the_one_typed_are_not_suggested() {
+    let told = refusal(&Lab::new(), &Lab::query("pod/zzzzzzzzzz", "10.96.0.1:80"));
+    assert_eq!(told, "there is no pod `default/zzzzzzzzzz`");
+}
