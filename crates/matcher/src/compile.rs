@@ -9,11 +9,13 @@ use podwire_ruleset::{
 };
 
 use crate::fields::{Equality, Fields};
+use crate::fold::{Fold, Folder, Folds};
 use crate::test::Test;
 use crate::tuple_space::{MAX_KINDS, MIN_RULES, TupleSpace, to_u32};
 
-/// A rule, ready to be asked.
+/// A rule, ready to be asked; one cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Compiled {
     pub(crate) id: RuleId,
     /// Whether a later fragment fails it: it has a test that looks behind the IP header.
@@ -23,6 +25,8 @@ pub(crate) struct Compiled {
     /// Tests that its block has not made already, in the kernel's order.
     pub(crate) tests: Box<[Test]>,
     pub(crate) then: Then,
+    /// The chain that it jumps to as one choice, where nobody watches.
+    pub(crate) fold: Option<Fold>,
 }
 
 /// A rule's target, jumps resolved.
@@ -68,13 +72,17 @@ pub(crate) struct Program<F> {
     pub(crate) rules: Vec<Compiled>,
     pub(crate) chains: Vec<Chain<F>>,
     pub(crate) bases: [Option<Base>; Hook::ALL.len()],
+    pub(crate) folds: Folds<F>,
 }
 
 impl<F: Fields> Program<F> {
     /// Compiles a table whose jumps were checked.
     pub(crate) fn of(name: TableName, table: &Table) -> Self {
+        let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
+        let mut folder = Folder::new(table, rules);
         let mut program = Self {
-            rules: Vec::with_capacity(table.chains.values().map(|chain| chain.rules.len()).sum()),
+            rules: Vec::with_capacity(rules),
+            folds: Folds::default(),
             chains: Vec::with_capacity(table.chains.len()),
             bases: Hook::ALL.map(|hook| {
                 let (chain, base) = table.at(hook)?;
@@ -89,9 +97,10 @@ impl<F: Fields> Program<F> {
                 of: table,
                 rules: &chain.rules,
             };
-            let blocks = compiler.compile(&mut program.rules);
+            let blocks = compiler.compile(&mut program.rules, &mut folder);
             program.chains.push(Chain { blocks });
         }
+        program.folds = folder.folds;
         program
     }
 
@@ -112,7 +121,11 @@ struct ChainCompiler<'a> {
 
 impl ChainCompiler<'_> {
     /// Cuts the chain into runs whose rules all test something for equality, and the rest.
-    fn compile<F: Fields>(&self, into: &mut Vec<Compiled>) -> Box<[Block<F>]> {
+    fn compile<F: Fields>(
+        &self,
+        into: &mut Vec<Compiled>,
+        folder: &mut Folder<'_, F>,
+    ) -> Box<[Block<F>]> {
         let first = to_u32(into.len());
         let equalities: Vec<Option<Equality<F>>> = self.rules.iter().map(equality).collect();
         let mut blocks = Vec::new();
@@ -126,7 +139,7 @@ impl ChainCompiler<'_> {
             let run = run_length(&equalities[at..]);
             if run < MIN_RULES {
                 let end = at + run.max(1);
-                into.extend((at..end).map(|n| self.compile_rule::<F>(n, false)));
+                into.extend((at..end).map(|n| self.compile_rule(n, false, folder)));
                 at = end;
                 continue;
             }
@@ -135,7 +148,7 @@ impl ChainCompiler<'_> {
                 .filter_map(|n| Some((equalities[n]?, first + to_u32(n))))
                 .collect();
             blocks.push(Block::Hashed(TupleSpace::new(&keyed)));
-            into.extend((at..at + run).map(|n| self.compile_rule::<F>(n, true)));
+            into.extend((at..at + run).map(|n| self.compile_rule(n, true, folder)));
             at += run;
             listed = at;
         }
@@ -143,7 +156,12 @@ impl ChainCompiler<'_> {
         blocks.into_boxed_slice()
     }
 
-    fn compile_rule<F: Fields>(&self, n: usize, is_hashed: bool) -> Compiled {
+    fn compile_rule<F: Fields>(
+        &self,
+        n: usize,
+        is_hashed: bool,
+        folder: &mut Folder<'_, F>,
+    ) -> Compiled {
         let rule = &self.rules[n];
         let asked: Vec<&Match> = if is_hashed {
             hashable::<F>(rule).map(|(test, _)| test).collect()
@@ -188,6 +206,10 @@ impl ChainCompiler<'_> {
                     mask: *mask,
                 },
                 Some(target) => Then::Target(Box::new(target.clone())),
+            },
+            fold: match &rule.target {
+                Some(Target::Jump(name) | Target::Goto(name)) => folder.fold(rule, name),
+                Some(_) | None => None,
             },
         }
     }

@@ -188,6 +188,11 @@ impl<F: Fields> Equality<F> {
         })
     }
 
+    /// Whether a packet fits.
+    pub(crate) fn holds(&self, fields: F) -> bool {
+        fields.masked(self.mask) == self.value
+    }
+
     /// Whether a packet that fits this one fits the other too, whatever else it has.
     pub(crate) fn implies(&self, other: &Self) -> bool {
         other.mask.masked(self.mask) == other.mask && self.value.masked(other.mask) == other.value

@@ -23,6 +23,7 @@
 mod addrtype;
 mod compile;
 mod fields;
+mod fold;
 mod memory;
 mod sets;
 mod test;

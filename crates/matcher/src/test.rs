@@ -207,19 +207,6 @@ impl Test {
             Self::Recent(test) => memory.recent(test, packet),
         }
     }
-
-    /// The threshold, if it is nothing but a chance.
-    pub(crate) const fn chance(&self) -> Option<u32> {
-        if let Self::Random(Inv {
-            inverted: false,
-            value,
-        }) = self
-        {
-            Some(*value)
-        } else {
-            None
-        }
-    }
 }
 
 const fn mark(test: &Inv<MarkMatch>, mark: u32) -> bool {

@@ -8,6 +8,7 @@ use podwire_ruleset::{
 
 use crate::compile::{Base, Block, Compiled, Program, Then};
 use crate::fields::Fields;
+use crate::fold::Fold;
 use crate::memory::Memory;
 use crate::test::Asked;
 use crate::tuple_space::Candidates;
@@ -138,6 +139,12 @@ impl<F: Fields> Program<F> {
                     }
                     Asked::Yes => observe.matched(rule.id),
                 }
+                if let Some(fold) = &rule.fold
+                    && observe.is_silent()
+                {
+                    self.serve(fold, fields, &mut walk, choose);
+                    break 'walk Verdict::Accept;
+                }
                 match walk.applies(rule) {
                     Flow::Next => continue,
                     Flow::End(verdict) => break 'walk verdict,
@@ -165,6 +172,22 @@ impl<F: Fields> Program<F> {
         decision.mark = view.mark;
         decision.conntrack_mark = view.conntrack_mark;
         decision
+    }
+
+    /// Marks and translates as the folded chain does.
+    fn serve(&self, fold: &Fold, fields: F, walk: &mut Walk<'_, '_>, choose: &mut impl Choose) {
+        let mark = &mut walk.view.mark;
+        if let Some(of) = self.folds.mark(fold)
+            && of.is_for(fields)
+        {
+            *mark = flip(*mark, of.change.value, of.change.mask);
+        }
+        let rung = choose.even_ladder(self.folds.thresholds(fold));
+        let endpoint = self.folds.endpoint(fold, rung);
+        if endpoint.address == walk.view.packet.headers.src {
+            *mark = flip(*mark, endpoint.own.value, endpoint.own.mask);
+        }
+        walk.decision.nat = Some((NatKind::Dnat, endpoint.range()));
     }
 }
 

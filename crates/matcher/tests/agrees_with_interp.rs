@@ -5,6 +5,11 @@
 //! same few, so that they meet the rules' edges. `PODWIRE_AGREEMENT_CASES` is how many rule sets to
 //! try; each is asked about forty packets.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own words are wrong"
+)]
+
 #[path = "agrees_with_interp/generated.rs"]
 mod generated;
 #[path = "agrees_with_interp/golden.rs"]

@@ -620,7 +620,7 @@ fn compare(seed: u64, words: &Words, compared: &mut Compared) {
 /// How many rule sets to try.
 fn cases() -> u32 {
     let asked = std::env::var("PODWIRE_AGREEMENT_CASES");
-    asked.map_or(1_000, |cases| cases.parse().expect("a number of rule sets"))
+    asked.map_or(400, |cases| cases.parse().expect("a number of rule sets"))
 }
 
 #[test]
