@@ -341,3 +341,6 @@ impl<F> Folds<F> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
