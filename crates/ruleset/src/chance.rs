@@ -61,7 +61,8 @@ impl Choose for Draw {
     }
 
     /// One number for the whole ladder: not the choice that the ladder's numbers would make, but of
-    /// the same distribution to 2^-28.
+    /// the same distribution to 2^-28: the ladder is even to 2^-29, and [`one_of`](Choose::one_of) to
+    /// 2^-32.
     fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
         let ways = u32::try_from(thresholds.len() + 1).unwrap_or(u32::MAX);
         self.one_of(ways) as usize
@@ -203,11 +204,10 @@ mod tests {
     fn the_ways_of_an_even_ladder_are_even_to_two_to_the_minus_29() {
         for ways in 1..=200_u32 {
             // The furthest that a ladder may be off: every threshold one too high, or too low.
-            for off in [-1_i64, 0, 1] {
-                let of = |left: u32| f64::from(Probability::ONE) / f64::from(left);
+            for off in [-1_i32, 0, 1] {
                 let thresholds: Vec<u32> = (2..=ways)
                     .rev()
-                    .map(|left| u32::try_from(of(left).round() as i64 + off).unwrap())
+                    .map(|left| ((Probability::ONE + left / 2) / left).strict_add_signed(off))
                     .collect();
                 let all = outcomes(|choose| choose.even_ladder(&thresholds));
                 let places: Vec<usize> = all.iter().map(|(_, way)| *way).collect();

@@ -37,20 +37,18 @@ fn named(rules: &RuleSet, host: IpAddr) -> Named {
     for rule in chains.flat_map(|chain| &chain.rules) {
         let (mut to, mut protocol, mut port) = (None, Protocol::TCP, None);
         for test in &rule.matches {
-            match test {
-                Match::Source(asked) => {
-                    if let AddressMatch::Prefix(prefix) = asked.value {
-                        named.addresses.extend([prefix.address(), prefix.last()]);
-                    }
-                }
-                Match::Destination(asked) => {
-                    if let AddressMatch::Prefix(prefix) = asked.value {
-                        to = Some(prefix.last());
-                    }
-                }
-                Match::Protocol(asked) => protocol = asked.value,
-                Match::DestinationPort(_, asked) => port = Some(*asked.value.start()),
-                _ => {}
+            if let Match::Source(asked) = test
+                && let AddressMatch::Prefix(prefix) = asked.value
+            {
+                named.addresses.extend([prefix.address(), prefix.last()]);
+            } else if let Match::Destination(asked) = test
+                && let AddressMatch::Prefix(prefix) = asked.value
+            {
+                to = Some(prefix.last());
+            } else if let Match::Protocol(asked) = test {
+                protocol = asked.value;
+            } else if let Match::DestinationPort(_, asked) = test {
+                port = Some(*asked.value.start());
             }
         }
         if let Some(Target::Dnat(range)) = &rule.target
