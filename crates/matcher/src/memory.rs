@@ -15,6 +15,12 @@ use podwire_ruleset::{
 pub(crate) struct Memory<'a> {
     before: &'a State,
     pub(crate) effects: Vec<Effect>,
+    /// Most walks change nothing.
+    changed: Option<Box<Changed>>,
+}
+
+#[derive(Default)]
+struct Changed {
     lists: Vec<(Box<str>, RecentList)>,
     limits: Vec<(RuleId, LimitState)>,
     counts: Vec<(RuleId, u32)>,
@@ -37,10 +43,12 @@ impl<'a> Memory<'a> {
         Self {
             before,
             effects: Vec::new(),
-            lists: Vec::new(),
-            limits: Vec::new(),
-            counts: Vec::new(),
+            changed: None,
         }
+    }
+
+    fn changed(&mut self) -> &mut Changed {
+        self.changed.get_or_insert_default()
     }
 
     pub(crate) const fn sets(&self) -> &'a Sets {
@@ -50,10 +58,11 @@ impl<'a> Memory<'a> {
     /// Counts a packet, and says whether it is the one of `every` that is asked for.
     pub(crate) fn nth(&mut self, rule: RuleId, every: u32, wanted: u32) -> bool {
         let every = every.max(1);
-        let earlier = kept(&self.counts, rule).or_else(|| self.before.nth.get(&rule).copied());
+        let counts = &self.changed().counts;
+        let earlier = kept(counts, rule).or_else(|| self.before.nth.get(&rule).copied());
         let earlier = earlier.unwrap_or(0);
         let count = earlier.wrapping_add(1) % every;
-        keep(&mut self.counts, rule, count);
+        keep(&mut self.changed().counts, rule, count);
         self.effects.push(Effect::Nth { rule, count });
         earlier % every == wanted
     }
@@ -66,7 +75,8 @@ impl<'a> Memory<'a> {
         let token = u64::from(test.period_seconds) * UNITS_A_SECOND / u64::from(test.amount.max(1))
             * UNIT_NS;
         let size = token.saturating_mul(test.burst.into());
-        let bucket = kept(&self.limits, rule).or_else(|| self.before.limits.get(&rule).copied());
+        let limits = &self.changed().limits;
+        let bucket = kept(limits, rule).or_else(|| self.before.limits.get(&rule).copied());
         let credit = bucket.map_or(size, |bucket| {
             let passed = now.0.saturating_sub(bucket.at.0);
             size.min(bucket.credit_ns.saturating_add(passed))
@@ -76,7 +86,7 @@ impl<'a> Memory<'a> {
             credit_ns: left.unwrap_or(credit),
             at: now,
         };
-        keep(&mut self.limits, rule, state);
+        keep(&mut self.changed().limits, rule, state);
         self.effects.push(Effect::Limit { rule, state });
         left.is_some()
     }
@@ -151,7 +161,8 @@ impl<'a> Memory<'a> {
     }
 
     fn list(&self, name: &str) -> Option<&RecentList> {
-        let copy = self.lists.iter().find(|(own, _)| **own == *name);
+        let copies = self.changed.as_ref().map(|changed| &changed.lists);
+        let copy = copies.and_then(|lists| lists.iter().find(|(own, _)| **own == *name));
         copy.map(|(_, list)| list)
             .or_else(|| self.before.recent.get(name))
     }
@@ -159,13 +170,15 @@ impl<'a> Memory<'a> {
     /// Changes the walk's copy of a list, and asks for the same change of the list itself.
     fn change(&mut self, name: &str, effect: impl FnOnce(Box<str>) -> Effect) {
         let effect = effect(name.into());
-        let place = self.lists.iter().position(|(own, _)| **own == *name);
+        let before = self.before;
+        let lists = &mut self.changed().lists;
+        let place = lists.iter().position(|(own, _)| **own == *name);
         let place = place.unwrap_or_else(|| {
-            let copy = self.before.recent.get(name).cloned().unwrap_or_default();
-            self.lists.push((name.into(), copy));
-            self.lists.len() - 1
+            let copy = before.recent.get(name).cloned().unwrap_or_default();
+            lists.push((name.into(), copy));
+            lists.len() - 1
         });
-        let list = &mut self.lists[place].1;
+        let list = &mut lists[place].1;
         match &effect {
             Effect::RecentSeen {
                 address, ttl, at, ..

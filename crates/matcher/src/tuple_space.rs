@@ -41,15 +41,17 @@ pub(crate) struct TupleSpace<F> {
 
 /// The rules of one key that are still to be asked.
 #[derive(Clone, Copy, Debug)]
-struct Queue<'a> {
+struct Queue {
     next: u32,
-    others: &'a [u32],
+    /// Where the others stand in `lists`.
+    others: (u32, u32),
 }
 
 /// The rules of a run that a packet's fields fit, in their order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidates<'a> {
-    queues: [Queue<'a>; MAX_KINDS],
+    lists: &'a [u32],
+    queues: [Queue; MAX_KINDS],
     len: usize,
 }
 
@@ -93,11 +95,13 @@ impl<F: Fields> TupleSpace<F> {
     }
 
     /// The rules that the fields fit, from a place on.
+    #[inline]
     pub(crate) fn candidates(&self, fields: F, from: u32) -> Candidates<'_> {
         let mut candidates = Candidates {
+            lists: &self.lists,
             queues: [Queue {
                 next: NONE,
-                others: &[],
+                others: (0, 0),
             }; MAX_KINDS],
             len: 0,
         };
@@ -105,13 +109,12 @@ impl<F: Fields> TupleSpace<F> {
             let Some(places) = kind.rules.get(&fields.masked(kind.mask)) else {
                 continue;
             };
-            let (start, end) = places.others;
             let mut queue = Queue {
                 next: places.first,
-                others: &self.lists[start as usize..end as usize],
+                others: places.others,
             };
             if queue.next < from {
-                queue.skip_to(from);
+                queue.skip_to(from, &self.lists);
             }
             candidates.queues[candidates.len] = queue;
             candidates.len += 1;
@@ -120,17 +123,22 @@ impl<F: Fields> TupleSpace<F> {
     }
 }
 
-impl Queue<'_> {
-    fn skip_to(&mut self, from: u32) {
-        let before = self.others.partition_point(|&rule| rule < from);
-        self.others = &self.others[before..];
-        self.advance();
+impl Queue {
+    fn skip_to(&mut self, from: u32, lists: &[u32]) {
+        let (start, end) = self.others;
+        let others = &lists[start as usize..end as usize];
+        self.others.0 += to_u32(others.partition_point(|&rule| rule < from));
+        self.advance(lists);
     }
 
-    const fn advance(&mut self) {
-        match self.others.split_first() {
-            Some((&next, others)) => (self.next, self.others) = (next, others),
-            None => self.next = NONE,
+    #[inline]
+    fn advance(&mut self, lists: &[u32]) {
+        let (start, end) = self.others;
+        if start < end {
+            self.next = lists[start as usize];
+            self.others.0 += 1;
+        } else {
+            self.next = NONE;
         }
     }
 }
@@ -138,6 +146,7 @@ impl Queue<'_> {
 impl Iterator for Candidates<'_> {
     type Item = u32;
 
+    #[inline]
     fn next(&mut self) -> Option<u32> {
         let queues = &mut self.queues[..self.len];
         let first = queues.iter_mut().min_by_key(|queue| queue.next)?;
@@ -145,7 +154,7 @@ impl Iterator for Candidates<'_> {
         if rule == NONE {
             return None;
         }
-        first.advance();
+        first.advance(self.lists);
         Some(rule)
     }
 }

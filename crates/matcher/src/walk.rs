@@ -50,6 +50,7 @@ impl Callers {
         }
     }
 
+    #[inline]
     fn push(&mut self, caller: Place) {
         match self.first.get_mut(self.len) {
             Some(place) => *place = caller,
@@ -58,6 +59,7 @@ impl Callers {
         self.len += 1;
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Place> {
         self.len = self.len.checked_sub(1)?;
         match self.first.get(self.len) {
@@ -74,6 +76,7 @@ enum Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
+    #[inline]
     fn of<F: Fields>(block: &'a Block<F>, fields: F, from: u32) -> Self {
         match block {
             Block::List(first, end) => Self::List((*first).max(from)..*end),
@@ -81,6 +84,7 @@ impl<'a> Rules<'a> {
         }
     }
 
+    #[inline]
     fn next(&mut self) -> Option<u32> {
         match self {
             Self::List(range) => range.next(),
@@ -175,6 +179,7 @@ impl<F: Fields> Program<F> {
     }
 
     /// Marks and translates as the folded chain does.
+    #[inline]
     fn serve(&self, fold: &Fold, fields: F, walk: &mut Walk<'_, '_>, choose: &mut impl Choose) {
         let mark = &mut walk.view.mark;
         if let Some(of) = self.folds.mark(fold)
@@ -212,6 +217,7 @@ struct Walk<'p, 'd> {
 }
 
 impl Walk<'_, '_> {
+    #[inline]
     fn asks(&mut self, rule: &Compiled, choose: &mut impl Choose) -> Asked {
         if rule.needs_transport && self.view.packet.headers.is_later_fragment {
             return Asked::No;
@@ -228,6 +234,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline]
     fn applies(&mut self, rule: &Compiled) -> Flow {
         let target = match &rule.then {
             Then::Nothing => return Flow::Next,
