@@ -5,17 +5,26 @@
 //! code with it.
 //!
 //! # Map
-//! - [`Matcher::new`]: compilation. Chains become blocks; a run of rules that test addresses, protocol
-//!   or ports for equality becomes hash tables (`tuple_space`), whatever fits nothing stays a list.
+//! - [`Matcher::new`]: compilation, in `compile`. Chains become blocks; a run of rules that test
+//!   addresses, protocol or ports for equality becomes hash tables (`tuple_space`), whatever fits
+//!   nothing stays a list.
 //! - [`Matcher::classify`](Classify::classify): **the hot path**, in `walk`.
-//! - `fields`: a packet's headers as numbers; `test`: what a rule still has to ask.
-//! - `memory`, `sets`: matches that remember, and ipsets.
+//! - `fold`: chains that end in one of several translations, as one choice.
+//! - `fields`: a packet's headers as numbers; `view`: the packet as rules have changed it.
+//! - `test`: what a rule still has to ask; `addrtype`, `sets`, `memory` belong to it.
 //!
 //! # Cost
 //! A block of hash tables costs a probe for each kind of rule in it (a kind is which fields are
-//! tested, and prefix lengths), at most six, and then the residual
-//! tests of the rules found. A list costs each of its rules. No allocation, but for effects and for
-//! more than 16 chains on the way.
+//! tested, and prefix lengths), at most six, and then the residual tests of the rules found. A list
+//! costs each of its rules: many prefix lengths, ranges of ports and `!` are lists. A rule takes 64
+//! bytes and its residual tests. No allocation (`tests/allocations.rs`), but for effects and for more
+//! than 16 chains on the way.
+//!
+//! # Chance
+//! With an observer that listens, choices are asked for one by one, as `podwire-interp` asks for them:
+//! one [`Draw`](podwire_ruleset::Draw) gives both the same answer. With a silent one a folded chain is
+//! one choice ([`Choose::even_ladder`]): a `Draw` may then choose another endpoint, of the same
+//! distribution to 2^-28. [`outcomes`](podwire_ruleset::outcomes) are the same either way.
 //!
 //! # Departures
 //! As those of `podwire-interp`.
