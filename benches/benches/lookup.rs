@@ -1,6 +1,6 @@
 //! How long a rule set takes to decide about one packet.
 //!
-//! Timed: `Interp::classify` of one table at one hook, for 64 packets that are the first of their
+//! Timed: `classify` of `Interp` and of `Matcher`, of one table at one hook, for 64 packets that are the first of their
 //! flows, over and over; a result is divided by 64 (throughput counts packets). The table is nat at
 //! PREROUTING, and filter at FORWARD for Services without endpoints. Not timed: making the rules and
 //! the packets, conntrack, and what becomes of the decision. Rules are those of kube-proxy for
@@ -9,6 +9,9 @@
 //! `bare-probe` is the reference in the same run, on the same packets: a hash table keyed on
 //! destination address, protocol and port gives the number of a Service. It does nothing else that a
 //! rule set does. Ratios to it hold on a noisy machine; nanoseconds do not.
+//!
+//! `floor` is the same probe and then the load of the endpoint that the draw chooses: two loads of which
+//! the second waits for the first, and nothing else.
 //!
 //! Every case counts its answers before it is timed: a packet must be translated to an endpoint of the
 //! Service that it is for, or rejected where there is none, or left alone where there is no Service.
@@ -22,9 +25,9 @@ use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use hashbrown::HashMap;
-use podwire_bench::lookup::{Answers, Case, Kind, Node, PACKETS};
+use podwire_bench::lookup::{Answers, Case, ENDPOINTS, Kind, Node, PACKETS};
 use podwire_packet::{Family, Headers, Protocol};
-use podwire_ruleset::{Classify, Draw, Packet, State};
+use podwire_ruleset::{Choose, Classify, Draw, Packet, State, TableName};
 use rustc_hash::FxBuildHasher;
 
 const SIZES: [u32; 3] = [100, 1_000, 10_000];
@@ -58,12 +61,10 @@ fn classify(c: &mut Criterion) {
 
 fn measure(c: &mut Criterion, node: &Node, case: Case, name: &str) {
     let packets = node.packets(case);
-    assert_eq!(
-        node.answers(&packets),
-        expected(node.kind, case),
-        "{name} of {} Services",
-        node.services
-    );
+    let right = expected(node.kind, case);
+    let of = format!("{name} of {} Services", node.services);
+    assert_eq!(node.answers(&node.interp, &packets), right, "{of}");
+    assert_eq!(node.answers(&node.matcher, &packets), right, "{of}");
     let family = match node.kind.family() {
         Family::Ipv4 => "ipv4",
         Family::Ipv6 => "ipv6",
@@ -74,18 +75,14 @@ fn measure(c: &mut Criterion, node: &Node, case: Case, name: &str) {
     ));
     group.throughput(Throughput::Elements(PACKETS as u64));
     group.sampling_mode(SamplingMode::Flat);
+    let table = node.kind.asked().1;
     group.bench_function("interp", |b| {
-        let table = node.kind.asked().1;
         let (state, mut draw) = (State::default(), Draw(1));
-        b.iter(|| {
-            for (_, packet) in &packets {
-                let packet = black_box(packet);
-                black_box(
-                    node.interp
-                        .classify(table, packet, &state, &mut draw, &mut ()),
-                );
-            }
-        });
+        b.iter(|| classify_all(&node.interp, table, &packets, &state, &mut draw));
+    });
+    group.bench_function("matcher", |b| {
+        let (state, mut draw) = (State::default(), Draw(1));
+        b.iter(|| classify_all(&node.matcher, table, &packets, &state, &mut draw));
     });
     let id = BenchmarkId::from_parameter("bare-probe");
     match node.kind.family() {
@@ -96,6 +93,10 @@ fn measure(c: &mut Criterion, node: &Node, case: Case, name: &str) {
             });
             assert_eq!(probe.right(&packets), probe.right_expected(case));
             group.bench_function(id, |b| b.iter(|| probe.all(&packets)));
+            group.bench_function("floor", |b| {
+                let mut draw = Draw(1);
+                b.iter(|| probe.all_with_endpoints(&packets, &mut draw));
+            });
         }
         Family::Ipv6 => {
             let probe = Probe::new(node, |address| match address {
@@ -104,9 +105,25 @@ fn measure(c: &mut Criterion, node: &Node, case: Case, name: &str) {
             });
             assert_eq!(probe.right(&packets), probe.right_expected(case));
             group.bench_function(id, |b| b.iter(|| probe.all(&packets)));
+            group.bench_function("floor", |b| {
+                let mut draw = Draw(1);
+                b.iter(|| probe.all_with_endpoints(&packets, &mut draw));
+            });
         }
     }
     group.finish();
+}
+
+fn classify_all(
+    evaluator: &impl Classify,
+    table: TableName,
+    packets: &[(u32, Packet<'_>)],
+    state: &State,
+    draw: &mut Draw,
+) {
+    for (_, packet) in packets {
+        black_box(evaluator.classify(table, black_box(packet), state, draw, &mut ()));
+    }
 }
 
 /// What is right for every packet of a case.
@@ -125,6 +142,8 @@ fn expected(kind: Kind, case: Case) -> Answers {
 struct Probe<A> {
     table: HashMap<(A, Protocol, u16), u32, FxBuildHasher>,
     address: fn(IpAddr) -> A,
+    /// Of the Service with number n those from n * `ENDPOINTS` on.
+    endpoints: Vec<IpAddr>,
 }
 
 impl<A: Eq + Hash> Probe<A> {
@@ -136,6 +155,9 @@ impl<A: Eq + Hash> Probe<A> {
         Self {
             table: (0..node.services).map(service).collect(),
             address,
+            endpoints: (0..node.services)
+                .flat_map(|number| node.endpoints(number).iter().copied())
+                .collect(),
         }
     }
 
@@ -147,6 +169,17 @@ impl<A: Eq + Hash> Probe<A> {
     fn all(&self, packets: &[(u32, Packet<'_>)]) {
         for (_, packet) in packets {
             black_box(self.service(&black_box(packet).headers));
+        }
+    }
+
+    fn all_with_endpoints(&self, packets: &[(u32, Packet<'_>)], draw: &mut Draw) {
+        for (_, packet) in packets {
+            let service = self.service(&black_box(packet).headers);
+            let endpoint = service.and_then(|service| {
+                let place = service * ENDPOINTS + draw.one_of(ENDPOINTS);
+                self.endpoints.get(usize::try_from(place).ok()?)
+            });
+            black_box(endpoint.copied());
         }
     }
 

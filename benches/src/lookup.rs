@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use podwire_cluster::{AddressKind, Cluster, EndpointSlice, ServiceType, synthetic};
 use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
 use podwire_interp::Interp;
+use podwire_matcher::Matcher;
 use podwire_packet::{Family, Headers, Mark, Prefix, Protocol, SimTime};
 use podwire_ruleset::{
     Choose, Classify, ConntrackInfo, CtState, Draw, Hook, HostAddresses, NatKind, Packet, State,
@@ -15,7 +16,7 @@ use podwire_ruleset::{
 pub const PACKETS: usize = 64;
 
 /// Endpoints of every Service that has any.
-const ENDPOINTS: u32 = 3;
+pub const ENDPOINTS: u32 = 3;
 
 const FIRST_NODE_PORT: u16 = 30_000;
 
@@ -87,8 +88,10 @@ pub struct Node {
     pub kind: Kind,
     /// How many there are.
     pub services: u32,
-    /// The evaluator.
+    /// The reference evaluator.
     pub interp: Interp,
+    /// The compiled one.
+    pub matcher: Matcher,
     /// Addresses of each Service's endpoints.
     endpoints: Vec<Vec<IpAddr>>,
     host: HostAddresses,
@@ -127,6 +130,7 @@ impl Node {
         Self {
             kind,
             services,
+            matcher: Matcher::new(interp.rules()).expect("interp takes the same rules"),
             interp,
             endpoints: cluster
                 .endpoint_slices
@@ -187,13 +191,11 @@ impl Node {
 
     /// Asks about every packet once, and counts answers by whether they are right.
     #[must_use]
-    pub fn answers(&self, packets: &[(u32, Packet<'_>)]) -> Answers {
+    pub fn answers(&self, evaluator: &impl Classify, packets: &[(u32, Packet<'_>)]) -> Answers {
         let (state, mut draw, mut answers) = (State::default(), Draw(1), Answers::default());
         for (service, packet) in packets {
             let table = self.kind.asked().1;
-            let decision = self
-                .interp
-                .classify(table, packet, &state, &mut draw, &mut ());
+            let decision = evaluator.classify(table, packet, &state, &mut draw, &mut ());
             let counter = match (decision.verdict, &decision.nat) {
                 (Verdict::Accept, None) => &mut answers.untouched,
                 (Verdict::Reject(_), None) => &mut answers.rejected,
@@ -208,11 +210,16 @@ impl Node {
         answers
     }
 
+    /// Addresses of a Service's endpoints.
+    #[must_use]
+    pub fn endpoints(&self, service: u32) -> &[IpAddr] {
+        let own = usize::try_from(service).ok();
+        own.and_then(|number| self.endpoints.get(number))
+            .map_or(&[], Vec::as_slice)
+    }
+
     fn is_endpoint(&self, service: u32, address: IpAddr) -> bool {
-        let own = usize::try_from(service)
-            .ok()
-            .and_then(|number| self.endpoints.get(number));
-        own.is_some_and(|own| own.contains(&address))
+        self.endpoints(service).contains(&address)
     }
 }
 

@@ -275,6 +275,8 @@ pub(crate) struct MatchArgs {
 pub(crate) enum EvaluatorArg {
     /// The reference, rule by rule.
     Interp,
+    /// Compiled tables; the same answers.
+    Matcher,
 }
 
 /// How `match` answers.

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use podwire_cluster::Cluster;
 use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
 use podwire_interp::Interp;
+use podwire_matcher::Matcher;
 use podwire_packet::{Family, Headers, Mark, Protocol, SimTime};
 use podwire_ruleset::{
     Choose as _, Classify, ConntrackInfo, CtState, Draw, Hook, HostAddresses, NatKind, Packet,
@@ -96,13 +97,18 @@ pub(crate) fn run(
     for services in sizes {
         let cluster = podwire_cluster::synthetic::services(services, 3);
         let interp = interp_of(&cluster)?;
+        let matcher = Matcher::new(interp.rules()).map_err(Failure::input)?;
         for case in Case::ALL {
-            rows.push(Row {
+            let times = [
+                ("interp", measure(&interp, case, services, global.seed)?),
+                ("matcher", measure(&matcher, case, services, global.seed)?),
+            ];
+            rows.extend(times.map(|(evaluator, ns)| Row {
                 case: case.name(),
                 services,
-                evaluator: "interp",
-                ns: measure(&interp, case, services, global.seed)?,
-            });
+                evaluator,
+                ns,
+            }));
             bar.inc(1);
         }
     }
@@ -160,7 +166,12 @@ fn interp_of(cluster: &Cluster) -> Result<Interp, Failure> {
     clippy::disallowed_methods,
     reason = "a benchmark measures time; no answer depends on it"
 )]
-fn measure(interp: &Interp, case: Case, services: u32, seed: u64) -> Result<f64, Failure> {
+fn measure(
+    evaluator: &impl Classify,
+    case: Case,
+    services: u32,
+    seed: u64,
+) -> Result<f64, Failure> {
     const ROUNDS: usize = 15;
     const PACKETS: usize = 64;
     let host = HostAddresses::of([IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1))]);
@@ -173,7 +184,7 @@ fn measure(interp: &Interp, case: Case, services: u32, seed: u64) -> Result<f64,
         .collect();
     let state = State::default();
     for (packet, hits) in &packets {
-        let decision = interp.classify(TableName::Nat, packet, &state, &mut draw, &mut ());
+        let decision = evaluator.classify(TableName::Nat, packet, &state, &mut draw, &mut ());
         let is_dnat = decision.nat.is_some_and(|(kind, _)| kind == NatKind::Dnat);
         if is_dnat != *hits {
             return Err(Failure::input(
@@ -185,7 +196,7 @@ fn measure(interp: &Interp, case: Case, services: u32, seed: u64) -> Result<f64,
         .map(|_| {
             let start = Instant::now();
             for (packet, _) in &packets {
-                black_box(interp.classify(
+                black_box(evaluator.classify(
                     TableName::Nat,
                     black_box(packet),
                     &state,

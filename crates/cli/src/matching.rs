@@ -8,13 +8,14 @@ use std::io::Write;
 use std::path::Path;
 
 use podwire_interp::Interp;
+use podwire_matcher::Matcher;
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{self, ParseError, line_column};
-use podwire_ruleset::{Match, RuleSet, Sets, State, ipset};
+use podwire_ruleset::{Classify, Match, RuleSet, Sets, State, ipset};
 
 use self::hook::{answer, outcomes_of};
 use self::packet::PacketLine;
-use crate::args::{Global, MatchArgs};
+use crate::args::{EvaluatorArg, Global, MatchArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::read_text;
 
@@ -24,7 +25,7 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let (packets, family) = read_packets(&args.packets, args.family.map(Family::from))?;
-    let interp = read_rules(global, &args.rules, family)?;
+    let rules = read_rules(global, &args.rules, family)?;
     let mut state = State::default();
     if let Some(path) = &args.sets {
         let text = read_text(path)?;
@@ -34,15 +35,35 @@ pub(crate) fn run(
         })?;
     }
     if !global.quiet {
-        tell_missing_sets(interp.rules(), &state.sets)?;
+        tell_missing_sets(&rules, &state.sets)?;
     }
-    for packet in &packets {
-        let outcomes = outcomes_of(&interp, &state, packet);
-        serde_json::to_writer(&mut *out, &answer(&interp, packet, outcomes))
-            .map_err(std::io::Error::from)?;
-        writeln!(out)?;
+    // A jump to nowhere and a loop were found with their places when the text was read.
+    match args.evaluator {
+        EvaluatorArg::Interp => {
+            let interp = Interp::new(rules).map_err(Failure::input)?;
+            write_answers(&interp, interp.rules(), &state, &packets, out)?;
+        }
+        EvaluatorArg::Matcher => {
+            let matcher = Matcher::new(&rules).map_err(Failure::input)?;
+            write_answers(&matcher, &rules, &state, &packets, out)?;
+        }
     }
     Ok(Answer::Yes)
+}
+
+fn write_answers(
+    evaluator: &impl Classify,
+    rules: &RuleSet,
+    state: &State,
+    packets: &[PacketLine],
+    out: &mut impl Write,
+) -> Result<(), std::io::Error> {
+    for packet in packets {
+        let outcomes = outcomes_of(evaluator, rules, state, packet);
+        serde_json::to_writer(&mut *out, &answer(rules, packet, outcomes))?;
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// What a message about a place begins with.
@@ -50,7 +71,7 @@ fn place(path: &Path, line: usize, column: usize) -> String {
     format!("{}:{line}:{column}: ", path.display())
 }
 
-fn read_rules(global: &Global, path: &Path, family: Family) -> Result<Interp, Failure> {
+fn read_rules(global: &Global, path: &Path, family: Family) -> Result<RuleSet, Failure> {
     let text = read_text(path)?;
     let parsed = iptables::parse(&text, family).map_err(|error: ParseError| {
         let (line, column) = line_column(&text, error.span().offset());
@@ -67,8 +88,7 @@ fn read_rules(global: &Global, path: &Path, family: Family) -> Result<Interp, Fa
             )?;
         }
     }
-    // A jump to nowhere and a loop were found with their places when the text was read.
-    Interp::new(parsed.rules).map_err(Failure::input)
+    Ok(parsed.rules)
 }
 
 /// Says on standard error which sets rules ask about and nobody gave.

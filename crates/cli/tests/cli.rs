@@ -93,6 +93,19 @@ fn what_models_say_to_try_gives_an_answer() {
 }
 
 #[test]
+fn both_evaluators_print_the_same_lines() {
+    let data = "--sets tests/data/node.sets --packets tests/data/packets.jsonl";
+    let ask = |evaluator: &str| {
+        let options = format!("--rules tests/data/node.rules {data} --evaluator {evaluator}");
+        run_from_root(&format!("match -q {options}"))
+    };
+    let (printed, said, code) = ask("interp");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(printed.lines().count() >= 5, "{printed}");
+    assert_eq!(ask("matcher"), (printed, said, code));
+}
+
+#[test]
 fn the_readme_shows_what_is_printed() {
     let page = read(&root().join("README.md"));
     let mut compared = 0;

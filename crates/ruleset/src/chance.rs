@@ -16,6 +16,19 @@ pub trait Choose {
 
     /// A number below `n`, each with the same probability.
     fn one_of(&mut self, n: u32) -> u32;
+
+    /// The first of several chances that is taken, or their number if none is: a ladder of n - 1
+    /// chances that gives each of n ways the same probability.
+    ///
+    /// Each threshold is within one of 2^31 over the number of ways that are left, so a way's
+    /// probability is 1/n to 2^-29: its own chance is off by at most 1.5 / 2^31, and so, summed over the
+    /// rungs before it, is the chance to come to it.
+    fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
+        let taken = thresholds
+            .iter()
+            .position(|&threshold| self.chance(threshold));
+        taken.unwrap_or(thresholds.len())
+    }
 }
 
 /// Seeded random numbers: the same draw gives the same choices on every machine.
@@ -45,6 +58,14 @@ impl Choose for Draw {
         // As `reciprocal_scale` (include/linux/kernel.h) maps 32 random bits to a range.
         let scaled = ((self.next() >> 32) * u64::from(n)) >> 32;
         u32::try_from(scaled).expect("below n")
+    }
+
+    /// One number for the whole ladder: not the choice that the ladder's numbers would make, but of
+    /// the same distribution to 2^-28: the ladder is even to 2^-29, and [`one_of`](Choose::one_of) to
+    /// 2^-32.
+    fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
+        let ways = u32::try_from(thresholds.len() + 1).unwrap_or(u32::MAX);
+        self.one_of(ways) as usize
     }
 }
 
@@ -133,6 +154,10 @@ impl<C: Choose + ?Sized> Choose for &mut C {
     fn one_of(&mut self, n: u32) -> u32 {
         (**self).one_of(n)
     }
+
+    fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
+        (**self).even_ladder(thresholds)
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +198,39 @@ mod tests {
             [0, 1, 2, 3, 4]
         );
         assert!(all.iter().all(|(p, _)| (p - 0.2).abs() < f64::EPSILON));
+    }
+
+    #[test]
+    fn the_ways_of_an_even_ladder_are_even_to_two_to_the_minus_29() {
+        for ways in 1..=200_u32 {
+            // The furthest that a ladder may be off: every threshold one too high, or too low.
+            for off in [-1_i32, 0, 1] {
+                let thresholds: Vec<u32> = (2..=ways)
+                    .rev()
+                    .map(|left| ((Probability::ONE + left / 2) / left).strict_add_signed(off))
+                    .collect();
+                let all = outcomes(|choose| choose.even_ladder(&thresholds));
+                let places: Vec<usize> = all.iter().map(|(_, way)| *way).collect();
+                assert_eq!(places, (0..ways as usize).collect::<Vec<_>>());
+                let even = 1.0 / f64::from(ways);
+                assert!(
+                    all.iter()
+                        .all(|(p, _)| (p - even).abs() < 2.0_f64.powi(-29))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_draw_climbs_an_even_ladder_evenly() {
+        let (mut draw, mut counts) = (Draw(3), [0; 3]);
+        for _ in 0..30_000 {
+            counts[draw.even_ladder(&[715_827_883, 1 << 30])] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (9_700..10_300).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -153,9 +153,19 @@ pub trait Observe {
 
     /// The packet reached the end of a built-in chain.
     fn policy(&mut self, table: TableName, hook: Hook);
+
+    /// Whether it ignores all that it is told; an evaluator may then find the same decision without
+    /// finding the rules on the way.
+    fn is_silent(&self) -> bool {
+        false
+    }
 }
 
 impl Observe for () {
+    fn is_silent(&self) -> bool {
+        true
+    }
+
     fn matched(&mut self, _: RuleId) {}
 
     fn policy(&mut self, _: TableName, _: Hook) {}

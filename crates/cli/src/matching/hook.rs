@@ -3,11 +3,10 @@
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use podwire_interp::Interp;
 use podwire_packet::{Family, Mark, socket};
 use podwire_ruleset::{
     CERTAIN, Choose, Classify, ConntrackInfo, CtState, Hook, HostAddresses, NatKind, NatRange,
-    Packet, RuleId, State, TableName, Verdict, outcomes,
+    Packet, RuleId, RuleSet, State, TableName, Verdict, outcomes,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -29,14 +28,15 @@ pub(super) struct Outcome {
 
 /// Every outcome with its probability. Those that look alike are one; they are sorted by rules.
 pub(super) fn outcomes_of(
-    interp: &Interp,
+    evaluator: &impl Classify,
+    rules: &RuleSet,
     state: &State,
     line: &PacketLine,
 ) -> Vec<(f64, Outcome)> {
     let host = HostAddresses::of(line.local.iter().copied());
-    let mut all = outcomes(|choose| evaluate(interp, state, line, &host, choose));
+    let mut all = outcomes(|choose| evaluate(evaluator, state, line, &host, choose));
     let by_rules = |a: &Outcome, b: &Outcome| -> Ordering {
-        labels(interp, &a.rules).cmp(&labels(interp, &b.rules))
+        labels(rules, &a.rules).cmp(&labels(rules, &b.rules))
     };
     all.sort_by(|(_, a), (_, b)| by_rules(a, b));
     let mut merged: Vec<(f64, Outcome)> = Vec::with_capacity(all.len());
@@ -59,7 +59,7 @@ const fn tables(hook: Hook) -> [TableName; 5] {
 }
 
 fn evaluate(
-    interp: &Interp,
+    evaluator: &impl Classify,
     state: &State,
     line: &PacketLine,
     host: &HostAddresses,
@@ -93,7 +93,7 @@ fn evaluate(
         if table == TableName::Nat && packet.conntrack.state != CtState::New {
             continue;
         }
-        let decision = interp.classify(table, &packet, &state, &mut choose, &mut outcome.rules);
+        let decision = evaluator.classify(table, &packet, &state, &mut choose, &mut outcome.rules);
         state.apply(&decision.effects);
         packet.mark = decision.mark;
         packet.conntrack.mark = decision.conntrack_mark;
@@ -175,8 +175,8 @@ fn pick(range: &NatRange, choose: &mut dyn Choose) -> Option<IpAddr> {
     }
 }
 
-fn labels(interp: &Interp, rules: &[RuleId]) -> Vec<String> {
-    rules.iter().map(|&id| interp.rules().label(id)).collect()
+fn labels(rules: &RuleSet, ids: &[RuleId]) -> Vec<String> {
+    ids.iter().map(|&id| rules.label(id)).collect()
 }
 
 /// The answer to a packet.
@@ -201,7 +201,7 @@ struct OutcomeJson {
 
 /// The answer as it is printed.
 pub(super) fn answer<'a>(
-    interp: &Interp,
+    rules: &RuleSet,
     line: &'a PacketLine,
     outcomes: Vec<(f64, Outcome)>,
 ) -> AnswerLine<'a> {
@@ -216,8 +216,8 @@ pub(super) fn answer<'a>(
         masquerade: outcome.masquerade,
         snat: outcome.snat,
         mark: outcome.mark.0,
-        rules: labels(interp, &outcome.rules),
-        uncertain: outcome.uncertain.map(|id| interp.rules().label(id)),
+        rules: labels(rules, &outcome.rules),
+        uncertain: outcome.uncertain.map(|id| rules.label(id)),
     };
     AnswerLine {
         id: &line.id,

@@ -1,0 +1,183 @@
+//! Membership in ipsets.
+//!
+//! A packet's value is taken part by part, in the rule's directions, and compared with an element's.
+
+use std::net::IpAddr;
+
+use podwire_packet::{Prefix, Protocol};
+use podwire_ruleset::{IpSet, SetDirection, SetEntry, SetMatch, SetPart, Sets};
+
+use crate::view::View;
+
+/// Whether the set that the rule names has the packet.
+pub(crate) fn has(test: &SetMatch, view: &View<'_>, sets: &Sets) -> bool {
+    let Some(set) = sets.get(&test.name) else {
+        return false;
+    };
+    if !set.kind.parts.contains(&SetPart::Set) {
+        return plain_set_has(set, test, view);
+    }
+    set.entries
+        .iter()
+        .any(|(values, _)| match values.as_slice() {
+            [SetEntry::Word(member)] => sets
+                .get(member)
+                .is_some_and(|member| plain_set_has(member, test, view)),
+            _ => false,
+        })
+}
+
+fn says(options: &str, word: &str) -> bool {
+    options.split_ascii_whitespace().any(|own| own == word)
+}
+
+fn plain_set_has(set: &IpSet, test: &SetMatch, view: &View<'_>) -> bool {
+    let parts = &set.kind.parts;
+    if parts.len() > test.directions.len() {
+        return false;
+    }
+    let netmask = set
+        .options
+        .split_ascii_whitespace()
+        .skip_while(|word| *word != "netmask")
+        .nth(1)
+        .and_then(|length| length.parse::<u8>().ok());
+    let mut best: Option<(&[SetEntry], &str)> = None;
+    for (values, options) in &set.entries {
+        let fits = values.len() == parts.len()
+            && (0..parts.len()).all(|n| {
+                let value = Value {
+                    part: parts[n],
+                    direction: test.directions[n],
+                    netmask,
+                };
+                value.fits(&values[n], view)
+            });
+        // The longest prefixes decide, those of the first part before those of the second.
+        let is_better = |than: &[SetEntry]| {
+            let lengths = |of: &[SetEntry]| of.iter().map(length).collect::<Vec<u8>>();
+            lengths(values) >= lengths(than)
+        };
+        if fits && best.is_none_or(|(than, _)| is_better(than)) {
+            best = Some((values, options));
+        }
+    }
+    let asks_for_exceptions = says(&test.options, "--return-nomatch");
+    best.is_some_and(|(_, options)| says(options, "nomatch") == asks_for_exceptions)
+}
+
+fn length(entry: &SetEntry) -> u8 {
+    match entry {
+        SetEntry::Net(prefix) => prefix.len(),
+        SetEntry::Range(_) | SetEntry::Ports(..) | SetEntry::Mac(_) | SetEntry::Word(_) => 0,
+    }
+}
+
+/// One part of a packet's value.
+struct Value {
+    part: SetPart,
+    direction: SetDirection,
+    netmask: Option<u8>,
+}
+
+impl Value {
+    fn fits(&self, entry: &SetEntry, view: &View<'_>) -> bool {
+        match self.part {
+            SetPart::Ip => {
+                let whole = self.address(view);
+                let network = self
+                    .netmask
+                    .map(|length| Prefix::new(whole, length).address());
+                is_within(entry, network.unwrap_or(whole))
+            }
+            SetPart::Net => is_within(entry, self.address(view)),
+            SetPart::Port => match entry {
+                SetEntry::Ports(protocol, ports) => self
+                    .port(*protocol, view)
+                    .is_some_and(|port| ports.contains(&port)),
+                SetEntry::Word(message) => {
+                    icmp_message(message).is_some_and(|(protocol, wanted)| {
+                        // A message has no source and destination port: both are its type and code.
+                        let either = Self {
+                            direction: SetDirection::Source,
+                            ..*self
+                        };
+                        either.port(Some(protocol), view) == Some(wanted)
+                    })
+                }
+                SetEntry::Net(_) | SetEntry::Range(_) | SetEntry::Mac(_) => false,
+            },
+            SetPart::Interface => {
+                let device = match self.direction {
+                    SetDirection::Source => &view.packet.input,
+                    SetDirection::Destination => &view.packet.output,
+                };
+                word(entry)
+                    .is_some_and(|name| device.as_ref().is_some_and(|own| own.as_str() == name))
+            }
+            SetPart::Mark => word(entry).is_some_and(|text| {
+                let value = match text.strip_prefix("0x") {
+                    Some(hex) => u32::from_str_radix(hex, 16),
+                    None => text.parse(),
+                };
+                value.is_ok_and(|mark| mark == view.mark.0)
+            }),
+            SetPart::Mac | SetPart::Set => false,
+        }
+    }
+
+    const fn address(&self, view: &View<'_>) -> IpAddr {
+        match self.direction {
+            SetDirection::Source => view.packet.headers.src,
+            SetDirection::Destination => view.packet.headers.dst,
+        }
+    }
+
+    /// The packet's port, if it is of the protocol: ICMP's is type and code, one without ports has 0,
+    /// a later fragment has none. Where no protocol is named, TCP and UDP are meant.
+    fn port(&self, protocol: Option<Protocol>, view: &View<'_>) -> Option<u16> {
+        let headers = &view.packet.headers;
+        let own = headers.protocol;
+        let is_wanted = protocol.map_or(own == Protocol::TCP || own == Protocol::UDP, |p| p == own);
+        if !is_wanted {
+            return None;
+        }
+        let port = if own == Protocol::ICMP || own == Protocol::ICMPV6 {
+            u16::from(headers.icmp_type) << 8 | u16::from(headers.icmp_code)
+        } else if own.has_ports() {
+            match self.direction {
+                SetDirection::Source => headers.sport,
+                SetDirection::Destination => headers.dport,
+            }
+        } else {
+            return Some(0);
+        };
+        (!headers.is_later_fragment).then_some(port)
+    }
+}
+
+const fn word(entry: &SetEntry) -> Option<&str> {
+    match entry {
+        SetEntry::Word(text) => Some(text),
+        SetEntry::Net(_) | SetEntry::Range(_) | SetEntry::Ports(..) | SetEntry::Mac(_) => None,
+    }
+}
+
+fn is_within(entry: &SetEntry, address: IpAddr) -> bool {
+    match entry {
+        SetEntry::Net(prefix) => prefix.contains(address),
+        SetEntry::Range(range) => range.contains(&address),
+        SetEntry::Ports(..) | SetEntry::Mac(_) | SetEntry::Word(_) => false,
+    }
+}
+
+/// `icmp:8/0` as a protocol and what stands for a port.
+fn icmp_message(text: &str) -> Option<(Protocol, u16)> {
+    let (protocol, message) = text.split_once(':')?;
+    let (kind, code) = message.split_once('/')?;
+    let (kind, code): (u8, u8) = (kind.parse().ok()?, code.parse().ok()?);
+    Some((
+        protocol.parse().ok()?,
+        u16::from(kind) << 8 | u16::from(code),
+    ))
+}

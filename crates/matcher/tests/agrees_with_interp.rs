@@ -1,0 +1,119 @@
+//! The matcher decides as the reference evaluator does: the whole decision, every matched rule in
+//! order, every policy met, and every outcome that chance may have, with its probability.
+//!
+//! Rule sets are drawn from few addresses, ports and marks, so that rules collide, and packets from the
+//! same few, so that they meet the rules' edges. `PODWIRE_AGREEMENT_CASES` is how many rule sets to
+//! try; each is asked about forty packets.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own words are wrong"
+)]
+
+#[path = "agrees_with_interp/generated.rs"]
+mod generated;
+#[path = "agrees_with_interp/golden.rs"]
+mod golden;
+
+use podwire_interp::Interp;
+use podwire_matcher::Matcher;
+use podwire_ruleset::{
+    Choose, Classify, Decision, Draw, Hook, Observe, Packet, RuleId, RuleSet, State, TableName,
+    outcomes,
+};
+
+/// What an observer is told.
+#[derive(Clone, Debug, PartialEq)]
+enum Event {
+    Matched(RuleId),
+    Policy(TableName, Hook),
+}
+
+#[derive(Debug, Default)]
+struct Events(Vec<Event>);
+
+impl Observe for Events {
+    fn matched(&mut self, rule: RuleId) {
+        self.0.push(Event::Matched(rule));
+    }
+
+    fn policy(&mut self, table: TableName, hook: Hook) {
+        self.0.push(Event::Policy(table, hook));
+    }
+}
+
+/// Both evaluators of one rule set.
+struct Both {
+    interp: Interp,
+    matcher: Matcher,
+}
+
+/// How much was compared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Compared {
+    packets: usize,
+    /// Of these, how many matched a rule.
+    matched: usize,
+    /// Outcomes of those that chance decides.
+    outcomes: usize,
+}
+
+impl Both {
+    fn new(rules: RuleSet) -> Self {
+        Self {
+            matcher: Matcher::new(&rules).expect("interp takes it too"),
+            interp: Interp::new(rules).expect("the rules hang together"),
+        }
+    }
+
+    /// Asks both, and returns the state that the answer leaves.
+    fn compare(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        state: &mut State,
+        seed: u64,
+        compared: &mut Compared,
+    ) {
+        let hook = packet.hook;
+        assert_eq!(
+            self.matcher.has_rules(table, hook),
+            self.interp.has_rules(table, hook)
+        );
+        let ask = |choose: &mut dyn Choose| watched(&self.interp, table, packet, state, choose);
+        let (decision, events) = ask(&mut Draw(seed));
+        let answer = watched(&self.matcher, table, packet, state, &mut Draw(seed));
+        assert_eq!(answer, (decision.clone(), events.clone()), "{packet:?}");
+
+        // Chance may make a great many outcomes; their number is bounded by the choices of one walk.
+        let expected = outcomes(ask);
+        let found = outcomes(|choose| watched(&self.matcher, table, packet, state, choose));
+        assert_eq!(found, expected, "{packet:?}");
+        let unwatched = outcomes(|mut choose| {
+            self.matcher
+                .classify(table, packet, state, &mut choose, &mut ())
+        });
+        let decisions: Vec<(f64, Decision)> = expected
+            .iter()
+            .map(|(probability, (decision, _))| (*probability, decision.clone()))
+            .collect();
+        assert_eq!(unwatched, decisions, "{packet:?}");
+
+        compared.packets += 1;
+        compared.matched += usize::from(matches!(events.first(), Some(Event::Matched(_))));
+        compared.outcomes += expected.len();
+        state.apply(&decision.effects);
+    }
+}
+
+fn watched(
+    evaluator: &impl Classify,
+    table: TableName,
+    packet: &Packet<'_>,
+    state: &State,
+    mut choose: &mut dyn Choose,
+) -> (Decision, Vec<Event>) {
+    let mut events = Events::default();
+    let decision = evaluator.classify(table, packet, state, &mut choose, &mut events);
+    (decision, events.0)
+}
