@@ -366,7 +366,8 @@ status: {{podIP: {ip}}}
     let node =
         "{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {podCIDR: 10.244.0.0/24}}\n";
     let none = "{apiVersion: v1, kind: Node, metadata: {name: a}}\n";
-    let not_there = "not hold: podwire knows no way there, as its routes lead to podCIDRs";
+    let not_there = "not hold: the pod network's own way there is not known, and a route to each such pod by its \
+                     node is assumed";
     assert_eq!(pods(node, ["10.244.0.5", "10.244.0.6"]), [] as [String; 0]);
     assert_eq!(
         pods(node, ["10.244.0.5", "192.168.235.6"]),

@@ -12,10 +12,10 @@
 //! - `routes`: plain routes between the nodes.
 //!
 //! # Departures
+//! - Addresses from elsewhere than their node's podCIDRs, as Calico, Cilium and clouds hand them out, are
+//!   reached all the same: such a pod hangs on the bridge, with a route to it alone on every node.
 //! - Ethernet addresses and names of veth devices, which are random in a real cluster, are made from
 //!   the names of what they belong to.
-//! - Pods are reached by their nodes' podCIDRs. Addresses from elsewhere, as Calico, Cilium and clouds
-//!   hand them out, have no route; reading them is a warning.
 //! - The portmap plugin is not modelled: a container's `hostPort` is open on pods of the host network
 //!   alone.
 
@@ -90,12 +90,11 @@ impl PodNetwork {
         if let Cni::Flannel(FlannelBackend::Vxlan { vni, port, .. }) = self.cni {
             links.extend(flannel::vxlan_links(self, node, vni, port));
         }
-        if !node.pod_cidrs.is_empty() {
+        let pods: Vec<IpAddr> = pods.into_iter().collect();
+        if !node.pod_cidrs.is_empty() || !pods.is_empty() {
             links.push(bridge::bridge_link(node, self.pod_mtu(node)));
-            links.extend(
-                pods.into_iter()
-                    .map(|ip| bridge::port_link(node, ip, self.pod_mtu(node), self.hairpin)),
-            );
+            let port = |&ip| bridge::port_link(node, ip, self.pod_mtu(node), self.hairpin);
+            links.extend(pods.iter().map(port));
         }
         let mut host = Netns::new(links);
         host.sysctls = self.sysctls;
@@ -119,6 +118,27 @@ impl PodNetwork {
             }
         }
         host
+    }
+
+    /// Adds routes to pods whose addresses are of no pod range of their node, to each alone: by the
+    /// bridge on its own node, and by that node on the others, as pod networks that know every pod
+    /// write them. The latter only where plain routes join the nodes.
+    pub fn add_stray_routes<'a, C>(
+        &self,
+        host: &mut Netns<C>,
+        node: &NodeNetwork,
+        strays: impl IntoIterator<Item = (IpAddr, &'a NodeNetwork)>,
+    ) {
+        for (pod, of) in strays {
+            if of.name == node.name {
+                host.add_route(Route {
+                    via: None,
+                    ..Route::via(Prefix::host(pod), CNI0, pod)
+                });
+            } else if self.cni == Cni::Routes {
+                routes::add_direct(host, of, Prefix::host(pod));
+            }
+        }
     }
 
     /// Adds the rules that the network's agent writes on a node, behind those that are there.

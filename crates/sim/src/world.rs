@@ -16,7 +16,7 @@ use std::sync::Arc;
 use indexmap::{IndexMap, IndexSet};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
-use podwire_controlplane::cni::PodNetwork;
+use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object};
 use podwire_dataplane::Netns;
 use podwire_interp::Interp;
@@ -63,6 +63,8 @@ pub struct World<'c> {
     program: Program<'c>,
     pub(crate) pods: Vec<PodPlace>,
     pods_of_node: Vec<Vec<usize>>,
+    /// Pods' addresses that are of none of their node's pod ranges, with the node.
+    strays: Vec<(IpAddr, usize)>,
     /// Nodes by their pod ranges.
     ipv4_ranges: PrefixMap<Ipv4Net, usize>,
     ipv6_ranges: PrefixMap<Ipv6Net, usize>,
@@ -88,6 +90,7 @@ impl<'c> World<'c> {
             program: Program::new(cluster, options.kube_proxy_version)?,
             pods: Vec::new(),
             pods_of_node: vec![Vec::new(); network.nodes().len()],
+            strays: Vec::new(),
             ipv4_ranges: PrefixMap::new(),
             ipv6_ranges: PrefixMap::new(),
             outside: Vec::new(),
@@ -104,6 +107,14 @@ impl<'c> World<'c> {
         world.place_pods();
         world.place_endpoints();
         Ok(world)
+    }
+
+    /// Pods whose addresses are of none of their node's pod ranges.
+    fn strays(&self) -> impl Iterator<Item = (IpAddr, &NodeNetwork)> {
+        let nodes = self.network.nodes();
+        self.strays
+            .iter()
+            .map(move |&(ip, node)| (ip, &nodes[node]))
     }
 
     fn index_ranges(&mut self) {

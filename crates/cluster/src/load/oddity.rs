@@ -78,7 +78,8 @@ fn stray_addresses(cluster: &Cluster) -> Option<Warning> {
     Some(Warning {
         source: first.meta.source,
         text: format!(
-            "{have} not hold: podwire knows no way there, as its routes lead to podCIDRs"
+            "{have} not hold: the pod network's own way there is not known, and a route to each such \
+             pod by its node is assumed"
         ),
     })
 }

@@ -60,16 +60,19 @@ pub(super) fn pod<C>(node: &NodeNetwork, addresses: &[IpAddr], mtu: u32) -> Netn
         .map_or_else(MacAddr::default, |&first| pod_mac(node, first));
     let mut eth0 = Link::new(DeviceName::ETH0, LinkKind::Veth, mac, mtu);
     for &ip in addresses {
-        let length = node
-            .pod_cidr(Family::of(ip))
-            .map_or(Family::of(ip).bits(), |cidr| cidr.len());
+        let range = node.pod_cidrs.iter().find(|cidr| cidr.contains(ip));
+        let length = range.map_or(Family::of(ip).bits(), Prefix::len);
         eth0.addresses.push((ip, length));
     }
     let mut pod = Netns::new([Link::loopback(), eth0]);
     for &ip in addresses {
         let family = Family::of(ip);
-        if let Some(gateway) = node.pod_gateway(family) {
-            pod.add_route(Route::via(Prefix::any(family), DeviceName::ETH0, gateway));
+        // A node without a pod range answers for its own address on every link (sysctl `arp_ignore` 0).
+        if let Some(gateway) = node.pod_gateway(family).or(node.internal_ip(family)) {
+            pod.add_route(Route {
+                onlink: !node.holds(ip),
+                ..Route::via(Prefix::any(family), DeviceName::ETH0, gateway)
+            });
         }
     }
     pod

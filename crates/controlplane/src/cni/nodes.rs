@@ -57,6 +57,12 @@ impl NodeNetwork {
             .find(|cidr| cidr.family() == family)
     }
 
+    /// Whether an address is of its pod ranges.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.pod_cidrs.iter().any(|cidr| cidr.contains(address))
+    }
+
     /// The address of its bridge: the first of the pod range.
     #[must_use]
     pub fn pod_gateway(&self, family: Family) -> Option<IpAddr> {

@@ -48,17 +48,20 @@ impl World<'_> {
             });
         }
         if self.cluster.network.cni == Cni::Routes {
-            for node in self.network.nodes() {
-                for cidr in &node.pod_cidrs {
-                    let next_hop = node.internal_ip(cidr.family());
-                    let segment = next_hop
-                        .and_then(|ip| interfaces.keys().position(|segment| segment.contains(ip)));
-                    if let (Some(next_hop), Some(number)) = (next_hop, segment) {
-                        let device = format!("lan{number}")
-                            .parse()
-                            .expect("at most 15 letters and digits");
-                        router.add_route(Route::via(*cidr, device, next_hop));
-                    }
+            let ranges = self.network.nodes().iter().flat_map(|node| {
+                let ranges = node.pod_cidrs.iter();
+                ranges.map(move |&cidr| (cidr, node))
+            });
+            let strays = self.strays().map(|(ip, node)| (Prefix::host(ip), node));
+            for (pods, node) in ranges.chain(strays) {
+                let next_hop = node.internal_ip(pods.family());
+                let segment = next_hop
+                    .and_then(|ip| interfaces.keys().position(|segment| segment.contains(ip)));
+                if let (Some(next_hop), Some(number)) = (next_hop, segment) {
+                    let device = format!("lan{number}")
+                        .parse()
+                        .expect("at most 15 letters and digits");
+                    router.add_route(Route::via(pods, device, next_hop));
                 }
             }
         }
@@ -71,6 +74,8 @@ impl World<'_> {
             .iter()
             .map(|&pod| self.pods[pod].addresses[0]);
         let mut host: Netns<Interp> = self.network.host(node, pods);
+        self.network
+            .add_stray_routes(&mut host, node, self.strays());
         let rules = self.rules(index)?;
         host.sysctls.route_localnet = rules.route_localnet;
         host.ipv4_rules = Some(rules.ipv4);

@@ -1,7 +1,6 @@
 //! Who is where: every address gets its owner, every device its wire.
 
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use podwire_cluster::{ObjectName, Pod};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
@@ -67,9 +66,6 @@ impl World<'_> {
                 self.topology.attach(end, Vertex::Segment(segment));
             }
         }
-        self.namespaces
-            .get_mut()
-            .insert(NetnsId::Router, Rc::new(router));
     }
 
     pub(super) fn place_pods(&mut self) {
@@ -139,6 +135,8 @@ impl World<'_> {
                 mac: MacAddr::default(),
             },
         );
+        let strays = addresses.iter().filter(|&&ip| !network.holds(ip));
+        self.strays.extend(strays.map(|&ip| (ip, node)));
         self.pods.push(PodPlace {
             name,
             node,

@@ -46,6 +46,13 @@ impl Surroundings for View<'_, '_> {
             return router.links.get(&WAN).map(|link| link.mac);
         }
         let owner = self.world.owner(address)?;
+        if let (NetnsId::Node(node), Domain::Bridge(of)) = (owner, &here)
+            && node == *of
+        {
+            // A host answers for each of its addresses on every link (sysctl `arp_ignore` 0).
+            let host = self.world.netns(owner).ok()?;
+            return host.links.get(&CNI0).map(|bridge| bridge.mac);
+        }
         let netns = self.world.netns(owner).ok()?;
         let link = netns
             .links

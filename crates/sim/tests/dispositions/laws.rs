@@ -7,7 +7,7 @@ use podwire_cluster::Cni;
 use podwire_dataplane::Disposition;
 use podwire_sim::{Options, World};
 
-use crate::lab::{BOTH, CLUSTER_IP, Lab, ON_B, OUTSIDE, TCP, is_translated};
+use crate::lab::{BOTH, CLUSTER_IP, Lab, ON_B, OUTSIDE, TCP, describe, is_translated};
 use crate::network::{VXLAN, vxlan};
 
 fn senders() -> [&'static str; 6] {
@@ -126,34 +126,57 @@ fn a_draw_is_one_of_all_ways() {
 fn pods_reach_all_other_pods_without_translation() {
     // "Pods can communicate with all other pods on any other node without NAT"; "agents on a node can
     // communicate with all pods on that node" (the Kubernetes network model).
-    let pods = ["web-a", "client-a", "web-b", "client-b"];
     for cni in [Cni::Routes, VXLAN, vxlan(true)] {
         for strict in [0, 1] {
             let lab = Lab::service(CLUSTER_IP, &BOTH).set(|n| (n.cni, n.rp_filter) = (cni, strict));
-            let addresses = lab
-                .cluster
-                .pods
-                .values()
-                .flat_map(|pod| pod.ips.clone())
-                .collect::<Vec<_>>();
-            for from in pods {
-                for &to in &addresses {
-                    let port = lab
-                        .cluster
-                        .pods
-                        .values()
-                        .find(|pod| pod.ips.contains(&to))
-                        .unwrap()
-                        .ports[0]
-                        .port;
-                    let to = podwire_packet::socket(to, port).to_string();
-                    let trace = lab.one(&Lab::query(&format!("pod/{from}"), &to));
-                    assert!(
-                        trace.arrived() && !is_translated(&trace),
-                        "{cni:?} {from} {to}"
-                    );
-                }
-            }
+            every_pod_reaches_every_pod(&lab);
+        }
+    }
+}
+
+#[test]
+fn pods_outside_every_pod_range_are_reached_too() {
+    for strict in [0, 1] {
+        let mut elsewhere = Lab::service(CLUSTER_IP, &BOTH).set(|n| n.rp_filter = strict);
+        for (node, range) in elsewhere
+            .cluster
+            .nodes
+            .values_mut()
+            .zip(["10.9.0.0/24", "10.9.1.0/24"])
+        {
+            node.pod_cidrs = vec![range.parse().unwrap()];
+        }
+        every_pod_reaches_every_pod(&elsewhere);
+        let mut none = elsewhere;
+        none.cluster
+            .nodes
+            .values_mut()
+            .for_each(|node| node.pod_cidrs.clear());
+        every_pod_reaches_every_pod(&none);
+        for from in ["pod/client-a", "node/a"] {
+            let ends = none.ends(from, "svc/web");
+            assert!(
+                ends.iter().all(|end| end.contains("answered")),
+                "{from}: {ends:?}"
+            );
+        }
+        let from_beyond = none.end("203.0.113.9", "10.244.0.2:8080");
+        assert_eq!(from_beyond, "10.244.0.2 answered 203.0.113.9");
+    }
+}
+
+fn every_pod_reaches_every_pod(lab: &Lab) {
+    let all = lab.cluster.pods.values();
+    let targets = all.flat_map(|pod| pod.ips.iter().map(|&ip| (ip, pod.ports[0].port)));
+    for (to, port) in targets {
+        for from in ["web-a", "client-a", "web-b", "client-b"] {
+            let to = podwire_packet::socket(to, port).to_string();
+            let trace = lab.one(&Lab::query(&format!("pod/{from}"), &to));
+            assert!(
+                trace.arrived() && !is_translated(&trace),
+                "{from} to {to}: {}",
+                describe(&trace)
+            );
         }
     }
 }
