@@ -177,6 +177,7 @@ const STACK: usize = 32 << 20;
 fn load_here(inputs: &[Input]) -> Result<Cluster, LoadErrors> {
     let mut assembly = Assembly::default();
     let mut errors = Vec::new();
+    let mut model_file: Option<PathBuf> = None;
     for (index, Input { path, text }) in inputs.iter().enumerate() {
         let file = FileId(u32::try_from(index).unwrap_or(u32::MAX));
         assembly.files.push(path.clone());
@@ -194,7 +195,19 @@ fn load_here(inputs: &[Input]) -> Result<Cluster, LoadErrors> {
             Format::Yaml => yaml::read(text, &mut take),
             Format::Ron => match model::expand(text) {
                 Ok(None) => {}
-                Ok(Some(expanded)) => assembly.add_model(file, expanded),
+                Ok(Some(expanded)) => match &model_file {
+                    None => {
+                        assembly.add_model(file, expanded);
+                        model_file = Some(path.clone());
+                    }
+                    Some(first) => {
+                        let first = first.clone();
+                        errors.push(error(
+                            Place { line: 1, column: 1 },
+                            Problem::SecondModel { first },
+                        ));
+                    }
+                },
                 Err(problems) => {
                     errors.extend(problems.into_iter().map(|(place, what)| error(place, what)));
                 }

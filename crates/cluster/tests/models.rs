@@ -298,3 +298,17 @@ fn comments_alone_are_an_empty_cluster() {
     }
     assert!(text("Cluster()").nodes.is_empty());
 }
+
+#[test]
+fn two_models_are_not_one_cluster() {
+    let input = |name: &str| podwire_cluster::Input {
+        path: name.into(),
+        text: "Cluster(node_count: 1)".to_owned(),
+    };
+    let errors = podwire_cluster::load(vec![input("a.ron"), input("b.ron")]).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "b.ron:1:1: a second model: a.ron is one already\n  \
+         help: a model is a whole cluster; Kubernetes objects may stand beside it, another model may not"
+    );
+}

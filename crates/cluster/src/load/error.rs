@@ -147,6 +147,18 @@ pub enum Problem {
         /// The field's path in the object.
         field: String,
     },
+    /// Another input is a model already.
+    #[error("a second model: {} is one already", first.display())]
+    #[diagnostic(
+        code(podwire::cluster::second_model),
+        help(
+            "a model is a whole cluster; Kubernetes objects may stand beside it, another model may not"
+        )
+    )]
+    SecondModel {
+        /// The file of the first.
+        first: PathBuf,
+    },
     /// A field that a model does not have.
     #[error("there is no field `{field}` here")]
     #[diagnostic(code(podwire::cluster::unknown_field), help("accepted: {accepted}"))]
