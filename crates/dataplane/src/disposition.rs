@@ -133,7 +133,7 @@ impl fmt::Display for Unroutable {
             Self::ServiceAddress(ip) => {
                 write!(
                     f,
-                    "{ip} is a Service's address that no rule translated, and no host has it"
+                    "{ip} is an address of Services that no rule translated, and no host has it"
                 )
             }
             Self::NoSuchHost(ip) => write!(f, "no host has the address {ip}"),

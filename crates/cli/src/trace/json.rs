@@ -21,22 +21,35 @@ struct DeliveredTo {
     source: IpAddr,
 }
 
-/// A packet's way.
+/// What became of a packet.
 #[derive(Debug, Serialize)]
-struct WayJson {
+struct EndJson {
     disposition: &'static str,
     reason: Option<String>,
     delivered_to: Option<DeliveredTo>,
     dnat: Option<String>,
     snat: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    probability: Option<f64>,
-    steps: Vec<Record>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply: Option<Box<Self>>,
 }
 
-fn way_json(world: &World<'_>, way: &Way) -> WayJson {
+/// An answer's way.
+#[derive(Debug, Serialize)]
+struct ReplyJson {
+    #[serde(flatten)]
+    end: EndJson,
+    steps: Vec<Record>,
+}
+
+/// A packet's way, and its answer's; no answer where the packet was not delivered.
+#[derive(Debug, Serialize)]
+struct TraceJson {
+    #[serde(flatten)]
+    end: EndJson,
+    probability: f64,
+    steps: Vec<Record>,
+    reply: Option<ReplyJson>,
+}
+
+fn end_json(world: &World<'_>, way: &Way) -> EndJson {
     let (sent, arrived) = (way.sent, way.arrived);
     let delivered_to = match way.disposition {
         Disposition::Delivered(delivery) => Some(DeliveredTo {
@@ -52,27 +65,25 @@ fn way_json(world: &World<'_>, way: &Way) -> WayJson {
         | Disposition::Mtu { .. }
         | Disposition::Ttl => None,
     };
-    WayJson {
+    EndJson {
         disposition: way.disposition.name(),
         reason: reason(world, way),
         delivered_to,
         dnat: ((arrived.dst, arrived.dport) != (sent.dst, sent.dport))
             .then(|| socket(arrived.dst, arrived.dport).to_string()),
         snat: (arrived.src != sent.src).then_some(arrived.src),
-        probability: None,
-        steps: records(world, way).collect(),
-        reply: None,
     }
 }
 
-fn trace_json(world: &World<'_>, trace: &Trace) -> WayJson {
-    WayJson {
-        probability: Some(trace.probability),
-        reply: trace
-            .reply
-            .as_ref()
-            .map(|way| Box::new(way_json(world, way))),
-        ..way_json(world, &trace.forward)
+fn trace_json(world: &World<'_>, trace: &Trace) -> TraceJson {
+    TraceJson {
+        end: end_json(world, &trace.forward),
+        probability: trace.probability,
+        steps: records(world, &trace.forward).collect(),
+        reply: trace.reply.as_ref().map(|way| ReplyJson {
+            end: end_json(world, way),
+            steps: records(world, way).collect(),
+        }),
     }
 }
 
@@ -83,7 +94,7 @@ pub(super) fn write(
     traces: &[Trace],
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let traces: Vec<WayJson> = traces
+    let traces: Vec<TraceJson> = traces
         .iter()
         .map(|trace| trace_json(world, trace))
         .collect();

@@ -154,7 +154,7 @@ fn nobody_listens_on_a_port_that_no_container_names() {
 fn an_address_that_nobody_has_is_unroutable() {
     let end = Lab::new().end("pod/client-a", "10.96.0.77:80");
     assert!(
-        end.starts_with("unroutable: 10.96.0.77 is a Service's address"),
+        end.starts_with("unroutable: 10.96.0.77 is an address of Services"),
         "{end}"
     );
 }

@@ -105,7 +105,7 @@ fn a_service_without_endpoints_rejects() {
 fn a_port_that_the_service_has_not_is_unroutable() {
     let end = cluster_ip(&BOTH).end("pod/client-a", "svc/web:81");
     assert!(
-        end.starts_with("unroutable: 10.96.0.10 is a Service's"),
+        end.starts_with("unroutable: 10.96.0.10 is an address of Services"),
         "{end}"
     );
 }
