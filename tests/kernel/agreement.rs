@@ -85,13 +85,14 @@ impl Translation {
         }
     }
 
-    /// Whether both say the same. The port of a masqueraded packet is random (`--random-fully`).
-    fn agrees(&self, other: &Self) -> bool {
-        let same_source_port = self.is_masqueraded || self.from.port() == other.from.port();
-        let same_port = self.to.port() == other.to.port() || self.is_masqueraded && self.is_echo;
-        self.to.ip() == other.to.ip()
-            && self.from.ip() == other.from.ip()
-            && self.is_masqueraded == other.is_masqueraded
+    /// Whether the kernel says the same. The port of a packet that podwire masquerades is random
+    /// (`--random-fully`), and so now and then the one that it had; that the kernel masquerades it too
+    /// is seen by the rule that matched.
+    fn agrees(&self, kernel: &Self) -> bool {
+        let same_source_port = self.is_masqueraded || self.from.port() == kernel.from.port();
+        let same_port = self.to.port() == kernel.to.port() || self.is_masqueraded && self.is_echo;
+        self.to.ip() == kernel.to.ip()
+            && self.from.ip() == kernel.from.ip()
             && same_source_port
             && same_port
     }
@@ -168,7 +169,6 @@ impl Steps {
                 && connections.values().any(is_taken)
             {
                 connection.from = (flow.src, flow.sport).into();
-                connection.is_masqueraded = false;
             }
         }
         told
