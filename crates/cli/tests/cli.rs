@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use snapbox::data::DataFormat;
 use snapbox::{Assert, Data};
@@ -127,8 +127,9 @@ fn the_readme_shows_what_is_printed() {
     assert!(compared > 0, "README.md shows no command with its output");
 }
 
-#[test]
-fn a_closed_pipe_ends_it_quietly() {
+/// What a render says of a file of `tests/data` on its standard input, once `close` has closed one of
+/// its pipes. podwire still waits for its input then: there is nothing to read yet.
+fn render_with(close: impl FnOnce(&mut Child), file: &str) -> Output {
     let mut child = podwire()
         .args(["render", "-f", "-", "--node", "node-a"])
         .stdin(Stdio::piped())
@@ -136,32 +137,25 @@ fn a_closed_pipe_ends_it_quietly() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("podwire runs");
-    // The reader goes before there is anything to read: podwire still waits for its input.
-    drop(child.stdout.take());
+    close(&mut child);
     let mut input = child.stdin.take().expect("a pipe");
-    let cluster = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cluster.yaml"));
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let cluster = read(&data.join(file));
     input.write_all(cluster.as_bytes()).expect("podwire reads");
     drop(input);
-    let end = child.wait_with_output().expect("podwire ends");
+    child.wait_with_output().expect("podwire ends")
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let end = render_with(|child| drop(child.stdout.take()), "cluster.yaml");
     assert_eq!(end.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&end.stderr), "");
 }
 
 #[test]
 fn an_answer_needs_nobody_to_hear_warnings() {
-    let mut child = podwire()
-        .args(["render", "-f", "-", "--node", "node-a"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("podwire runs");
-    drop(child.stderr.take());
-    let mut input = child.stdin.take().expect("a pipe");
-    let cluster = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dangling.yaml"));
-    input.write_all(cluster.as_bytes()).expect("podwire reads");
-    drop(input);
-    let end = child.wait_with_output().expect("podwire ends");
+    let end = render_with(|child| drop(child.stderr.take()), "dangling.yaml");
     assert_eq!(end.status.code(), Some(0));
     assert!(end.stdout.starts_with(b"*filter\n"), "{:?}", end.stdout);
 }
