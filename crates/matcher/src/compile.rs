@@ -1,218 +1,424 @@
-//! A table as a program.
+//! From rules to a program: each rule by itself, then each chain, then the folds.
 
-use std::ops::RangeInclusive;
-
-use podwire_packet::{Mark, Prefix};
+use indexmap::IndexMap;
 use podwire_ruleset::{
-    AddressMatch, ChainId, ChainName, Hook, Inv, Match, Policy, Rule, RuleId, Table, TableName,
-    Target,
+    ChainId, ChainName, Hook, Match, NatRange, Policy, Rule as Written, Table, TableName, Target,
 };
+use rustc_hash::FxBuildHasher;
 
+use crate::dispatch::Dispatch;
 use crate::fields::{Equality, Fields};
-use crate::fold::{Fold, Folder, Folds};
+use crate::fold::Folds;
+use crate::program::{Base, Block, Chain, MarkChange, Program, Rule, Socket, Then, to_u32};
 use crate::test::Test;
-use crate::tuple_space::{MAX_KINDS, MIN_RULES, TupleSpace, to_u32};
+use crate::tuple_space::{MAX_KINDS, MIN_RULES, TupleSpace};
 
-/// A rule, ready to be asked; one cache line.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-pub(crate) struct Compiled {
-    pub(crate) id: RuleId,
-    /// Whether a later fragment fails it: it has a test that looks behind the IP header.
-    pub(crate) needs_transport: bool,
-    /// Whether it has a test that is not known.
-    pub(crate) is_uncertain: bool,
-    /// Tests that its block has not made already, in the kernel's order.
-    pub(crate) tests: Box<[Test]>,
-    pub(crate) then: Then,
-    /// The chain that it jumps to as one choice, where nobody watches.
-    pub(crate) fold: Option<Fold>,
+/// Compiles a table whose jumps were checked.
+pub(crate) fn compile<F: Fields>(name: TableName, table: &Table) -> Program<F> {
+    let mut builder = Builder::new(name);
+    builder.program.chains = vec![Chain::default(); table.chains.len()];
+    let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
+    builder.program.rules.reserve_exact(rules);
+    for (index, chain) in table.chains.values().enumerate() {
+        let id = ChainId(to_u32(index));
+        for rule in &chain.rules {
+            builder.add(id, rule, |name: &ChainName| table.chain_id(name.as_str()));
+        }
+    }
+    for hook in Hook::ALL {
+        if let Some((chain, base)) = table.at(hook) {
+            let policy = base.built_in.map_or(Policy::Accept, |base| base.policy);
+            builder.base(hook, chain, policy);
+        }
+    }
+    builder.finish()
 }
 
-/// A rule's target, jumps resolved.
-#[derive(Clone, Debug)]
-pub(crate) enum Then {
-    Jump(ChainId),
-    Goto(ChainId),
-    Mark {
-        value: Mark,
-        mask: Mark,
-    },
-    /// It only counts.
-    Nothing,
-    Target(Box<Target>),
+/// Takes rules one by one.
+pub(crate) struct Builder<F: Fields> {
+    pub(crate) program: Program<F>,
+    /// The chain of each rule, where rules of several chains came mixed.
+    mixed: Option<Vec<ChainId>>,
+    known: Known<F>,
 }
 
-/// A part of a chain.
-#[derive(Clone, Debug)]
-pub(crate) enum Block<F> {
-    /// Rules asked one by one: from a place to another.
-    List(u32, u32),
-    /// Rules found by hashing.
-    Hashed(TupleSpace<F>),
+/// What stands in the pools already: the place by a hash would do, but few differ.
+struct Known<F: Fields> {
+    marks: IndexMap<(u32, u32), u32, FxBuildHasher>,
+    /// The last few lists of tests that name no address.
+    lists: Vec<(u32, u16)>,
+    nothing: std::marker::PhantomData<F>,
 }
 
-/// A chain.
-#[derive(Clone, Debug)]
-pub(crate) struct Chain<F> {
-    pub(crate) blocks: Box<[Block<F>]>,
+/// Lists of tests that are searched before one more is kept.
+const MANY: usize = 64;
+
+impl<F: Fields> Builder<F> {
+    pub(crate) fn new(table: TableName) -> Self {
+        Self {
+            program: Program {
+                table,
+                rules: Vec::new(),
+                chains: Vec::new(),
+                plans: Vec::new(),
+                tables: Vec::new(),
+                bases: [None; Hook::ALL.len()],
+                tests: Vec::new(),
+                sockets: Vec::new(),
+                marks: Vec::new(),
+                targets: Vec::new(),
+                folds: Folds::default(),
+            },
+            mixed: None,
+            known: Known {
+                marks: IndexMap::default(),
+                lists: Vec::new(),
+                nothing: std::marker::PhantomData,
+            },
+        }
+    }
+
+    /// Says that a chain is the base chain of a hook.
+    pub(crate) fn base(&mut self, hook: Hook, chain: ChainId, policy: Policy) {
+        self.program.bases[hook as usize] = Some(Base { chain, policy, front: None });
+    }
+
+    /// Adds a rule at the end of a chain. Jumps go to the chains that `id` gives.
+    pub(crate) fn add(
+        &mut self,
+        chain: ChainId,
+        rule: &Written,
+        id: impl Fn(&ChainName) -> Option<ChainId>,
+    ) {
+        let program = &mut self.program;
+        if program.chains.len() <= chain.index() {
+            program.chains.resize(chain.index() + 1, Chain::default());
+        }
+        let place = to_u32(program.rules.len());
+        let own = &mut program.chains[chain.index()];
+        if own.len == 0 {
+            own.first = place;
+        } else if own.first + own.len != place && self.mixed.is_none() {
+            self.mixed = Some(chain_of_each(&program.chains, program.rules.len()));
+        }
+        program.chains[chain.index()].len += 1;
+        if let Some(mixed) = &mut self.mixed {
+            mixed.push(chain);
+        }
+        let lowered = self.lower(rule, id);
+        self.program.rules.push(lowered);
+    }
+
+    /// A rule in its small form, its tests and target in the pools.
+    fn lower(&mut self, rule: &Written, id: impl Fn(&ChainName) -> Option<ChainId>) -> Rule {
+        // The order in which tests without memory are asked is free; so is that of the IP header's,
+        // which come first.
+        let is_free = !rule.matches.iter().any(Match::has_memory_or_chance);
+        let first = self.program.tests.len();
+        let (mut needs_transport, mut is_uncertain, mut has_address) = (false, false, false);
+        let mut equality = Equality::<F>::default();
+        let mut hashable = 0_u8;
+        for of in rule.in_kernel_order() {
+            is_uncertain |= matches!(of, Match::Unknown(_));
+            has_address |= matches!(of, Match::Source(_) | Match::Destination(_));
+            let Some(test) = Test::of(of) else { continue };
+            let may_move = is_free || of.is_of_ip_header();
+            if is_free && (matches!(test, Test::HasTransport) || test.is_of_ports()) {
+                needs_transport = true;
+            }
+            if is_free && matches!(test, Test::HasTransport) {
+                continue;
+            }
+            let joined = test.equality().filter(|_| may_move && hashable < u8::MAX);
+            let joined = joined.and_then(|own| equality.and(own));
+            let tests = &mut self.program.tests;
+            if let Some(joined) = joined {
+                equality = joined;
+                tests.insert(first + usize::from(hashable), test);
+                hashable += 1;
+            } else {
+                tests.push(test);
+            }
+        }
+        let count = self.program.tests.len() - first;
+        let (tests, test_count) = self.keep(first, count, has_address);
+        Rule {
+            tests,
+            test_count,
+            hashable,
+            made: 0,
+            needs_transport,
+            is_uncertain,
+            then: self.then(rule.target.as_ref(), id),
+            fold: 0,
+        }
+    }
+
+    /// Where the last tests of the pool stand, which may be where the same ones stood before.
+    fn keep(&mut self, first: usize, count: usize, has_address: bool) -> (u32, u16) {
+        let own = (to_u32(first), u16::try_from(count).expect("a line has fewer tests"));
+        if has_address || count == 0 {
+            // Such tests are seldom the same twice.
+            return own;
+        }
+        let pool = &mut self.program.tests;
+        let same = self.known.lists.iter().find(|(at, length)| {
+            usize::from(*length) == count && pool[*at as usize..][..count] == pool[first..]
+        });
+        if let Some(&same) = same {
+            pool.truncate(first);
+            return same;
+        }
+        if self.known.lists.len() < MANY {
+            self.known.lists.push(own);
+        }
+        own
+    }
+
+    fn then(
+        &mut self,
+        target: Option<&Target>,
+        id: impl Fn(&ChainName) -> Option<ChainId>,
+    ) -> Then {
+        let program = &mut self.program;
+        let chain = |name: &ChainName| id(name).expect("every jump was checked");
+        match target {
+            None | Some(Target::Checksum(_) | Target::Tcpmss(_)) => Then::Nothing,
+            Some(Target::Jump(name)) => Then::Jump(chain(name)),
+            Some(Target::Goto(name)) => Then::Goto(chain(name)),
+            Some(Target::Accept) => Then::Accept,
+            Some(Target::Drop) => Then::Drop,
+            Some(Target::Return) => Then::Return,
+            Some(Target::Mark { value, mask }) => {
+                let next = to_u32(program.marks.len());
+                let place = *self.known.marks.entry((value.0, mask.0)).or_insert(next);
+                if place == next {
+                    program.marks.push(MarkChange { value: *value, mask: *mask });
+                }
+                Then::Mark(place)
+            }
+            Some(target) => {
+                if let Target::Dnat(range) = target
+                    && let Some(socket) = one_socket::<F>(range)
+                {
+                    program.sockets.push(socket);
+                    return Then::Dnat(to_u32(program.sockets.len() - 1));
+                }
+                let known = program.targets.iter().take(MANY).position(|own| own == target);
+                Then::Target(to_u32(known.unwrap_or_else(|| {
+                    program.targets.push(target.clone());
+                    program.targets.len() - 1
+                })))
+            }
+        }
+    }
+
+    /// Plans each chain, and folds.
+    pub(crate) fn finish(mut self) -> Program<F> {
+        if let Some(mixed) = self.mixed.take() {
+            sort_by_chain(&mut self.program, &mixed);
+        }
+        let mut program = self.program;
+        for index in 0..program.chains.len() {
+            program.plan(ChainId(to_u32(index)));
+        }
+        let mut budget = program.rules.len().saturating_mul(8).saturating_add(1 << 10);
+        for index in 0..program.chains.len() {
+            program.fold_jumps(ChainId(to_u32(index)), &mut budget);
+        }
+        for hook in Hook::ALL {
+            program.find_front(hook);
+        }
+        program
+    }
 }
 
-/// A base chain.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Base {
-    pub(crate) chain: ChainId,
-    pub(crate) policy: Policy,
+/// Which chain each rule is of, where each chain's rules stand together.
+fn chain_of_each(chains: &[Chain], rules: usize) -> Vec<ChainId> {
+    let mut of = vec![ChainId(0); rules];
+    for (index, chain) in chains.iter().enumerate() {
+        let places = chain.first as usize..(chain.first + chain.len) as usize;
+        // The chain that brought this up counts a rule less so far.
+        if let Some(own) = of.get_mut(places) {
+            own.fill(ChainId(to_u32(index)));
+        }
+    }
+    of
 }
 
-/// A table.
-#[derive(Clone, Debug)]
-pub(crate) struct Program<F> {
-    /// Rules of all chains, each chain's together.
-    pub(crate) rules: Vec<Compiled>,
-    pub(crate) chains: Vec<Chain<F>>,
-    pub(crate) bases: [Option<Base>; Hook::ALL.len()],
-    pub(crate) folds: Folds<F>,
+/// Brings the rules of each chain together, in the order in which they came.
+fn sort_by_chain<F: Fields>(program: &mut Program<F>, chain_of: &[ChainId]) {
+    let mut next = 0;
+    for chain in &mut program.chains {
+        (chain.first, next) = (next, next + chain.len);
+    }
+    let mut ends: Vec<u32> = program.chains.iter().map(|chain| chain.first).collect();
+    let Some(&any) = program.rules.first() else {
+        return;
+    };
+    let mut sorted = vec![any; program.rules.len()];
+    for (rule, chain) in program.rules.iter().zip(chain_of) {
+        let end = &mut ends[chain.index()];
+        sorted[*end as usize] = *rule;
+        *end += 1;
+    }
+    program.rules = sorted;
+}
+
+/// The one address that a translation names, and the one port if it names any.
+fn one_socket<F: Fields>(range: &NatRange) -> Option<Socket<F::Address>> {
+    let address = *range.addresses.as_ref()?.start();
+    let port = range.ports.as_ref().map(|ports| *ports.start());
+    let is_all = *range == NatRange::to(address, port);
+    let address = F::number(address).filter(|_| is_all)?;
+    Some(Socket { address, port })
 }
 
 impl<F: Fields> Program<F> {
-    /// Compiles a table whose jumps were checked.
-    pub(crate) fn of(name: TableName, table: &Table) -> Self {
-        let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
-        let mut folder = Folder::new(table, rules);
-        let mut program = Self {
-            rules: Vec::with_capacity(rules),
-            folds: Folds::default(),
-            chains: Vec::with_capacity(table.chains.len()),
-            bases: Hook::ALL.map(|hook| {
-                let (chain, base) = table.at(hook)?;
-                let policy = base.built_in.map_or(Policy::Accept, |base| base.policy);
-                Some(Base { chain, policy })
-            }),
-        };
-        for (index, chain) in table.chains.values().enumerate() {
-            let compiler = ChainCompiler {
-                table: name,
-                chain: ChainId(to_u32(index)),
-                of: table,
-                rules: &chain.rules,
-            };
-            let blocks = compiler.compile(&mut program.rules, &mut folder);
-            program.chains.push(Chain { blocks });
+    /// What a rule compares for equality; none if nothing.
+    pub(crate) fn equality(&self, rule: &Rule) -> Option<Equality<F>> {
+        let hashable = &self.tests_of(rule)[..usize::from(rule.hashable)];
+        let mut all = hashable.iter().filter_map(Test::equality);
+        let first = all.next()?;
+        all.try_fold(first, Equality::and)
+    }
+
+    /// Cuts a chain into runs whose rules all test something for equality, and the rest.
+    pub(crate) fn plan(&mut self, id: ChainId) {
+        let Chain { first, len, plan } = self.chains[id.index()];
+        if (len as usize) < MIN_RULES {
+            return;
         }
-        program.folds = folder.folds;
-        program
-    }
-
-    pub(crate) fn has_rules(&self, hook: Hook) -> bool {
-        self.bases[hook as usize].is_some_and(|base| {
-            base.policy == Policy::Drop || !self.chains[base.chain.index()].blocks.is_empty()
-        })
-    }
-}
-
-/// Compiles one chain.
-struct ChainCompiler<'a> {
-    table: TableName,
-    chain: ChainId,
-    of: &'a Table,
-    rules: &'a [Rule],
-}
-
-impl ChainCompiler<'_> {
-    /// Cuts the chain into runs whose rules all test something for equality, and the rest.
-    fn compile<F: Fields>(
-        &self,
-        into: &mut Vec<Compiled>,
-        folder: &mut Folder<'_, F>,
-    ) -> Box<[Block<F>]> {
-        let first = to_u32(into.len());
-        let equalities: Vec<Option<Equality<F>>> = self.rules.iter().map(equality).collect();
+        let end = first + len;
+        let equalities: Vec<Option<Equality<F>>> =
+            self.rules_of(id).iter().map(|rule| self.equality(rule)).collect();
         let mut blocks = Vec::new();
-        let push_list = |blocks: &mut Vec<Block<F>>, from: usize, to: usize| {
-            if from < to {
-                blocks.push(Block::List(first + to_u32(from), first + to_u32(to)));
+        let (mut listed, mut at) = (first, first);
+        while at < end {
+            let rest = &equalities[(at - first) as usize..];
+            let (run, block) = self.block(at, rest);
+            if let Some(block) = block {
+                if listed < at {
+                    blocks.push(Block::List(listed, at));
+                }
+                for rule in &mut self.rules[at as usize..(at + run) as usize] {
+                    rule.made = rule.hashable;
+                }
+                blocks.push(block);
+                listed = at + run;
             }
-        };
-        let (mut listed, mut at) = (0, 0);
-        while at < self.rules.len() {
-            let run = run_length(&equalities[at..]);
-            if run < MIN_RULES {
-                let end = at + run.max(1);
-                into.extend((at..end).map(|n| self.compile_rule(n, false, folder)));
-                at = end;
-                continue;
-            }
-            push_list(&mut blocks, listed, at);
-            let keyed: Vec<(Equality<F>, u32)> = (at..at + run)
-                .filter_map(|n| Some((equalities[n]?, first + to_u32(n))))
-                .collect();
-            blocks.push(Block::Hashed(TupleSpace::new(&keyed)));
-            into.extend((at..at + run).map(|n| self.compile_rule(n, true, folder)));
             at += run;
-            listed = at;
         }
-        push_list(&mut blocks, listed, at);
-        blocks.into_boxed_slice()
+        if blocks.is_empty() {
+            return;
+        }
+        if listed < end {
+            blocks.push(Block::List(listed, end));
+        }
+        let blocks = blocks.into_boxed_slice();
+        if plan == 0 {
+            self.plans.push(blocks);
+            self.chains[id.index()].plan = to_u32(self.plans.len());
+        } else {
+            self.plans[plan as usize - 1] = blocks;
+        }
     }
 
-    fn compile_rule<F: Fields>(
-        &self,
-        n: usize,
-        is_hashed: bool,
-        folder: &mut Folder<'_, F>,
-    ) -> Compiled {
-        let rule = &self.rules[n];
-        let asked: Vec<&Match> = if is_hashed {
-            hashable::<F>(rule).map(|(test, _)| test).collect()
-        } else {
-            Vec::new()
-        };
-        let is_asked = |test: &&Match| asked.iter().any(|asked| std::ptr::eq(*asked, *test));
-        let left = rule.in_kernel_order().filter(|test| !is_asked(test));
-        let looks_at_ports =
-            |test: &&Match| matches!(test, Match::SourcePort(..) | Match::DestinationPort(..));
-        // The order in which tests without memory are asked is free.
-        let is_free = !rule.matches.iter().any(Match::has_memory_or_chance);
-        let mut tests: Vec<Test> = left.filter_map(Test::of).collect();
-        let mut needs_transport = asked.iter().any(looks_at_ports);
-        if is_free {
-            let before = tests.len();
-            tests.retain(|test| !matches!(test, Test::HasTransport));
-            needs_transport |= tests.len() < before;
+    /// A block of rules from a place on, and how many they are; none if they are to be listed.
+    fn block(&mut self, at: u32, rest: &[Option<Equality<F>>]) -> (u32, Option<Block<F>>) {
+        let service = service_mask::<F>();
+        let services: Vec<F::Key> = rest
+            .iter()
+            .map_while(|own| own.filter(|own| own.mask == service))
+            .map(|own| own.value.key())
+            .collect();
+        if services.len() >= MIN_RULES
+            && let Some(table) = Dispatch::new(at, &services)
+        {
+            self.tables.push(table);
+            let table = to_u32(self.tables.len() - 1);
+            return (to_u32(services.len()), Some(Block::Dispatch(table)));
         }
-        let chain = |name: &ChainName| {
-            let id = self.of.chain_id(name.as_str());
-            id.expect("Matcher::new checked every jump")
-        };
-        Compiled {
-            id: RuleId {
-                table: self.table,
-                chain: self.chain,
-                number: to_u32(n + 1),
-            },
-            needs_transport,
-            is_uncertain: rule
-                .matches
-                .iter()
-                .any(|test| matches!(test, Match::Unknown(_))),
-            tests: tests.into_boxed_slice(),
-            then: match &rule.target {
-                None | Some(Target::Checksum(_) | Target::Tcpmss(_)) => Then::Nothing,
-                Some(Target::Jump(name)) => Then::Jump(chain(name)),
-                Some(Target::Goto(name)) => Then::Goto(chain(name)),
-                Some(Target::Mark { value, mask }) => Then::Mark {
-                    value: *value,
-                    mask: *mask,
-                },
-                Some(target) => Then::Target(Box::new(target.clone())),
-            },
-            fold: match &rule.target {
-                Some(Target::Jump(name) | Target::Goto(name)) => folder.fold(rule, name),
-                Some(_) | None => None,
-            },
+        let run = run_length(rest);
+        if run < MIN_RULES {
+            return (to_u32(run.max(1)), None);
+        }
+        let keyed: Vec<(Equality<F>, u32)> =
+            rest[..run].iter().zip(at..).filter_map(|(own, place)| Some(((*own)?, place))).collect();
+        (to_u32(run), Some(Block::Hashed(TupleSpace::new(&keyed))))
+    }
+
+    /// Folds the chains that rules of a chain jump to, where every jump of the chain's tables can be.
+    pub(crate) fn fold_jumps(&mut self, id: ChainId, budget: &mut usize) {
+        let chain = self.chains[id.index()];
+        for place in chain.first..chain.first + chain.len {
+            self.fold_jump(chain, place, budget);
         }
     }
+
+    /// Folds the chain that the rule at a place of a chain jumps to.
+    pub(crate) fn fold_jump(&mut self, chain: Chain, place: u32, budget: &mut usize) {
+        let rule = self.rules[place as usize];
+        if rule.is_uncertain || !matches!(rule.then, Then::Jump(_) | Then::Goto(_)) {
+            return;
+        }
+        let Some(fold) = self.fold(&rule, budget) else {
+            return;
+        };
+        self.rules[place as usize].fold = fold + 1;
+        if rule.made == rule.hashable && u16::from(rule.made) == rule.test_count {
+            self.enter(chain, place, &rule, fold);
+        }
+    }
+
+    /// Writes a fold into the table of Services that its rule is of, if it is of one.
+    fn enter(&mut self, chain: Chain, place: u32, rule: &Rule, fold: u32) {
+        let Some(key) = self.equality(rule).map(|own| own.value.key()) else {
+            return;
+        };
+        let Some(plan) = (chain.plan as usize).checked_sub(1) else {
+            return;
+        };
+        for block in &self.plans[plan] {
+            let Block::Dispatch(table) = block else {
+                continue;
+            };
+            let table = &mut self.tables[*table as usize];
+            if (table.first..table.end).contains(&place)
+                && table.set(key, place, fold, &self.folds)
+            {
+                // The entry holds all of it.
+                self.rules[place as usize].fold = 0;
+                self.folds.forget_last();
+            }
+        }
+    }
+
+    /// Finds the table of Services that every packet of a hook comes to first.
+    pub(crate) fn find_front(&mut self, hook: Hook) {
+        let Some(base) = self.bases[hook as usize] else {
+            return;
+        };
+        let mut chain = base.chain;
+        // Chains do not call each other in a circle.
+        while self.chains[chain.index()].plan == 0
+            && let [Rule { then: Then::Jump(next) | Then::Goto(next), test_count: 0, needs_transport: false, is_uncertain: false, .. }, ..] =
+                self.rules_of(chain)
+        {
+            chain = *next;
+        }
+        let plan = (self.chains[chain.index()].plan as usize).checked_sub(1);
+        let first = plan.and_then(|plan| self.plans[plan].first());
+        if let (Some(Block::Dispatch(table)), Some(base)) = (first, &mut self.bases[hook as usize]) {
+            base.front = Some(*table);
+        }
+    }
+}
+
+/// The bits that the rules of a table of Services compare.
+fn service_mask<F: Fields>() -> F {
+    let address = F::destination(F::all_bits()).union(F::foreign());
+    address.union(F::transport(0, u16::MAX, u8::MAX))
 }
 
 /// How many rules from the first on test something for equality, in at most so many kinds.
@@ -226,64 +432,4 @@ fn run_length<F: Fields>(equalities: &[Option<Equality<F>>]) -> usize {
         }
     }
     equalities.len()
-}
-
-/// A test for equality, if it is one.
-pub(crate) fn equality_of<F: Fields>(test: &Match) -> Option<Equality<F>> {
-    if let Match::Source(asked) = test {
-        return Equality::source(plain_prefix(asked)?);
-    }
-    if let Match::Destination(asked) = test {
-        return Equality::destination(plain_prefix(asked)?);
-    }
-    let (value, mask) = if let Match::Protocol(asked) = test {
-        let protocol = plain(asked)?.0;
-        (F::transport(0, 0, protocol), F::transport(0, 0, u8::MAX))
-    } else if let Match::SourcePort(_, asked) = test {
-        let port = plain_port(asked)?;
-        (F::transport(port, 0, 0), F::transport(u16::MAX, 0, 0))
-    } else if let Match::DestinationPort(_, asked) = test {
-        let port = plain_port(asked)?;
-        (F::transport(0, port, 0), F::transport(0, u16::MAX, 0))
-    } else {
-        return None;
-    };
-    Some(Equality { value, mask })
-}
-
-/// The value, where there is no `!`.
-fn plain<T>(asked: &Inv<T>) -> Option<&T> {
-    (!asked.inverted).then_some(&asked.value)
-}
-
-fn plain_prefix(asked: &Inv<AddressMatch>) -> Option<&Prefix> {
-    match plain(asked)? {
-        AddressMatch::Prefix(prefix) => Some(prefix),
-        AddressMatch::Sparse { .. } => None,
-    }
-}
-
-fn plain_port(asked: &Inv<RangeInclusive<u16>>) -> Option<u16> {
-    let ports = plain(asked)?;
-    (ports.start() == ports.end()).then_some(*ports.start())
-}
-
-/// The tests of a rule that a table can make in one probe.
-///
-/// Tests of the IP header come first in the kernel too. A port test is left to its place where the
-/// rule has a match that remembers or leaves something to chance, which may be asked before it.
-fn hashable<F: Fields>(rule: &Rule) -> impl Iterator<Item = (&Match, Equality<F>)> {
-    let in_order = rule.matches.iter().any(Match::has_memory_or_chance);
-    let tests = rule
-        .matches
-        .iter()
-        .filter(move |test| !in_order || test.is_of_ip_header());
-    tests.filter_map(|test| Some((test, equality_of(test)?)))
-}
-
-/// What a rule compares for equality; none if nothing, or the same bits twice.
-fn equality<F: Fields>(rule: &Rule) -> Option<Equality<F>> {
-    let mut tests = hashable::<F>(rule).map(|(_, equality)| equality);
-    let first = tests.next()?;
-    tests.try_fold(first, Equality::and)
 }

@@ -4,21 +4,45 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use podwire_packet::{Family, Headers, Prefix};
+use podwire_packet::Headers;
 
 /// What equality tests look at. Each family has its own form, so that IPv4 hashes two words.
-pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash {
-    /// Family of the addresses that it can hold.
-    const FAMILY: Family;
+pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
+    /// An address as a number.
+    type Address: Copy + Debug + Default + Ord + Hash + Send + Sync;
+
+    /// What a table of Services is keyed by: destination, protocol, port.
+    type Key: Key;
+
+    /// Addresses of endpoints that stand in the entry of their Service.
+    type Inline: Copy + Debug + Default + AsRef<[Self::Address]> + AsMut<[Self::Address]> + Send + Sync;
+
+    /// The number of an address; none for one of the other family.
+    fn number(address: IpAddr) -> Option<Self::Address>;
+
+    /// The address of a number.
+    fn address_of(number: Self::Address) -> IpAddr;
+
+    /// The mask of one address.
+    fn all_bits() -> Self::Address;
+
+    /// A number under a mask.
+    fn under(number: Self::Address, mask: Self::Address) -> Self::Address;
+
+    /// The key of a packet that has a transport header; none for one of the other family.
+    fn key_of(headers: &Headers) -> Option<Self::Key>;
+
+    /// The key that such fields give.
+    fn key(self) -> Self::Key;
 
     /// Of a packet.
     fn of(headers: &Headers) -> Self;
 
     /// A source address.
-    fn source(address: u128) -> Self;
+    fn source(address: Self::Address) -> Self;
 
     /// A destination address.
-    fn destination(address: u128) -> Self;
+    fn destination(address: Self::Address) -> Self;
 
     /// Ports and protocol.
     fn transport(sport: u16, dport: u16, protocol: u8) -> Self;
@@ -34,13 +58,121 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash {
     fn masked(self, mask: Self) -> Self;
 }
 
+/// A key whose lowest byte is free, for the table's own use.
+pub(crate) trait Key: Copy + Debug + Default + Eq + Send + Sync {
+    /// Mixes all bits into the high ones of the result.
+    fn mixed(self, seed: u64) -> u64;
+
+    /// The lowest byte.
+    fn low_byte(self) -> u8;
+
+    /// The key with that byte in the lowest place, which was free.
+    fn with_low_byte(self, byte: u8) -> Self;
+
+    /// Whether both are the same but for the lowest byte.
+    fn is_alike(self, other: Self) -> bool;
+}
+
+impl Key for u64 {
+    #[inline]
+    fn mixed(self, seed: u64) -> u64 {
+        // Fibonacci hashing keeps neighbours apart; the fold brings the high bits of the product down
+        // before the second multiplication takes all of them up.
+        let product = (self ^ seed).wrapping_mul(GOLDEN);
+        (product ^ product >> 32).wrapping_mul(GOLDEN)
+    }
+
+    #[inline]
+    fn low_byte(self) -> u8 {
+        self.to_le_bytes()[0]
+    }
+
+    #[inline]
+    fn with_low_byte(self, byte: u8) -> Self {
+        self | Self::from(byte)
+    }
+
+    #[inline]
+    fn is_alike(self, other: Self) -> bool {
+        (self ^ other) >> 8 == 0
+    }
+}
+
+impl Key for (u128, u64) {
+    #[inline]
+    fn mixed(self, seed: u64) -> u64 {
+        let halves = self.0.to_le_bytes();
+        let (low, high) = halves.split_at(8);
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        let first = (word(low) ^ seed).wrapping_mul(GOLDEN);
+        let second = (word(high) ^ first ^ first >> 32).wrapping_mul(GOLDEN);
+        (self.1 ^ second ^ second >> 32).wrapping_mul(GOLDEN)
+    }
+
+    #[inline]
+    fn low_byte(self) -> u8 {
+        self.1.low_byte()
+    }
+
+    #[inline]
+    fn with_low_byte(self, byte: u8) -> Self {
+        (self.0, self.1.with_low_byte(byte))
+    }
+
+    #[inline]
+    fn is_alike(self, other: Self) -> bool {
+        self.0 == other.0 && self.1.is_alike(other.1)
+    }
+}
+
+/// 2^64 over the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// IPv4: from the highest bit on source, destination, source port, destination port; protocol in the
 /// lowest byte and the foreign bit above it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Narrow(u128);
 
 impl Fields for Narrow {
-    const FAMILY: Family = Family::Ipv4;
+    type Address = u32;
+    type Key = u64;
+    type Inline = [u32; 5];
+
+    #[inline]
+    fn number(address: IpAddr) -> Option<u32> {
+        match address {
+            IpAddr::V4(ip) => Some(ip.into()),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    #[inline]
+    fn address_of(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
+    }
+
+    fn all_bits() -> u32 {
+        u32::MAX
+    }
+
+    #[inline]
+    fn under(number: u32, mask: u32) -> u32 {
+        number & mask
+    }
+
+    #[inline]
+    fn key_of(headers: &Headers) -> Option<u64> {
+        let dst = u64::from(Self::number(headers.dst)?);
+        Some(dst << 32 | u64::from(headers.dport) << 16 | u64::from(headers.protocol.0) << 8)
+    }
+
+    fn key(self) -> u64 {
+        let low = |bits: u128| u64::try_from(bits).expect("64 bits");
+        let dst_and_port = low(self.0 >> 32 & u128::from(u64::MAX));
+        let dst = dst_and_port >> 32;
+        let dport = dst_and_port & 0xffff;
+        dst << 32 | dport << 16 | low(self.0 & 0xff) << 8
+    }
 
     fn of(headers: &Headers) -> Self {
         let transport = Self::transport(headers.sport, headers.dport, headers.protocol.0);
@@ -53,12 +185,12 @@ impl Fields for Narrow {
         }
     }
 
-    fn source(address: u128) -> Self {
-        Self(address << 96)
+    fn source(address: u32) -> Self {
+        Self(u128::from(address) << 96)
     }
 
-    fn destination(address: u128) -> Self {
-        Self((address & u128::from(u32::MAX)) << 64)
+    fn destination(address: u32) -> Self {
+        Self(u128::from(address) << 64)
     }
 
     fn transport(sport: u16, dport: u16, protocol: u8) -> Self {
@@ -87,7 +219,42 @@ pub(crate) struct Wide {
 }
 
 impl Fields for Wide {
-    const FAMILY: Family = Family::Ipv6;
+    type Address = u128;
+    type Key = (u128, u64);
+    type Inline = [u128; 2];
+
+    #[inline]
+    fn number(address: IpAddr) -> Option<u128> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some(ip.into()),
+        }
+    }
+
+    #[inline]
+    fn address_of(number: u128) -> IpAddr {
+        IpAddr::V6(number.into())
+    }
+
+    fn all_bits() -> u128 {
+        u128::MAX
+    }
+
+    #[inline]
+    fn under(number: u128, mask: u128) -> u128 {
+        number & mask
+    }
+
+    #[inline]
+    fn key_of(headers: &Headers) -> Option<(u128, u64)> {
+        let transport = u64::from(headers.dport) << 16 | u64::from(headers.protocol.0) << 8;
+        Some((Self::number(headers.dst)?, transport))
+    }
+
+    fn key(self) -> (u128, u64) {
+        let (dport, protocol) = (self.transport >> 32 & 0xffff, self.transport & 0xff);
+        (self.dst, dport << 16 | protocol << 8)
+    }
 
     fn of(headers: &Headers) -> Self {
         let transport = Self::transport(headers.sport, headers.dport, headers.protocol.0);
@@ -162,23 +329,6 @@ pub(crate) struct Equality<F> {
 }
 
 impl<F: Fields> Equality<F> {
-    /// A source prefix, if the form can hold it.
-    pub(crate) fn source(prefix: &Prefix) -> Option<Self> {
-        Self::address(prefix, F::source)
-    }
-
-    /// A destination prefix, if the form can hold it.
-    pub(crate) fn destination(prefix: &Prefix) -> Option<Self> {
-        Self::address(prefix, F::destination)
-    }
-
-    fn address(prefix: &Prefix, place: fn(u128) -> F) -> Option<Self> {
-        (prefix.family() == F::FAMILY).then(|| Self {
-            value: place(bits(prefix.address())),
-            mask: place(bits(prefix.mask())).union(F::foreign()),
-        })
-    }
-
     /// Both together; none if they compare the same bits.
     pub(crate) fn and(self, other: Self) -> Option<Self> {
         let common = self.mask.masked(other.mask);
@@ -188,9 +338,10 @@ impl<F: Fields> Equality<F> {
         })
     }
 
-    /// Whether a packet fits.
-    pub(crate) fn holds(&self, fields: F) -> bool {
-        fields.masked(self.mask) == self.value
+    /// Whether no packet can fit both.
+    pub(crate) fn excludes(&self, other: &Self) -> bool {
+        let common = self.mask.masked(other.mask);
+        self.value.masked(common) != other.value.masked(common)
     }
 
     /// Whether a packet that fits this one fits the other too, whatever else it has.

@@ -1,346 +1,448 @@
 //! Chains that end in one of several translations, folded into one choice.
 //!
 //! Where nobody watches, the rules between a dispatch and the translation need not be walked: what
-//! they ask is known from the dispatch, but for the source and the draw. A chain is folded if it
-//! 1. may mark, by a test of the source or without one,
+//! they ask is known from the dispatch, but for the source and the draw. So a chain is run once, when it
+//! is compiled, for all packets that its caller sends there. What comes of it is a fold if the chain
+//! 1. may mark: all packets, and those for which one test of the source holds,
 //! 2. then leaves it to a ladder of even chances, the last of them certain,
 //! 3. to which of several chains it goes, each of which may mark a packet of its own address and then
-//!    translates to that address.
+//!    translates to one address.
 //!
-//! Chains are known by these rules alone, whatever their names.
-
-use std::net::IpAddr;
-use std::num::NonZeroU32;
+//! Chains are known by these rules alone, whatever their names. A rule that cannot match the caller's
+//! packets is passed over; a jump without a test goes on in the chain that it names.
 
 use podwire_packet::Mark;
-use podwire_ruleset::{
-    ChainName, Match, NatRange, Probability, Rule, StatisticMatch, Table, Target,
-};
+use podwire_ruleset::{ChainId, Inv, Probability};
 
-use crate::compile::equality_of;
 use crate::fields::{Equality, Fields};
-use crate::tuple_space::to_u32;
+use crate::program::{MarkChange, Program, Rule, Socket, Then, to_u32};
+use crate::test::{Masked, Test};
 
 /// A chain as one choice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fold {
     /// Place of the first endpoint.
     first: u32,
-    /// How many there are.
-    count: NonZeroU32,
+    /// How many there are, at least one.
+    count: u32,
     /// Place of the ladder's thresholds, one fewer than endpoints.
     thresholds: u32,
-    /// One more than the place of the mark; 0 if there is none.
-    mark: u32,
+    /// Place of the marking.
+    pub(crate) marking: u32,
 }
 
 /// What is folded away.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Folds<F> {
-    endpoints: Vec<Endpoint>,
+#[derive(Clone, Debug)]
+pub(crate) struct Folds<F: Fields> {
+    pub(crate) folds: Vec<Fold>,
+    endpoints: Vec<Socket<F::Address>>,
+    /// First the ladder of [`LONGEST`] rungs that kube-proxy writes, of which every shorter one is the
+    /// end; then others.
     thresholds: Vec<u32>,
-    marks: Vec<SourceMark<F>>,
+    markings: Vec<Marking<F>>,
 }
 
-/// A translation to one address.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) address: IpAddr,
-    /// Whether the port is translated too.
-    has_port: bool,
-    port: u16,
-    /// What becomes of the mark of a packet from this same address.
-    pub(crate) own: MarkChange,
-}
+/// Rungs of the ladder that all even ladders share.
+const LONGEST: usize = 1024;
 
-/// Bits of the mark to clear, and then to flip; none of either changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MarkChange {
-    pub(crate) value: Mark,
-    pub(crate) mask: Mark,
-}
-
-/// A mark for some sources.
+/// What becomes of a mark: three changes, each for some packets, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SourceMark<F> {
-    source: Equality<F>,
-    inverted: bool,
-    pub(crate) change: MarkChange,
+pub(crate) struct Marking<F: Fields> {
+    /// For all.
+    always: MarkChange,
+    /// For those from a source.
+    source: Masked<F::Address>,
+    from_source: MarkChange,
+    /// For those from the address that they are sent to.
+    hairpin: MarkChange,
 }
 
-impl<F: Fields> SourceMark<F> {
-    pub(crate) fn is_for(&self, fields: F) -> bool {
-        self.source.holds(fields) != self.inverted
+impl<F: Fields> Marking<F> {
+    #[inline]
+    pub(crate) fn of(&self, mark: Mark, source: F::Address, endpoint: F::Address) -> Mark {
+        let mut mark = self.always.of(mark);
+        let is_from = F::under(source, self.source.mask) == self.source.value;
+        if is_from != self.source.inverted {
+            mark = self.from_source.of(mark);
+        }
+        if source == endpoint {
+            mark = self.hairpin.of(mark);
+        }
+        mark
     }
 }
 
-impl Endpoint {
-    pub(crate) fn range(&self) -> NatRange {
-        NatRange::to(self.address, self.has_port.then_some(self.port))
+impl<F: Fields> Default for Folds<F> {
+    fn default() -> Self {
+        let most = u32::try_from(LONGEST).unwrap_or(u32::MAX);
+        Self {
+            folds: Vec::new(),
+            endpoints: Vec::new(),
+            thresholds: (2..=most + 1).rev().map(even).collect(),
+            markings: Vec::new(),
+        }
     }
+}
+
+/// The threshold of the first of so many ways that are even.
+const fn even(ways: u32) -> u32 {
+    (Probability::ONE + ways / 2) / ways
 }
 
 impl<F: Fields> Folds<F> {
-    pub(crate) fn mark(&self, fold: &Fold) -> Option<&SourceMark<F>> {
-        self.marks.get(fold.mark.checked_sub(1)? as usize)
+    #[inline]
+    pub(crate) fn marking(&self, place: u32) -> &Marking<F> {
+        &self.markings[place as usize]
+    }
+
+    /// The thresholds of an even ladder to so many ways, at most [`LONGEST`] + 1.
+    #[inline]
+    pub(crate) fn ladder(&self, ways: usize) -> &[u32] {
+        let shared = &self.thresholds[..LONGEST];
+        &shared[(LONGEST + 1).saturating_sub(ways).min(LONGEST)..]
     }
 
     pub(crate) fn thresholds(&self, fold: &Fold) -> &[u32] {
         let first = fold.thresholds as usize;
-        &self.thresholds[first..first + fold.count.get() as usize - 1]
+        &self.thresholds[first..first + fold.count as usize - 1]
     }
 
-    pub(crate) fn endpoint(&self, fold: &Fold, rung: usize) -> &Endpoint {
-        &self.endpoints[fold.first as usize + rung]
+    pub(crate) fn endpoints(&self, fold: &Fold) -> &[Socket<F::Address>] {
+        &self.endpoints[fold.first as usize..(fold.first + fold.count) as usize]
+    }
+
+    /// The port that all endpoints of a fold have, and the endpoints; none if they have several or the
+    /// ladder is not the shared one.
+    pub(crate) fn in_one_entry(&self, fold: &Fold) -> Option<(u16, &[Socket<F::Address>])> {
+        let endpoints = self.endpoints(fold);
+        let port = endpoints.first()?.port?;
+        let is_plain = endpoints.iter().all(|own| own.port == Some(port))
+            && fold.thresholds as usize == LONGEST + 1 - endpoints.len();
+        is_plain.then_some((port, endpoints))
+    }
+
+    /// Lets go of the last fold, which nothing refers to.
+    pub(crate) fn forget_last(&mut self) {
+        if let Some(fold) = self.folds.pop() {
+            self.endpoints.truncate(fold.first as usize);
+        }
+    }
+
+    fn add(&mut self, found: &Finding<F>) -> Option<u32> {
+        let ladder: Vec<u32> = found.thresholds.clone();
+        let count = found.endpoints.len();
+        let are_even = (2..=to_u32(count)).rev().zip(&ladder).all(|(ways, &is)| {
+            // kube-proxy writes ten decimals, which may round otherwise.
+            even(ways).abs_diff(is) <= 1
+        });
+        if count == 0 || !are_even {
+            return None;
+        }
+        let shared = count <= LONGEST && self.ladder(count) == ladder;
+        let thresholds = if shared {
+            LONGEST + 1 - count
+        } else {
+            self.thresholds.extend(&ladder);
+            self.thresholds.len() - ladder.len()
+        };
+        let known = self.markings.iter().take(MANY);
+        let marking = known.clone().position(|own| *own == found.marking);
+        let marking = marking.unwrap_or_else(|| {
+            self.markings.push(found.marking);
+            self.markings.len() - 1
+        });
+        self.folds.push(Fold {
+            first: to_u32(self.endpoints.len()),
+            count: to_u32(count),
+            thresholds: to_u32(thresholds),
+            marking: to_u32(marking),
+        });
+        self.endpoints.extend(&found.endpoints);
+        Some(to_u32(self.folds.len() - 1))
     }
 }
 
-/// What is known of a packet for which a rule holds.
+/// Markings that are searched before one more is kept.
+const MANY: usize = 64;
+
+/// What is known of the packets that come to a chain.
 #[derive(Clone, Copy, Debug)]
 struct Facts<F> {
     equality: Equality<F>,
-    /// Whether it has a transport header.
-    is_whole: bool,
+    /// Whether they have a transport header.
+    are_whole: bool,
+}
+
+/// Which packets of those that are known a rule matches.
+#[derive(Clone, Copy, Debug)]
+enum Matches<A> {
+    All,
+    None,
+    From(Masked<A>),
+    ByChance(u32),
 }
 
 impl<F: Fields> Facts<F> {
-    fn of(rule: &Rule) -> Self {
+    /// Of the packets that a rule matches.
+    fn of(program: &Program<F>, rule: &Rule) -> Self {
         let mut facts = Self {
             equality: Equality::default(),
-            is_whole: false,
+            are_whole: rule.needs_transport,
         };
-        for test in &rule.matches {
-            if let Some(known) = equality_of(test) {
+        for test in program.tests_of(rule) {
+            if let Some(known) = test.equality() {
                 // What is tested twice is known once; that suffices.
                 facts.equality = facts.equality.and(known).unwrap_or(facts.equality);
             }
-            facts.is_whole |= matches!(
-                test,
-                Match::Module(_) | Match::SourcePort(..) | Match::DestinationPort(..)
-            );
+            facts.are_whole |= test.is_of_ports() || matches!(test, Test::HasTransport);
         }
         facts
     }
 
-    fn imply(&self, test: &Match) -> bool {
-        match equality_of(test) {
-            Some(asked) => {
-                let looks_at_ports =
-                    matches!(test, Match::SourcePort(..) | Match::DestinationPort(..));
-                self.equality.implies(&asked) && (self.is_whole || !looks_at_ports)
+    /// Which of them a rule matches; none if that is not known.
+    fn matched_by(&self, program: &Program<F>, rule: &Rule) -> Option<Matches<F::Address>> {
+        if rule.is_uncertain || rule.needs_transport && !self.are_whole {
+            return None;
+        }
+        let mut asked = Matches::All;
+        for test in program.tests_of(rule) {
+            let own = self.held_by(test)?;
+            asked = match (asked, own) {
+                (asked, Matches::All) => asked,
+                (_, Matches::None) => return Some(Matches::None),
+                (Matches::All, own) => own,
+                (Matches::None | Matches::From(_) | Matches::ByChance(_), _) => return None,
+            };
+        }
+        Some(asked)
+    }
+
+    fn held_by(&self, test: &Test<F>) -> Option<Matches<F::Address>> {
+        let (plain, inverted) = straight(test);
+        if let Some(asked) = plain.as_ref().unwrap_or(test).equality() {
+            if test.is_of_ports() && !self.are_whole {
+                return None;
             }
-            None => self.is_whole && matches!(test, Match::Module(_)),
+            let known = if self.equality.implies(&asked) {
+                Some(true)
+            } else if self.equality.excludes(&asked) {
+                Some(false)
+            } else {
+                None
+            };
+            match known {
+                Some(holds) if holds != inverted => return Some(Matches::All),
+                Some(_) => return Some(Matches::None),
+                None => {}
+            }
+        }
+        match test {
+            Test::HasTransport if self.are_whole => Some(Matches::All),
+            Test::Constant(true) => Some(Matches::All),
+            Test::Constant(false) => Some(Matches::None),
+            // The address is of the table's family, where a destination says so.
+            Test::Source(source) if self.equality.mask.masked(F::foreign()) == F::foreign() => {
+                Some(Matches::From(*source))
+            }
+            Test::Random(Inv { inverted: false, value }) => Some(Matches::ByChance(*value)),
+            _ => None,
         }
     }
 }
 
-/// What a rule still asks when the facts are known.
-#[derive(Clone, Copy, Debug)]
-enum Asks<F> {
-    Nothing,
-    Source(Equality<F>, bool),
-    Chance(u32),
+/// The test without its `!`, if it has one and is a test for equality, and whether it has.
+fn straight<F: Fields>(test: &Test<F>) -> (Option<Test<F>>, bool) {
+    let mut plain = test.clone();
+    if let Test::Source(Masked { inverted, .. }) | Test::Destination(Masked { inverted, .. }) = &mut plain
+        && std::mem::take(inverted)
+    {
+        return (Some(plain), true);
+    }
+    if let Test::SourcePort(Inv { inverted, .. }) | Test::DestinationPort(Inv { inverted, .. }) =
+        &mut plain
+        && std::mem::take(inverted)
+    {
+        return (Some(plain), true);
+    }
+    if let Test::Protocol(Inv { inverted, .. }) = &mut plain
+        && std::mem::take(inverted)
+    {
+        return (Some(plain), true);
+    }
+    (None, false)
 }
 
-fn asks<F: Fields>(rule: &Rule, facts: &Facts<F>) -> Option<Asks<F>> {
-    let mut left = rule.in_kernel_order().filter(|test| !facts.imply(test));
-    let asked = match left.next() {
-        None => Asks::Nothing,
-        Some(Match::Source(asked)) => {
-            let source = Match::Source(podwire_ruleset::Inv::is(asked.value));
-            Asks::Source(equality_of(&source)?, asked.inverted)
-        }
-        Some(Match::Statistic(StatisticMatch::Random(p))) if !p.inverted => {
-            Asks::Chance(p.value.threshold())
-        }
-        Some(_) => return None,
-    };
-    left.next().is_none().then_some(asked)
+/// A fold as it is found.
+struct Finding<F: Fields> {
+    marking: Marking<F>,
+    endpoints: Vec<Socket<F::Address>>,
+    thresholds: Vec<u32>,
 }
 
-/// Folds chains of one table.
-pub(crate) struct Folder<'a, F> {
-    table: &'a Table,
-    pub(crate) folds: Folds<F>,
-    /// Rules that may still be looked at, so that a table in which everything calls everything does
-    /// not take forever.
-    budget: usize,
-}
+/// Rules that may be looked at for one fold, and chains that may go on in one another: more are a
+/// table in which everything calls everything.
+const MAX_RULES: usize = 1 << 16;
+const MAX_CHAINS: usize = 16;
 
-impl<'a, F: Fields> Folder<'a, F> {
-    pub(crate) fn new(table: &'a Table, rules: usize) -> Self {
-        Self {
-            table,
-            folds: Folds::default(),
-            budget: rules.saturating_mul(8),
-        }
+impl<F: Fields> Program<F> {
+    /// Folds the chain that a rule jumps to, for the packets of that rule; gives the fold's place.
+    ///
+    /// `budget` is how many rules may still be looked at in this program.
+    pub(crate) fn fold(&mut self, rule: &Rule, budget: &mut usize) -> Option<u32> {
+        let (Then::Jump(to) | Then::Goto(to)) = rule.then else {
+            return None;
+        };
+        let facts = Facts::of(self, rule);
+        let nothing = MarkChange::default();
+        let mut found = Finding {
+            marking: Marking {
+                always: nothing,
+                source: Masked { value: F::Address::default(), mask: F::Address::default(), inverted: false },
+                from_source: nothing,
+                hairpin: nothing,
+            },
+            endpoints: Vec::new(),
+            thresholds: Vec::new(),
+        };
+        let mut allowed = (*budget).min(MAX_RULES);
+        let before = allowed;
+        let is_fold = self.follow(to, &facts, &mut found, MAX_CHAINS, &mut allowed);
+        *budget -= before - allowed;
+        if is_fold.is_some() { self.folds.add(&found) } else { None }
     }
 
-    /// The chain that a rule jumps to, if it can be folded for the packets of that rule.
-    pub(crate) fn fold(&mut self, rule: &Rule, to: &ChainName) -> Option<Fold> {
-        let facts = Facts::of(rule);
-        let (mut mark, mut endpoints, mut thresholds) = (None, Vec::new(), Vec::new());
-        for rule in self.rules(to)? {
-            let asked = asks(rule, &facts)?;
-            if mark.is_none()
-                && endpoints.is_empty()
-                && let Some(change) = self.mark_change(rule)
-            {
-                let (source, inverted) = match asked {
-                    Asks::Nothing => (Equality::default(), false),
-                    Asks::Source(source, inverted) => (source, inverted),
-                    Asks::Chance(_) => return None,
-                };
-                mark = Some(SourceMark {
-                    source,
-                    inverted,
-                    change,
-                });
+    /// Goes through a chain; some if every packet is translated in it.
+    fn follow(
+        &self,
+        chain: ChainId,
+        facts: &Facts<F>,
+        found: &mut Finding<F>,
+        deep: usize,
+        budget: &mut usize,
+    ) -> Option<()> {
+        let rules = self.rules_of(chain);
+        for rule in rules {
+            *budget = budget.checked_sub(1)?;
+            let matched = match facts.matched_by(self, rule)? {
+                Matches::None => continue,
+                matched => matched,
+            };
+            if let Some(change) = self.mark_change(rule) {
+                if !found.endpoints.is_empty() {
+                    return None;
+                }
+                found.marking.add(change, matched)?;
                 continue;
             }
-            let (Some(Target::Jump(leaf)) | Some(Target::Goto(leaf))) = &rule.target else {
-                return None;
-            };
-            endpoints.push(self.endpoint(leaf, &facts)?);
-            match asked {
-                Asks::Chance(threshold) => thresholds.push(threshold),
-                Asks::Nothing => return self.add(mark, endpoints, &thresholds),
-                Asks::Source(..) => return None,
+            if rule.then == Then::Nothing {
+                continue;
+            }
+            match matched {
+                Matches::None | Matches::From(_) => return None,
+                Matches::ByChance(threshold) => {
+                    self.end(rule, facts, found)?;
+                    found.thresholds.push(threshold);
+                }
+                Matches::All => {
+                    if self.end(rule, facts, found).is_some() {
+                        return Some(());
+                    }
+                    let (Then::Jump(next) | Then::Goto(next)) = rule.then else {
+                        return None;
+                    };
+                    return self.follow(next, facts, found, deep.checked_sub(1)?, budget);
+                }
             }
         }
         // The chain may end without a translation.
         None
     }
 
-    fn rules(&mut self, chain: &ChainName) -> Option<&'a [Rule]> {
-        let rules = &self.table.chains.get(chain)?.rules;
-        self.budget = self.budget.checked_sub(rules.len())?;
-        Some(rules)
-    }
-
     /// What a rule does to the mark, if that is all that it does.
-    fn mark_change(&mut self, rule: &Rule) -> Option<MarkChange> {
-        if let Some(Target::Mark { value, mask }) = &rule.target {
-            return Some(MarkChange {
-                value: *value,
-                mask: *mask,
-            });
-        }
-        let Some(Target::Jump(name)) = &rule.target else {
-            return None;
-        };
-        let [only] = self.rules(name)? else {
-            return None;
-        };
-        match (&only.target, only.in_kernel_order().next()) {
-            (Some(Target::Mark { value, mask }), None) => Some(MarkChange {
-                value: *value,
-                mask: *mask,
-            }),
-            (Some(_) | None, _) => None,
+    fn mark_change(&self, rule: &Rule) -> Option<MarkChange> {
+        match rule.then {
+            Then::Mark(change) => Some(self.marks[change as usize]),
+            Then::Jump(chain) => match self.rules_of(chain) {
+                [Rule { then: Then::Mark(change), test_count: 0, is_uncertain: false, needs_transport: false, .. }] => {
+                    Some(self.marks[*change as usize])
+                }
+                _ => None,
+            },
+            _ => None,
         }
     }
 
-    fn endpoint(&mut self, leaf: &ChainName, facts: &Facts<F>) -> Option<Endpoint> {
-        let rules = self.rules(leaf)?;
-        let (marks, translates) = match rules {
-            [translates] => (None, translates),
-            [marks, translates, ..] => match &translates.target {
-                Some(Target::Dnat(_)) => (Some(marks), translates),
-                Some(_) | None => return None,
-            },
+    /// Adds the endpoint that a rule leads to: itself a translation, or a jump to a chain with one.
+    fn end(&self, rule: &Rule, facts: &Facts<F>, found: &mut Finding<F>) -> Option<()> {
+        let (socket, own) = match rule.then {
+            Then::Dnat(socket) => (self.sockets[socket as usize], None),
+            Then::Jump(leaf) | Then::Goto(leaf) => self.leaf(leaf, facts)?,
+            _ => return None,
+        };
+        let own = own.unwrap_or_default();
+        if found.endpoints.is_empty() {
+            found.marking.hairpin = own;
+        } else if found.marking.hairpin != own {
+            return None;
+        }
+        found.endpoints.push(socket);
+        Some(())
+    }
+
+    /// A chain that may mark packets of one address and then translates to it.
+    fn leaf(
+        &self,
+        chain: ChainId,
+        facts: &Facts<F>,
+    ) -> Option<(Socket<F::Address>, Option<MarkChange>)> {
+        let (marks, translates) = match self.rules_of(chain) {
+            [marks, translates, ..] if !matches!(marks.then, Then::Dnat(_)) => {
+                (Some(marks), translates)
+            }
+            [translates, ..] => (None, translates),
             [] => return None,
         };
-        let (Some(Target::Dnat(range)), Asks::Nothing) =
-            (&translates.target, asks(translates, facts)?)
+        let (Then::Dnat(socket), Matches::All) =
+            (translates.then, facts.matched_by(self, translates)?)
         else {
             return None;
         };
-        let address = *range.addresses.as_ref()?.start();
-        let port = range.ports.as_ref().map(|ports| *ports.start());
-        if *range != NatRange::to(address, port) {
-            return None;
-        }
+        let socket = self.sockets[socket as usize];
         let own = match marks {
-            None => MarkChange::default(),
-            Some(rule) => {
-                let host = podwire_packet::Prefix::host(address);
-                match asks(rule, facts)? {
-                    Asks::Source(source, false) if Some(source) == Equality::source(&host) => {
-                        self.mark_change(rule)?
-                    }
-                    Asks::Nothing | Asks::Source(..) | Asks::Chance(_) => return None,
+            None => None,
+            Some(rule) => match facts.matched_by(self, rule)? {
+                Matches::None => None,
+                Matches::From(source) if is_host::<F>(&source, socket.address) => {
+                    Some(self.mark_change(rule)?)
                 }
-            }
+                Matches::All | Matches::From(_) | Matches::ByChance(_) => return None,
+            },
         };
-        Some(Endpoint {
-            address,
-            has_port: port.is_some(),
-            port: port.unwrap_or(0),
-            own,
-        })
+        Some((socket, own))
     }
+}
 
-    fn add(
-        &mut self,
-        mark: Option<SourceMark<F>>,
-        endpoints: Vec<Endpoint>,
-        thresholds: &[u32],
-    ) -> Option<Fold> {
-        let count = NonZeroU32::new(to_u32(endpoints.len()))?;
-        let even = (2..=count.get()).rev().map(|left| {
-            // Rounded to the nearest; kube-proxy writes ten decimals, which may round otherwise.
-            (Probability::ONE + left / 2) / left
-        });
-        if !even
-            .zip(thresholds)
-            .all(|(even, &is)| even.abs_diff(is) <= 1)
-        {
+/// Whether a source is that one address.
+fn is_host<F: Fields>(source: &Masked<F::Address>, address: F::Address) -> bool {
+    !source.inverted && source.value == address && source.mask == F::all_bits()
+}
+
+impl<F: Fields> Marking<F> {
+    /// One more change, behind those that there are; none if that cannot be said.
+    fn add(&mut self, change: MarkChange, of: Matches<F::Address>) -> Option<()> {
+        let nothing = MarkChange::default();
+        if self.always == change && change.is_idempotent() && self.from_source == nothing {
+            // It was made already, for all.
+            return matches!(of, Matches::All | Matches::From(_)).then_some(());
+        }
+        if self.from_source != nothing {
             return None;
         }
-        let folds = &mut self.folds;
-        let place = |of: usize| to_u32(of);
-        let mark = mark.map_or(0, |mark| {
-            let known = folds.marks.iter().take(MANY).position(|own| *own == mark);
-            known.map_or_else(
-                || {
-                    folds.marks.push(mark);
-                    place(folds.marks.len())
-                },
-                |known| place(known + 1),
-            )
-        });
-        let fold = Fold {
-            first: place(folds.endpoints.len()),
-            count,
-            thresholds: folds.place_of(thresholds),
-            mark,
-        };
-        folds.endpoints.extend(endpoints);
-        Some(fold)
-    }
-}
-
-/// Marks and thresholds that are searched before one more is kept.
-const MANY: usize = 64;
-
-impl<F> Folds<F> {
-    /// Where thresholds stand, which most services of one size share.
-    fn place_of(&mut self, thresholds: &[u32]) -> u32 {
-        if thresholds.is_empty() {
-            return 0;
+        match of {
+            Matches::All if self.always == nothing => self.always = change,
+            Matches::From(source) => (self.source, self.from_source) = (source, change),
+            Matches::All | Matches::None | Matches::ByChance(_) => return None,
         }
-        let known = self
-            .thresholds
-            .windows(thresholds.len())
-            .take(MANY)
-            .position(|own| own == thresholds);
-        to_u32(known.unwrap_or_else(|| {
-            self.thresholds.extend(thresholds);
-            self.thresholds.len() - thresholds.len()
-        }))
+        Some(())
     }
 }
-
-#[cfg(test)]
-mod tests;

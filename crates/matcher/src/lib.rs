@@ -30,10 +30,14 @@
 //! As those of `podwire-interp`.
 
 mod addrtype;
+mod brief;
 mod compile;
+mod decide;
+mod dispatch;
 mod fields;
 mod fold;
 mod memory;
+mod program;
 mod sets;
 mod test;
 mod tuple_space;
@@ -43,11 +47,13 @@ mod walk;
 use podwire_packet::Family;
 use podwire_ruleset::{
     CallGraph, Choose, Classify, Decision, Hook, LinkError, Observe, Packet, RuleSet, State,
-    TableName,
+    TableName, Verdict,
 };
 
-use crate::compile::Program;
+pub use crate::brief::{Brief, Nat};
 use crate::fields::{Fields, Narrow, Wide};
+use crate::program::Program;
+use crate::walk::Outcome;
 
 /// A compiled rule set.
 #[derive(Clone, Debug)]
@@ -65,10 +71,10 @@ enum Tables {
     Ipv6(Box<Programs<Wide>>),
 }
 
-fn compile<F: Fields>(rules: &RuleSet) -> Box<Programs<F>> {
+fn compile_all<F: Fields>(rules: &RuleSet) -> Box<Programs<F>> {
     Box::new(TableName::ALL.map(|name| {
         let table = rules.tables.get(&name)?;
-        Some(Program::of(name, table))
+        Some(compile::compile(name, table))
     }))
 }
 
@@ -82,10 +88,58 @@ impl Matcher {
         CallGraph::check(rules)?;
         Ok(Self {
             tables: match rules.family {
-                Family::Ipv4 => Tables::Ipv4(compile(rules)),
-                Family::Ipv6 => Tables::Ipv6(compile(rules)),
+                Family::Ipv4 => Tables::Ipv4(compile_all(rules)),
+                Family::Ipv6 => Tables::Ipv6(compile_all(rules)),
             },
         })
+    }
+}
+
+impl Matcher {
+    /// What `table` says about the packet at its hook, without the rules on the way: the fast way to
+    /// ask. Allocates nothing, unless a rule remembers or chains call each other more than 16 deep.
+    #[inline]
+    #[must_use]
+    pub fn decide(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        state: &State,
+        choose: &mut impl Choose,
+    ) -> Brief<'_> {
+        let brief = match &self.tables {
+            Tables::Ipv4(of) => of[table as usize]
+                .as_ref()
+                .map(|own| own.decide(packet, state, choose)),
+            Tables::Ipv6(of) => of[table as usize]
+                .as_ref()
+                .map(|own| own.decide(packet, state, choose)),
+        };
+        brief.unwrap_or(Brief {
+            verdict: Verdict::Accept,
+            notrack: false,
+            trace: false,
+            remembers: false,
+            is_uncertain: false,
+            mark: packet.mark,
+            conntrack_mark: packet.conntrack.mark,
+            nat: Nat::None,
+        })
+    }
+}
+
+/// A decision with all that a walk left.
+fn whole(outcome: Outcome<'_>) -> Decision {
+    let brief = outcome.brief;
+    Decision {
+        verdict: brief.verdict,
+        mark: brief.mark,
+        conntrack_mark: brief.conntrack_mark,
+        nat: brief.nat.to_range(),
+        notrack: brief.notrack,
+        trace: brief.trace,
+        effects: outcome.effects,
+        uncertain: outcome.uncertain,
     }
 }
 
@@ -108,11 +162,11 @@ impl Classify for Matcher {
     ) -> Decision {
         match &self.tables {
             Tables::Ipv4(of) => match &of[table as usize] {
-                Some(program) => program.run(table, packet, state, choose, observe),
+                Some(program) => whole(program.run(packet, state, choose, observe)),
                 None => Decision::accept(packet),
             },
             Tables::Ipv6(of) => match &of[table as usize] {
-                Some(program) => program.run(table, packet, state, choose, observe),
+                Some(program) => whole(program.run(packet, state, choose, observe)),
                 None => Decision::accept(packet),
             },
         }

@@ -14,72 +14,36 @@ use podwire_ruleset::{
 };
 
 use crate::addrtype::types_of;
-use crate::fields::bits;
+use crate::fields::{Equality, Fields, bits};
 use crate::memory::Memory;
 use crate::sets;
 use crate::view::View;
 
-/// Whether a rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// Every test held.
-    Yes,
-    /// Some test did not.
-    No,
-    /// Every known test held, and there is one that is not known.
-    Unknown,
-}
-
 /// An address under a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Masked {
-    family: Family,
-    value: u128,
-    mask: u128,
+pub(crate) struct Masked<A> {
+    pub(crate) value: A,
+    pub(crate) mask: A,
+    pub(crate) inverted: bool,
 }
 
-impl Masked {
-    fn of(test: &AddressMatch) -> Self {
-        let (value, mask) = match test {
-            AddressMatch::Prefix(prefix) => (prefix.address(), prefix.mask()),
-            AddressMatch::Sparse { address, mask } => (*address, *mask),
-        };
-        if Family::of(value) == Family::of(mask) {
-            Self {
-                family: Family::of(value),
-                value: bits(value),
-                mask: bits(mask),
-            }
-        } else {
-            // No address has a bit that is not looked at.
-            Self {
-                family: Family::of(value),
-                value: 1,
-                mask: 0,
-            }
-        }
-    }
-
-    fn fits(&self, address: IpAddr) -> bool {
-        Family::of(address) == self.family && bits(address) & self.mask == self.value
-    }
-}
-
-/// One test of a rule.
-#[derive(Clone, Debug)]
-pub(crate) enum Test {
+/// One test of a rule; 16 bytes for IPv4, what is larger is boxed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Test<F: Fields> {
     /// Not a later fragment.
     HasTransport,
-    Source(Inv<Masked>),
-    Destination(Inv<Masked>),
-    Input(Inv<InterfaceMatch>),
-    Output(Inv<InterfaceMatch>),
+    /// Whatever the packet: an address of the other family, say.
+    Constant(bool),
+    Source(Masked<F::Address>),
+    Destination(Masked<F::Address>),
+    Input(Box<Inv<InterfaceMatch>>),
+    Output(Box<Inv<InterfaceMatch>>),
     Protocol(Inv<Protocol>),
     Fragment(bool),
-    SourcePort(Inv<RangeInclusive<u16>>),
-    DestinationPort(Inv<RangeInclusive<u16>>),
+    SourcePort(Inv<Ports>),
+    DestinationPort(Inv<Ports>),
     TcpFlags(Inv<TcpFlagsMatch>),
-    IcmpType(Inv<IcmpTypeMatch>),
+    IcmpType(Box<Inv<IcmpTypeMatch>>),
     Multiport(Box<MultiportMatch>),
     AddressType(AddressTypeMatch),
     Conntrack(Box<ConntrackMatch>),
@@ -88,11 +52,7 @@ pub(crate) enum Test {
     Connmark(Inv<MarkMatch>),
     /// Chance, of a threshold over 2^31.
     Random(Inv<u32>),
-    Nth {
-        inverted: bool,
-        every: u32,
-        packet: u32,
-    },
+    Nth(Box<Nth>),
     Set(Box<Inv<SetMatch>>),
     Physdev(Box<PhysdevMatch>),
     Iprange(Box<IprangeMatch>),
@@ -100,26 +60,48 @@ pub(crate) enum Test {
     Recent(Box<RecentMatch>),
 }
 
-impl Test {
+/// The first and the last of some ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ports(pub(crate) u16, pub(crate) u16);
+
+impl Ports {
+    fn of(ports: &RangeInclusive<u16>) -> Self {
+        Self(*ports.start(), *ports.end())
+    }
+
+    const fn contains(self, port: u16) -> bool {
+        self.0 <= port && port <= self.1
+    }
+}
+
+/// `statistic --mode nth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Nth {
+    inverted: bool,
+    every: u32,
+    packet: u32,
+}
+
+impl<F: Fields> Test<F> {
     /// None of what cannot fail, or is not known.
     pub(crate) fn of(test: &Match) -> Option<Self> {
-        let masked = |test: &Inv<AddressMatch>| Inv {
+        let ports = |test: &Inv<RangeInclusive<u16>>| Inv {
             inverted: test.inverted,
-            value: Masked::of(&test.value),
+            value: Ports::of(&test.value),
         };
         Some(match test {
             Match::Comment(_) | Match::Unknown(_) => return None,
-            Match::Source(test) => Self::Source(masked(test)),
-            Match::Destination(test) => Self::Destination(masked(test)),
-            Match::InInterface(test) => Self::Input(*test),
-            Match::OutInterface(test) => Self::Output(*test),
+            Match::Source(test) => Self::address(test, Self::Source),
+            Match::Destination(test) => Self::address(test, Self::Destination),
+            Match::InInterface(test) => Self::Input(Box::new(*test)),
+            Match::OutInterface(test) => Self::Output(Box::new(*test)),
             Match::Protocol(test) => Self::Protocol(*test),
             Match::Fragment(later) => Self::Fragment(*later),
             Match::Module(_) => Self::HasTransport,
-            Match::SourcePort(_, test) => Self::SourcePort(test.clone()),
-            Match::DestinationPort(_, test) => Self::DestinationPort(test.clone()),
+            Match::SourcePort(_, test) => Self::SourcePort(ports(test)),
+            Match::DestinationPort(_, test) => Self::DestinationPort(ports(test)),
             Match::TcpFlags(test) => Self::TcpFlags(*test),
-            Match::IcmpType(_, test) => Self::IcmpType(test.clone()),
+            Match::IcmpType(_, test) => Self::IcmpType(Box::new(test.clone())),
             Match::Multiport(test) => Self::Multiport(Box::new(test.clone())),
             Match::AddressType(test) => Self::AddressType(*test),
             Match::Conntrack(test) => Self::Conntrack(test.clone()),
@@ -134,17 +116,32 @@ impl Test {
                 inverted,
                 every,
                 packet,
-            }) => Self::Nth {
+            }) => Self::Nth(Box::new(Nth {
                 inverted: *inverted,
                 every: *every,
                 packet: *packet,
-            },
+            })),
             Match::Set(test) => Self::Set(Box::new(test.clone())),
             Match::Physdev(test) => Self::Physdev(Box::new(*test)),
             Match::Iprange(test) => Self::Iprange(test.clone()),
             Match::Limit(test) => Self::Limit(*test),
             Match::Recent(test) => Self::Recent(test.clone()),
         })
+    }
+
+    fn address(test: &Inv<AddressMatch>, kind: fn(Masked<F::Address>) -> Self) -> Self {
+        let (value, mask) = match test.value {
+            AddressMatch::Prefix(prefix) => (prefix.address(), prefix.mask()),
+            AddressMatch::Sparse { address, mask } => (address, mask),
+        };
+        match (F::number(value), F::number(mask)) {
+            (Some(value), Some(mask)) => kind(Masked {
+                value,
+                mask,
+                inverted: test.inverted,
+            }),
+            (Some(_) | None, _) => Self::Constant(test.inverted),
+        }
     }
 
     pub(crate) fn holds(
@@ -159,25 +156,27 @@ impl Test {
         let whole = !headers.is_later_fragment;
         match self {
             Self::HasTransport => whole,
-            Self::Source(test) => test.value.fits(headers.src) != test.inverted,
-            Self::Destination(test) => test.value.fits(headers.dst) != test.inverted,
+            Self::Constant(holds) => *holds,
+            Self::Source(test) => is_under::<F>(test, headers.src),
+            Self::Destination(test) => is_under::<F>(test, headers.dst),
             Self::Input(test) => view.is_device(test, packet.input),
             Self::Output(test) => view.is_device(test, packet.output),
             Self::Protocol(test) => (headers.protocol == test.value) != test.inverted,
             Self::Fragment(later) => headers.is_later_fragment == *later,
-            Self::SourcePort(test) => whole && test.value.contains(&headers.sport) != test.inverted,
+            Self::SourcePort(test) => whole && test.value.contains(headers.sport) != test.inverted,
             Self::DestinationPort(test) => {
-                whole && test.value.contains(&headers.dport) != test.inverted
+                whole && test.value.contains(headers.dport) != test.inverted
             }
             Self::TcpFlags(Inv { inverted, value }) => {
                 whole && (headers.tcp_flags.0 & value.mask.0 == value.set.0) != *inverted
             }
-            Self::IcmpType(Inv { inverted, value }) => {
+            Self::IcmpType(test) => {
+                let value = &test.value;
                 let fits = match value.icmp_type {
                     None => true,
                     Some(of) => of == headers.icmp_type && value.codes.contains(&headers.icmp_code),
                 };
-                whole && fits != *inverted
+                whole && fits != test.inverted
             }
             Self::Multiport(test) => whole && multiport(test, view),
             Self::AddressType(test) => address_type(test, view),
@@ -188,11 +187,7 @@ impl Test {
                 view.state().has_connection() && mark(test, view.conntrack_mark.0)
             }
             Self::Random(test) => choose.chance(test.value) != test.inverted,
-            Self::Nth {
-                inverted,
-                every,
-                packet,
-            } => memory.nth(id, *every, *packet) != *inverted,
+            Self::Nth(test) => memory.nth(id, test.every, test.packet) != test.inverted,
             Self::Set(test) => sets::has(&test.value, view, memory.sets()) != test.inverted,
             Self::Physdev(test) => physdev(test, view),
             Self::Iprange(test) => {
@@ -207,6 +202,49 @@ impl Test {
             Self::Recent(test) => memory.recent(test, packet),
         }
     }
+
+    /// What it compares for equality, if that is what it does.
+    pub(crate) fn equality(&self) -> Option<Equality<F>> {
+        let (value, mask) = if let Self::Source(Masked { value, mask, inverted: false }) = self {
+            (F::source(*value), F::source(*mask).union(F::foreign()))
+        } else if let Self::Destination(Masked { value, mask, inverted: false }) = self {
+            (F::destination(*value), F::destination(*mask).union(F::foreign()))
+        } else if let Self::Protocol(Inv { inverted: false, value }) = self {
+            (F::transport(0, 0, value.0), F::transport(0, 0, u8::MAX))
+        } else if let Self::SourcePort(Inv { inverted: false, value: Ports(first, last) }) = self
+            && first == last
+        {
+            (F::transport(*first, 0, 0), F::transport(u16::MAX, 0, 0))
+        } else if let Self::DestinationPort(Inv { inverted: false, value: Ports(first, last) }) = self
+            && first == last
+        {
+            (F::transport(0, *first, 0), F::transport(0, u16::MAX, 0))
+        } else {
+            return None;
+        };
+        // A value with bits outside of the mask fits no packet; let it be asked.
+        (value.masked(mask) == value).then_some(Equality { value, mask })
+    }
+
+    /// Whether it looks behind the IP header.
+    pub(crate) const fn is_of_ports(&self) -> bool {
+        matches!(self, Self::SourcePort(_) | Self::DestinationPort(_))
+    }
+}
+
+#[inline]
+fn is_under<F: Fields>(test: &Masked<F::Address>, address: IpAddr) -> bool {
+    F::number(address).is_some_and(|of| F::under(of, test.mask) == test.value) != test.inverted
+}
+
+/// Whether an address is one that the connection test names.
+fn fits(test: &AddressMatch, address: IpAddr) -> bool {
+    let (value, mask) = match test {
+        AddressMatch::Prefix(prefix) => (prefix.address(), prefix.mask()),
+        AddressMatch::Sparse { address, mask } => (*address, *mask),
+    };
+    let is_of_one = Family::of(value) == Family::of(mask) && Family::of(value) == Family::of(address);
+    is_of_one && bits(address) & bits(mask) == bits(value)
 }
 
 const fn mark(test: &Inv<MarkMatch>, mark: u32) -> bool {
@@ -275,7 +313,7 @@ fn conntrack(test: &ConntrackMatch, view: &View<'_>) -> bool {
         .is_none_or(|asked| asked == connection.direction);
     direction_fits
         && addresses.iter().all(|(asked, address)| {
-            asked.is_none_or(|asked| Masked::of(&asked.value).fits(*address) != asked.inverted)
+            asked.is_none_or(|asked| fits(&asked.value, *address) != asked.inverted)
         })
         && ports.iter().all(|(asked, port)| {
             asked

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use crate::fields::{Equality, Fields};
+use crate::program::to_u32;
 
 /// Kinds that one block may have; more are not worth a probe each.
 pub(crate) const MAX_KINDS: usize = 6;
@@ -157,8 +158,4 @@ impl Iterator for Candidates<'_> {
         first.advance(self.lists);
         Some(rule)
     }
-}
-
-pub(crate) fn to_u32(place: usize) -> u32 {
-    u32::try_from(place).expect("a table has fewer than 2^32 rules")
 }

@@ -1,17 +1,17 @@
-//! The hot path: a packet through a program.
+//! The walk: a packet through a program, where no table had the whole answer.
 
 use podwire_packet::Mark;
 use podwire_ruleset::{
-    ChainId, Choose, ConnmarkTarget, CtState, Decision, Effect, NatKind, NatRange, Observe, Packet,
-    Policy, State, TableName, Target, Verdict,
+    ChainId, Choose, ConnmarkTarget, CtState, Effect, NatKind, NatRange, Observe, Packet, Policy,
+    RuleId, State, Target, Verdict,
 };
+use smallvec::SmallVec;
 
-use crate::compile::{Base, Block, Compiled, Program, Then};
+use crate::brief::{Brief, Nat};
+use crate::dispatch::Found;
 use crate::fields::Fields;
-use crate::fold::Fold;
 use crate::memory::Memory;
-use crate::test::Asked;
-use crate::tuple_space::Candidates;
+use crate::program::{Base, Block, MarkChange, Program, Socket, Then};
 use crate::view::View;
 
 /// A place in a program: of a chain, the block, and there the first rule that counts.
@@ -24,250 +24,258 @@ struct Place {
 
 impl Place {
     const fn start_of(chain: ChainId) -> Self {
-        Self {
-            chain,
-            block: 0,
-            rule: 0,
-        }
+        Self { chain, block: 0, rule: 0 }
     }
 }
 
-/// Where to go on when called chains end; most of it in place.
-struct Callers {
-    first: [Place; Self::IN_PLACE],
-    more: Vec<Place>,
-    len: usize,
-}
-
-impl Callers {
-    const IN_PLACE: usize = 16;
-
-    const fn new() -> Self {
-        Self {
-            first: [Place::start_of(ChainId(0)); Self::IN_PLACE],
-            more: Vec::new(),
-            len: 0,
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, caller: Place) {
-        match self.first.get_mut(self.len) {
-            Some(place) => *place = caller,
-            None => self.more.push(caller),
-        }
-        self.len += 1;
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<Place> {
-        self.len = self.len.checked_sub(1)?;
-        match self.first.get(self.len) {
-            Some(place) => Some(*place),
-            None => self.more.pop(),
-        }
-    }
-}
-
-/// The rules of a block that may match, from a place on.
-enum Rules<'a> {
-    List(std::ops::Range<u32>),
-    Found(Candidates<'a>),
-}
-
-impl<'a> Rules<'a> {
-    #[inline]
-    fn of<F: Fields>(block: &'a Block<F>, fields: F, from: u32) -> Self {
-        match block {
-            Block::List(first, end) => Self::List((*first).max(from)..*end),
-            Block::Hashed(space) => Self::Found(space.candidates(fields, from)),
-        }
-    }
-
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        match self {
-            Self::List(range) => range.next(),
-            Self::Found(candidates) => candidates.next(),
-        }
-    }
-}
+/// Where to go on when called chains end. Deeper calls than these are kept on the heap.
+type Callers = SmallVec<[Place; 16]>;
 
 /// What a rule's target means for the walk.
 enum Flow {
+    /// To the next rule.
     Next,
     Return,
-    Call(ChainId),
+    Call(ChainId, u32),
     Replace(ChainId),
     End(Verdict),
 }
 
+/// What came of a walk.
+pub(crate) struct Outcome<'m> {
+    pub(crate) brief: Brief<'m>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) uncertain: Option<RuleId>,
+}
+
 impl<F: Fields> Program<F> {
     /// Takes a packet through the base chain of its hook.
-    pub(crate) fn run(
-        &self,
-        table: TableName,
+    pub(crate) fn run<'m>(
+        &'m self,
         packet: &Packet<'_>,
         state: &State,
         choose: &mut impl Choose,
         observe: &mut impl Observe,
-    ) -> Decision {
-        let mut decision = Decision::accept(packet);
-        let Some(base) = self.bases[packet.hook as usize] else {
-            return decision;
-        };
-        let fields = F::of(&packet.headers);
+    ) -> Outcome<'m> {
         let mut walk = Walk {
+            program: self,
+            fields: F::of(&packet.headers),
             view: View::new(packet),
             memory: Memory::new(state),
-            decision: &mut decision,
+            nat: Nat::None,
+            notrack: false,
+            trace: false,
+            uncertain: None,
+            choose,
+            observe,
         };
-        let mut callers = Callers::new();
-        let mut at = Place::start_of(base.chain);
-        let verdict = 'walk: loop {
-            let Some(block) = self.chains[at.chain.index()].blocks.get(at.block as usize) else {
-                match callers.pop() {
-                    Some(caller) => at = caller,
-                    None => break at_end(base, table, packet, observe),
-                }
-                continue;
-            };
-            let mut rules = Rules::of(block, fields, at.rule);
-            while let Some(place) = rules.next() {
-                let rule = &self.rules[place as usize];
-                match walk.asks(rule, choose) {
-                    Asked::No => continue,
-                    Asked::Unknown => {
-                        walk.decision.uncertain.get_or_insert(rule.id);
-                        continue;
-                    }
-                    Asked::Yes => observe.matched(rule.id),
-                }
-                if let Some(fold) = &rule.fold
-                    && observe.is_silent()
-                {
-                    self.serve(fold, fields, &mut walk, choose);
-                    break 'walk Verdict::Accept;
-                }
-                match walk.applies(rule) {
-                    Flow::Next => continue,
-                    Flow::End(verdict) => break 'walk verdict,
-                    Flow::Call(called) => {
-                        callers.push(Place {
-                            rule: place + 1,
-                            ..at
-                        });
-                        at = Place::start_of(called);
-                    }
-                    Flow::Replace(called) => at = Place::start_of(called),
-                    Flow::Return => match callers.pop() {
-                        Some(caller) => at = caller,
-                        None => break 'walk at_end(base, table, packet, observe),
-                    },
-                }
-                continue 'walk;
-            }
-            at.block += 1;
-            at.rule = 0;
+        let verdict = match self.bases[packet.hook as usize] {
+            Some(base) => walk.from(&base),
+            None => Verdict::Accept,
         };
-        let (effects, view) = (walk.memory.effects, walk.view);
-        decision.verdict = verdict;
-        decision.effects = effects;
-        decision.mark = view.mark;
-        decision.conntrack_mark = view.conntrack_mark;
-        decision
-    }
-
-    /// Marks and translates as the folded chain does.
-    #[inline]
-    fn serve(&self, fold: &Fold, fields: F, walk: &mut Walk<'_, '_>, choose: &mut impl Choose) {
-        let mark = &mut walk.view.mark;
-        if let Some(of) = self.folds.mark(fold)
-            && of.is_for(fields)
-        {
-            *mark = flip(*mark, of.change.value, of.change.mask);
+        Outcome {
+            brief: Brief {
+                verdict,
+                notrack: walk.notrack,
+                trace: walk.trace,
+                remembers: !walk.memory.effects.is_empty(),
+                is_uncertain: walk.uncertain.is_some(),
+                mark: walk.view.mark,
+                conntrack_mark: walk.view.conntrack_mark,
+                nat: walk.nat,
+            },
+            effects: walk.memory.effects,
+            uncertain: walk.uncertain,
         }
-        let rung = choose.even_ladder(self.folds.thresholds(fold));
-        let endpoint = self.folds.endpoint(fold, rung);
-        if endpoint.address == walk.view.packet.headers.src {
-            *mark = flip(*mark, endpoint.own.value, endpoint.own.mask);
-        }
-        walk.decision.nat = Some((NatKind::Dnat, endpoint.range()));
-    }
-}
-
-fn at_end(
-    base: Base,
-    table: TableName,
-    packet: &Packet<'_>,
-    observe: &mut impl Observe,
-) -> Verdict {
-    observe.policy(table, packet.hook);
-    match base.policy {
-        Policy::Accept => Verdict::Accept,
-        Policy::Drop => Verdict::Drop,
     }
 }
 
 /// A packet on its way, and what was decided so far.
-struct Walk<'p, 'd> {
+struct Walk<'m, 'p, F: Fields, C, O> {
+    program: &'m Program<F>,
+    fields: F,
     view: View<'p>,
     memory: Memory<'p>,
-    decision: &'d mut Decision,
+    nat: Nat<'m>,
+    notrack: bool,
+    trace: bool,
+    uncertain: Option<RuleId>,
+    choose: &'p mut C,
+    observe: &'p mut O,
 }
 
-impl Walk<'_, '_> {
-    #[inline]
-    fn asks(&mut self, rule: &Compiled, choose: &mut impl Choose) -> Asked {
-        if rule.needs_transport && self.view.packet.headers.is_later_fragment {
-            return Asked::No;
-        }
-        for test in &rule.tests {
-            if !test.holds(rule.id, &self.view, &mut self.memory, choose) {
-                return Asked::No;
+impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
+    fn from(&mut self, base: &Base) -> Verdict {
+        let mut callers = Callers::new();
+        let mut at = Place::start_of(base.chain);
+        loop {
+            let next = match self.through(&mut at) {
+                Flow::End(verdict) => return verdict,
+                Flow::Call(chain, place) => {
+                    callers.push(Place { rule: place + 1, ..at });
+                    Some(Place::start_of(chain))
+                }
+                Flow::Replace(chain) => Some(Place::start_of(chain)),
+                Flow::Next | Flow::Return => callers.pop(),
+            };
+            match next {
+                Some(next) => at = next,
+                None => {
+                    self.observe.policy(self.program.table, self.view.packet.hook);
+                    return match base.policy {
+                        Policy::Accept => Verdict::Accept,
+                        Policy::Drop => Verdict::Drop,
+                    };
+                }
             }
-        }
-        if rule.is_uncertain {
-            Asked::Unknown
-        } else {
-            Asked::Yes
         }
     }
 
+    /// Goes through a chain from a place on, until a rule leads elsewhere; the place stays there.
     #[inline]
-    fn applies(&mut self, rule: &Compiled) -> Flow {
-        let target = match &rule.then {
-            Then::Nothing => return Flow::Next,
-            Then::Jump(chain) => return Flow::Call(*chain),
-            Then::Goto(chain) => return Flow::Replace(*chain),
-            Then::Mark { value, mask } => {
-                self.view.mark = flip(self.view.mark, *value, *mask);
+    fn through(&mut self, at: &mut Place) -> Flow {
+        let chain = &self.program.chains[at.chain.index()];
+        let Some(plan) = chain.plan.checked_sub(1) else {
+            return self.each(at.chain, chain.first.max(at.rule)..chain.first + chain.len);
+        };
+        while let Some(block) = self.program.plans[plan as usize].get(at.block as usize) {
+            let flow = match block {
+                Block::List(first, end) => self.each(at.chain, (*first).max(at.rule)..*end),
+                Block::Dispatch(table) => self.dispatch(at, *table),
+                Block::Hashed(space) => self.each(at.chain, space.candidates(self.fields, at.rule)),
+            };
+            if !matches!(flow, Flow::Next) {
+                return flow;
+            }
+            at.block += 1;
+        }
+        Flow::Next
+    }
+
+    /// Asks a table of Services, and then its rules where the table has not the whole answer.
+    fn dispatch(&mut self, at: &Place, table: u32) -> Flow {
+        let table = &self.program.tables[table as usize];
+        let headers = &self.view.packet.headers;
+        let Some(key) = F::key_of(headers).filter(|_| !headers.is_later_fragment) else {
+            return Flow::Next;
+        };
+        if self.observe.is_silent() && at.rule <= table.first {
+            match table.find(key) {
+                Found::Nothing => return Flow::Next,
+                Found::Ask => {}
+                Found::Endpoints(service) => {
+                    let chosen = self.program.choose(&service, self.choose);
+                    return self.to(chosen, u32::from(service.marking));
+                }
+                Found::Fold(fold) => return self.fold(fold),
+            }
+        }
+        let mut from = at.rule;
+        while let Some(place) = table.rule_from(key, from) {
+            let flow = self.ask(at.chain, place);
+            if !matches!(flow, Flow::Next) {
+                return flow;
+            }
+            from = place + 1;
+        }
+        Flow::Next
+    }
+
+    /// Asks rules one by one.
+    #[inline]
+    fn each(&mut self, chain: ChainId, places: impl Iterator<Item = u32>) -> Flow {
+        for place in places {
+            let flow = self.ask(chain, place);
+            if !matches!(flow, Flow::Next) {
+                return flow;
+            }
+        }
+        Flow::Next
+    }
+
+    /// Asks a rule, and does what it says.
+    #[inline]
+    fn ask(&mut self, chain: ChainId, place: u32) -> Flow {
+        let rule = &self.program.rules[place as usize];
+        if rule.needs_transport && self.view.packet.headers.is_later_fragment {
+            return Flow::Next;
+        }
+        let id = self.program.id(chain, place);
+        for test in &self.program.tests_of(rule)[usize::from(rule.made)..] {
+            if !test.holds(id, &self.view, &mut self.memory, self.choose) {
                 return Flow::Next;
             }
-            Then::Target(target) => target,
-        };
-        match &**target {
-            Target::Accept => return Flow::End(Verdict::Accept),
-            Target::Drop => return Flow::End(Verdict::Drop),
+        }
+        if rule.is_uncertain {
+            self.uncertain.get_or_insert(id);
+            return Flow::Next;
+        }
+        self.observe.matched(id);
+        if rule.fold != 0 && self.observe.is_silent() {
+            return self.fold(rule.fold - 1);
+        }
+        match rule.then {
+            Then::Nothing => Flow::Next,
+            Then::Jump(called) => Flow::Call(called, place),
+            Then::Goto(called) => Flow::Replace(called),
+            Then::Mark(change) => {
+                self.view.mark = self.program.marks[change as usize].of(self.view.mark);
+                Flow::Next
+            }
+            Then::Accept => Flow::End(Verdict::Accept),
+            Then::Drop => Flow::End(Verdict::Drop),
+            Then::Return => Flow::Return,
+            Then::Dnat(socket) => {
+                let socket = self.program.sockets[socket as usize];
+                self.nat = Nat::To(F::address_of(socket.address), socket.port);
+                Flow::End(Verdict::Accept)
+            }
+            Then::Target(target) => self.apply(id, &self.program.targets[target as usize]),
+        }
+    }
+
+    /// Lets a fold decide.
+    fn fold(&mut self, fold: u32) -> Flow {
+        let folds = &self.program.folds;
+        let fold = &folds.folds[fold as usize];
+        let rung = self.choose.even_ladder(folds.thresholds(fold));
+        self.to(folds.endpoints(fold)[rung], fold.marking)
+    }
+
+    /// Marks and translates as the folded chain does.
+    #[inline]
+    fn to(&mut self, socket: Socket<F::Address>, marking: u32) -> Flow {
+        if let Some(source) = F::number(self.view.packet.headers.src) {
+            let marking = self.program.folds.marking(marking);
+            self.view.mark = marking.of(self.view.mark, source, socket.address);
+        }
+        self.nat = Nat::To(F::address_of(socket.address), socket.port);
+        Flow::End(Verdict::Accept)
+    }
+
+    fn apply(&mut self, id: RuleId, target: &'m Target) -> Flow {
+        match target {
             Target::Reject(with) => return Flow::End(Verdict::Reject(*with)),
-            Target::Return => return Flow::Return,
-            Target::Dnat(range) => return self.translates(NatKind::Dnat, range),
-            Target::Snat(range) => return self.translates(NatKind::Snat, range),
-            Target::Masquerade(range) => return self.translates(NatKind::Masquerade, range),
-            Target::Redirect(range) => return self.translates(NatKind::Redirect, range),
+            Target::Dnat(range) => return self.translate(NatKind::Dnat, range),
+            Target::Snat(range) => return self.translate(NatKind::Snat, range),
+            Target::Masquerade(range) => return self.translate(NatKind::Masquerade, range),
+            Target::Redirect(range) => return self.translate(NatKind::Redirect, range),
             Target::Connmark(operation) => self.connmark(*operation),
             Target::Log(_) | Target::Nflog(_) => {
-                self.memory.effects.push(Effect::Logged { rule: rule.id });
+                self.memory.effects.push(Effect::Logged { rule: id });
             }
             Target::Notrack => {
-                self.decision.notrack = true;
+                self.notrack = true;
                 self.view.is_untracked |= self.view.state() == CtState::Invalid;
             }
-            Target::Trace => self.decision.trace = true,
+            Target::Trace => self.trace = true,
             Target::Unknown(_) => {
-                self.decision.uncertain.get_or_insert(rule.id);
+                self.uncertain.get_or_insert(id);
             }
-            Target::Jump(_)
+            Target::Accept
+            | Target::Drop
+            | Target::Return
+            | Target::Jump(_)
             | Target::Goto(_)
             | Target::Mark { .. }
             | Target::Checksum(_)
@@ -276,8 +284,8 @@ impl Walk<'_, '_> {
         Flow::Next
     }
 
-    fn translates(&mut self, kind: NatKind, range: &NatRange) -> Flow {
-        self.decision.nat = Some((kind, range.clone()));
+    fn translate(&mut self, kind: NatKind, range: &'m NatRange) -> Flow {
+        self.nat = Nat::Range(kind, range);
         Flow::End(Verdict::Accept)
     }
 
@@ -288,27 +296,22 @@ impl Walk<'_, '_> {
         }
         match operation {
             ConnmarkTarget::Set { value, mask } => {
-                view.conntrack_mark = flip(view.conntrack_mark, value, mask);
+                view.conntrack_mark = MarkChange { value, mask }.of(view.conntrack_mark);
             }
             ConnmarkTarget::Save {
                 packet_mask,
-                connection_mask,
+                connection_mask: mask,
             } => {
                 let value = Mark(view.mark.0 & packet_mask.0);
-                view.conntrack_mark = flip(view.conntrack_mark, value, connection_mask);
+                view.conntrack_mark = MarkChange { value, mask }.of(view.conntrack_mark);
             }
             ConnmarkTarget::Restore {
-                packet_mask,
+                packet_mask: mask,
                 connection_mask,
             } => {
                 let value = Mark(view.conntrack_mark.0 & connection_mask.0);
-                view.mark = flip(view.mark, value, packet_mask);
+                view.mark = MarkChange { value, mask }.of(view.mark);
             }
         }
     }
-}
-
-/// Clears the mask's bits, then flips the value's.
-const fn flip(mark: Mark, value: Mark, mask: Mark) -> Mark {
-    Mark((mark.0 & !mask.0) ^ value.0)
 }

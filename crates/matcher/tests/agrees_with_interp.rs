@@ -99,6 +99,17 @@ impl Both {
             .collect();
         assert_eq!(unwatched, decisions, "{packet:?}");
 
+        let brief = outcomes(|mut choose| {
+            self.matcher.decide(table, packet, state, &mut choose)
+        });
+        assert_eq!(brief.len(), decisions.len(), "{packet:?}");
+        for ((probability, brief), (expected, decision)) in brief.iter().zip(&decisions) {
+            assert!(
+                brief.agrees_with(decision) && probability.to_bits() == expected.to_bits(),
+                "{packet:?}: {brief:?}, {decision:?}"
+            );
+        }
+
         compared.packets += 1;
         compared.matched += usize::from(matches!(events.first(), Some(Event::Matched(_))));
         compared.outcomes += expected.len();
