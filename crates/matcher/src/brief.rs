@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use podwire_packet::Mark;
-use podwire_ruleset::{Decision, NatKind, NatRange, Verdict};
+use podwire_ruleset::{Decision, NatKind, NatRange, Packet, Verdict};
 
 /// What a table decided, as far as the packet is concerned: all of [`Decision`] but the list of what is
 /// to be remembered and the name of the rule that was not known.
@@ -51,10 +51,26 @@ impl Nat<'_> {
 }
 
 impl Brief<'_> {
+    /// The answer of a table without rules.
+    #[must_use]
+    pub const fn accept(packet: &Packet<'_>) -> Self {
+        Self {
+            verdict: Verdict::Accept,
+            notrack: false,
+            trace: false,
+            remembers: false,
+            is_uncertain: false,
+            mark: packet.mark,
+            conntrack_mark: packet.conntrack.mark,
+            nat: Nat::None,
+        }
+    }
+
     /// Whether it says what a whole decision says.
     #[must_use]
     pub fn agrees_with(&self, decision: &Decision) -> bool {
-        (self.verdict, self.mark, self.conntrack_mark) == (decision.verdict, decision.mark, decision.conntrack_mark)
+        (self.verdict, self.mark, self.conntrack_mark)
+            == (decision.verdict, decision.mark, decision.conntrack_mark)
             && (self.notrack, self.trace) == (decision.notrack, decision.trace)
             && self.remembers != decision.effects.is_empty()
             && self.is_uncertain == decision.uncertain.is_some()

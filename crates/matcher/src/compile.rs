@@ -63,6 +63,7 @@ impl<F: Fields> Builder<F> {
                 plans: Vec::new(),
                 tables: Vec::new(),
                 bases: [None; Hook::ALL.len()],
+                fronts: [u32::MAX; Hook::ALL.len()],
                 tests: Vec::new(),
                 sockets: Vec::new(),
                 marks: Vec::new(),
@@ -80,7 +81,7 @@ impl<F: Fields> Builder<F> {
 
     /// Says that a chain is the base chain of a hook.
     pub(crate) fn base(&mut self, hook: Hook, chain: ChainId, policy: Policy) {
-        self.program.bases[hook as usize] = Some(Base { chain, policy, front: None });
+        self.program.bases[hook as usize] = Some(Base { chain, policy });
     }
 
     /// Adds a rule at the end of a chain. Jumps go to the chains that `id` gives.
@@ -156,7 +157,10 @@ impl<F: Fields> Builder<F> {
 
     /// Where the last tests of the pool stand, which may be where the same ones stood before.
     fn keep(&mut self, first: usize, count: usize, has_address: bool) -> (u32, u16) {
-        let own = (to_u32(first), u16::try_from(count).expect("a line has fewer tests"));
+        let own = (
+            to_u32(first),
+            u16::try_from(count).expect("a line has fewer tests"),
+        );
         if has_address || count == 0 {
             // Such tests are seldom the same twice.
             return own;
@@ -193,7 +197,10 @@ impl<F: Fields> Builder<F> {
                 let next = to_u32(program.marks.len());
                 let place = *self.known.marks.entry((value.0, mask.0)).or_insert(next);
                 if place == next {
-                    program.marks.push(MarkChange { value: *value, mask: *mask });
+                    program.marks.push(MarkChange {
+                        value: *value,
+                        mask: *mask,
+                    });
                 }
                 Then::Mark(place)
             }
@@ -204,7 +211,11 @@ impl<F: Fields> Builder<F> {
                     program.sockets.push(socket);
                     return Then::Dnat(to_u32(program.sockets.len() - 1));
                 }
-                let known = program.targets.iter().take(MANY).position(|own| own == target);
+                let known = program
+                    .targets
+                    .iter()
+                    .take(MANY)
+                    .position(|own| own == target);
                 Then::Target(to_u32(known.unwrap_or_else(|| {
                     program.targets.push(target.clone());
                     program.targets.len() - 1
@@ -222,7 +233,11 @@ impl<F: Fields> Builder<F> {
         for index in 0..program.chains.len() {
             program.plan(ChainId(to_u32(index)));
         }
-        let mut budget = program.rules.len().saturating_mul(8).saturating_add(1 << 10);
+        let mut budget = program
+            .rules
+            .len()
+            .saturating_mul(8)
+            .saturating_add(1 << 10);
         for index in 0..program.chains.len() {
             program.fold_jumps(ChainId(to_u32(index)), &mut budget);
         }
@@ -290,8 +305,11 @@ impl<F: Fields> Program<F> {
             return;
         }
         let end = first + len;
-        let equalities: Vec<Option<Equality<F>>> =
-            self.rules_of(id).iter().map(|rule| self.equality(rule)).collect();
+        let equalities: Vec<Option<Equality<F>>> = self
+            .rules_of(id)
+            .iter()
+            .map(|rule| self.equality(rule))
+            .collect();
         let mut blocks = Vec::new();
         let (mut listed, mut at) = (first, first);
         while at < end {
@@ -343,8 +361,11 @@ impl<F: Fields> Program<F> {
         if run < MIN_RULES {
             return (to_u32(run.max(1)), None);
         }
-        let keyed: Vec<(Equality<F>, u32)> =
-            rest[..run].iter().zip(at..).filter_map(|(own, place)| Some(((*own)?, place))).collect();
+        let keyed: Vec<(Equality<F>, u32)> = rest[..run]
+            .iter()
+            .zip(at..)
+            .filter_map(|(own, place)| Some(((*own)?, place)))
+            .collect();
         (to_u32(run), Some(Block::Hashed(TupleSpace::new(&keyed))))
     }
 
@@ -384,8 +405,7 @@ impl<F: Fields> Program<F> {
                 continue;
             };
             let table = &mut self.tables[*table as usize];
-            if (table.first..table.end).contains(&place)
-                && table.set(key, place, fold, &self.folds)
+            if (table.first..table.end).contains(&place) && table.set(key, place, fold, &self.folds)
             {
                 // The entry holds all of it.
                 self.rules[place as usize].fold = 0;
@@ -396,21 +416,30 @@ impl<F: Fields> Program<F> {
 
     /// Finds the table of Services that every packet of a hook comes to first.
     pub(crate) fn find_front(&mut self, hook: Hook) {
+        self.fronts[hook as usize] = u32::MAX;
         let Some(base) = self.bases[hook as usize] else {
             return;
         };
         let mut chain = base.chain;
         // Chains do not call each other in a circle.
         while self.chains[chain.index()].plan == 0
-            && let [Rule { then: Then::Jump(next) | Then::Goto(next), test_count: 0, needs_transport: false, is_uncertain: false, .. }, ..] =
-                self.rules_of(chain)
+            && let [
+                Rule {
+                    then: Then::Jump(next) | Then::Goto(next),
+                    test_count: 0,
+                    needs_transport: false,
+                    is_uncertain: false,
+                    ..
+                },
+                ..,
+            ] = self.rules_of(chain)
         {
             chain = *next;
         }
         let plan = (self.chains[chain.index()].plan as usize).checked_sub(1);
         let first = plan.and_then(|plan| self.plans[plan].first());
-        if let (Some(Block::Dispatch(table)), Some(base)) = (first, &mut self.bases[hook as usize]) {
-            base.front = Some(*table);
+        if let Some(Block::Dispatch(table)) = first {
+            self.fronts[hook as usize] = *table;
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Tables of Services: rules that compare destination, protocol and port.
 //!
-//! A lookup is one probe, and most often one cache line: a bucket is two entries, and an entry holds
-//! the key and what comes of it: where the rule's chain folds to one choice ([`crate::fold`]) between
-//! few endpoints of one port, the endpoints themselves.
+//! A lookup is one entry of 32 bytes (64 for IPv6), which holds the key and what comes of it: where the
+//! rule's chain folds to one choice ([`crate::fold`]) between few endpoints of one port, the endpoints
+//! themselves. Every key has a place of its own, so that nothing branches on where it is found; a
+//! branch that waits for memory and goes wrong costs more than the memory.
 //!
-//! Linear probing from bucket to bucket, half full: one lookup in ten goes to the next bucket
-//! (an even spread gives 0.10), and the next bucket is the next cache line.
+//! Source: Pibiri, Trani: PTHash: Revisiting FCH Minimal Perfect Hashing (SIGIR 2021). Keys are hashed
+//! to small groups; each group has a byte, its pilot, that moves its keys to places where no other key
+//! is. Pilots take a quarter of a byte a key, three of four entries are in use.
 
 use crate::fields::{Fields, Key};
 use crate::fold::Folds;
@@ -18,9 +20,9 @@ const FOLDED: u8 = 254;
 /// Its rules are to be asked.
 const ASK: u8 = 255;
 
-/// A Service: 32 bytes for IPv4, 64 for IPv6.
+/// A Service.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
+#[repr(C, align(32))]
 struct Entry<F: Fields> {
     /// The key; in its lowest byte how many endpoints stand here, or one of the words above.
     key: F::Key,
@@ -31,22 +33,17 @@ struct Entry<F: Fields> {
     endpoints: F::Inline,
 }
 
-/// Two entries; for IPv4 a cache line.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, align(64))]
-struct Bucket<F: Fields>([Entry<F>; 2]);
-
 /// A table of Services.
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatch<F: Fields> {
-    buckets: Vec<Bucket<F>>,
-    seed: u64,
-    /// The first rule of each entry, by place of the entry.
+    entries: Vec<Entry<F>>,
+    pilots: Vec<u8>,
+    /// What keys are multiplied by.
+    multiplier: u64,
+    /// The first rule of each entry.
     places: Vec<u32>,
     /// The next rule of the same key, for the few that have one: sorted by the earlier one.
     next: Vec<(u32, u32)>,
-    /// How many keys there are.
-    pub(crate) len: usize,
     /// Places of its rules in the program.
     pub(crate) first: u32,
     pub(crate) end: u32,
@@ -73,64 +70,140 @@ pub(crate) struct Service<'a, F: Fields> {
     pub(crate) marking: u16,
 }
 
-/// Probes of one lookup at most; a table that would need more is made anew with another seed.
-const MAX_PROBES: usize = 16;
-/// Seeds that are tried; keys that defeat all of them are asked as other rules are.
-const MAX_SEEDS: u64 = 8;
+/// How many keys a table has, and what stands for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) keys: usize,
+    /// Answered by the entry alone.
+    pub(crate) at_once: usize,
+    /// Leading to a fold that stands elsewhere.
+    pub(crate) folded: usize,
+}
+
+/// The rules of one key.
+struct Keyed<K> {
+    key: K,
+    first: u32,
+    last: u32,
+}
+
+/// Keys of a group, on average.
+const GROUP: usize = 4;
+/// Multipliers that are tried; keys that defeat all of them are asked as other rules are.
+const MAX_MULTIPLIERS: u64 = 8;
+/// 2^64 over the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Odd numbers that share no pattern with it (constants of MurmurHash3's finalizer, public domain).
+const PILOT: u64 = 0xff51_afd7_ed55_8ccd;
+const PLACE: u64 = 0xc4ce_b9fe_1a85_ec53;
+
+/// A number below `n`, by the high half of a hash.
+#[inline]
+fn scaled(hash: u64, n: usize) -> usize {
+    let scaled = (hash >> 32).wrapping_mul(n as u64) >> 32;
+    usize::try_from(scaled).unwrap_or(0)
+}
 
 impl<F: Fields> Dispatch<F> {
     /// A table of rules that stand together from a place on: the key of each.
     pub(crate) fn new(first: u32, keys: &[F::Key]) -> Option<Self> {
         let mut table = Self {
-            buckets: Vec::new(),
-            seed: 0,
-            places: Vec::new(),
+            entries: Vec::new(),
+            pilots: vec![0; keys.len() / GROUP + 1],
+            multiplier: GOLDEN,
+            places: vec![0; keys.len() / 3 * 4 + 4],
             next: Vec::new(),
-            len: 0,
             first,
             end: first + to_u32(keys.len()),
         };
-        (0..MAX_SEEDS).any(|seed| table.fill(seed, keys)).then_some(table)
+        (0..MAX_MULTIPLIERS)
+            .any(|number| table.fill(GOLDEN.wrapping_mul(2 * number + 1), keys))
+            .then_some(table)
     }
 
-    /// Fills the table; no if some key would stand too far from its place.
-    fn fill(&mut self, seed: u64, keys: &[F::Key]) -> bool {
-        self.buckets.clear();
-        // One key a bucket of two.
-        self.buckets.resize(keys.len() + 1, Bucket::default());
-        self.places = vec![0; self.buckets.len() * 2];
-        self.seed = seed.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        self.len = 0;
-        let mut next: Vec<(u32, u32)> = Vec::new();
-        let mut last_of: hashbrown::HashMap<u32, u32, rustc_hash::FxBuildHasher> =
-            hashbrown::HashMap::default();
-        for (place, &key) in (self.first..).zip(keys) {
-            let Some(slot) = self.room(key) else {
+    /// Fills the table; no if some group finds no place.
+    fn fill(&mut self, multiplier: u64, keys: &[F::Key]) -> bool {
+        self.multiplier = multiplier;
+        self.entries.clear();
+        self.entries.resize(self.places.len(), Entry::default());
+        self.next.clear();
+        let mut grouped: Vec<(u32, u32)> = keys
+            .iter()
+            .zip(0..)
+            .map(|(key, at)| (to_u32(scaled(key.mixed(multiplier), self.pilots.len())), at))
+            .collect();
+        grouped.sort_unstable();
+        let mut groups: Vec<&[(u32, u32)]> = grouped.chunk_by(|(a, _), (b, _)| a == b).collect();
+        // The largest first, while there is room.
+        groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+        let mut own: Vec<Keyed<F::Key>> = Vec::new();
+        for group in groups {
+            own.clear();
+            for &(_, at) in group {
+                let (key, place) = (keys[at as usize], self.first + at);
+                match own.iter_mut().find(|rule| rule.key == key) {
+                    None => own.push(Keyed {
+                        key,
+                        first: place,
+                        last: place,
+                    }),
+                    Some(rule) => self
+                        .next
+                        .push((std::mem::replace(&mut rule.last, place), place)),
+                }
+            }
+            let number = group.first().map_or(0, |(number, _)| *number as usize);
+            if !self.settle(number, &own) {
                 return false;
-            };
-            let entry = self.entry_mut(slot);
-            if entry.key.low_byte() == EMPTY {
-                entry.key = key.with_low_byte(ASK);
-                self.places[slot] = place;
-                self.len += 1;
-            } else {
-                let first = self.places[slot];
-                let last = last_of.insert(first, place).unwrap_or(first);
-                next.push((last, place));
             }
         }
-        next.sort_unstable();
-        self.next = next;
+        self.next.sort_unstable();
         true
+    }
+
+    /// Finds a pilot with which the keys of a group have each a place of its own.
+    fn settle(&mut self, group: usize, keys: &[Keyed<F::Key>]) -> bool {
+        let is_free = |table: &Self, pilot: u8, at: usize| {
+            let slot = table.slot(keys[at].key.mixed(table.multiplier), pilot);
+            let is_taken_here =
+                |own: &Keyed<F::Key>| table.slot(own.key.mixed(table.multiplier), pilot) == slot;
+            table.entries[slot].key.low_byte() == EMPTY && !keys[..at].iter().any(is_taken_here)
+        };
+        let pilot = (0..=u8::MAX).find(|&pilot| (0..keys.len()).all(|at| is_free(self, pilot, at)));
+        let Some(pilot) = pilot else {
+            return false;
+        };
+        self.pilots[group] = pilot;
+        for &Keyed { key, first, .. } in keys {
+            let slot = self.slot(key.mixed(self.multiplier), pilot);
+            self.entries[slot].key = key.with_low_byte(ASK);
+            self.places[slot] = first;
+        }
+        true
+    }
+
+    #[inline]
+    fn slot(&self, hash: u64, pilot: u8) -> usize {
+        let moved = hash ^ hash >> 32 ^ u64::from(pilot).wrapping_mul(PILOT);
+        scaled(moved.wrapping_mul(PLACE), self.entries.len())
+    }
+
+    /// Where a key stands, if it is in the table.
+    #[inline]
+    pub(crate) fn slot_of(&self, key: F::Key) -> usize {
+        let hash = key.mixed(self.multiplier);
+        let pilot = self.pilots.get(scaled(hash, self.pilots.len()));
+        self.slot(hash, pilot.copied().unwrap_or(0))
     }
 
     /// Sets what stands for the key of a rule, if the rule is the first of its key, to a fold. Says
     /// whether the entry holds all of it, so that the fold need not be kept.
     pub(crate) fn set(&mut self, key: F::Key, place: u32, fold: u32, folds: &Folds<F>) -> bool {
-        let Some(slot) = self.room(key).filter(|&slot| self.places[slot] == place) else {
+        let slot = self.slot_of(key);
+        let entry = &mut self.entries[slot];
+        if self.places[slot] != place || !entry.key.is_alike(key) {
             return false;
-        };
-        let entry = self.entry_mut(slot);
+        }
         let own = &folds.folds[fold as usize];
         if let Some((port, endpoints)) = folds.in_one_entry(own)
             && let Ok(marking) = u16::try_from(own.marking)
@@ -152,88 +225,79 @@ impl<F: Fields> Dispatch<F> {
 
     /// The first rule of the packet's key, from a place on.
     pub(crate) fn rule_from(&self, key: F::Key, from: u32) -> Option<u32> {
-        let slot = self.slot_of(key)?;
+        let slot = self.slot_of(key);
+        let own = self.entries[slot].key;
+        if !own.is_alike(key) || own.low_byte() == EMPTY {
+            return None;
+        }
         let mut place = self.places[slot];
         while place < from {
-            let at = self.next.binary_search_by_key(&place, |(earlier, _)| *earlier);
+            let at = self
+                .next
+                .binary_search_by_key(&place, |(earlier, _)| *earlier);
             place = self.next[at.ok()?].1;
         }
         Some(place)
     }
 
-    /// Where a key stands.
-    fn slot_of(&self, key: F::Key) -> Option<usize> {
-        let slot = self.room(key)?;
-        (self.entry(slot).key.low_byte() != EMPTY).then_some(slot)
-    }
-
-    #[inline]
-    pub(crate) fn home(&self, key: F::Key) -> usize {
-        // The high half of the product: an even spread over any number of buckets.
-        let scaled = u128::from(key.mixed(self.seed)) * (self.buckets.len() as u128);
-        usize::try_from(scaled >> 64).unwrap_or(0)
-    }
-
-    fn entry(&self, slot: usize) -> &Entry<F> {
-        &self.buckets[slot / 2].0[slot % 2]
-    }
-
-    fn entry_mut(&mut self, slot: usize) -> &mut Entry<F> {
-        &mut self.buckets[slot / 2].0[slot % 2]
-    }
-
-    /// Where the key stands, or could stand.
-    fn room(&self, key: F::Key) -> Option<usize> {
-        let mut bucket = self.home(key);
-        for _ in 0..MAX_PROBES {
-            for half in 0..2 {
-                let own = self.buckets[bucket].0[half].key;
-                if own.low_byte() == EMPTY || own.is_alike(key) {
-                    return Some(bucket * 2 + half);
-                }
-            }
-            bucket = self.after(bucket);
-        }
-        None
-    }
-
-    #[inline]
-    const fn after(&self, bucket: usize) -> usize {
-        let next = bucket + 1;
-        if next == self.buckets.len() { 0 } else { next }
-    }
-
     /// What stands for a key.
     #[inline]
     pub(crate) fn find(&self, key: F::Key) -> Found<'_, F> {
-        self.find_from(self.home(key), key)
+        self.at(self.slot_of(key), key)
     }
 
-    /// What stands for a key, looked for from its home on.
-    #[inline]
-    pub(crate) fn find_from(&self, mut at: usize, key: F::Key) -> Found<'_, F> {
-        loop {
-            let Some(Bucket([left, right])) = self.buckets.get(at) else {
-                return Found::Nothing;
-            };
-            // Which of the two it is cannot be foretold, so nothing branches on it.
-            let entry = if left.key.is_alike(key) { left } else { right };
+    /// How many keys there are, and what stands for them.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for entry in &self.entries {
             let kind = entry.key.low_byte();
-            if entry.key.is_alike(key) && kind != EMPTY {
-                return match entry.endpoints.as_ref().get(..usize::from(kind)) {
-                    Some(endpoints) => Found::Endpoints(Service {
-                        endpoints,
-                        port: entry.port,
-                        marking: entry.marking,
-                    }),
-                    None if kind == FOLDED => Found::Fold(u32::from(entry.port) << 16 | u32::from(entry.marking)),
-                    None => Found::Ask,
-                };
+            counts.keys += usize::from(kind != EMPTY);
+            counts.folded += usize::from(kind == FOLDED);
+            counts.at_once += usize::from(!matches!(kind, EMPTY | FOLDED | ASK));
+        }
+        counts
+    }
+
+    /// How large the entries are.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.entries.as_slice())
+    }
+
+    /// Whether the key stands at a place; looks at the entry and branches on nothing.
+    #[inline]
+    pub(crate) fn is_at(&self, slot: usize, key: F::Key) -> bool {
+        self.entries
+            .get(slot)
+            .is_some_and(|entry| entry.key.is_alike(key))
+    }
+
+    /// What stands for a key at the one place where it can be.
+    #[inline]
+    pub(crate) fn at(&self, slot: usize, key: F::Key) -> Found<'_, F> {
+        let Some(entry) = self.entries.get(slot) else {
+            return Found::Nothing;
+        };
+        if !entry.key.is_alike(key) {
+            return Found::Nothing;
+        }
+        // The lowest byte of a packet's key is 0, so what remains is what the entry says.
+        let kind = entry.key.low_byte();
+        match entry.endpoints.as_ref().get(..usize::from(kind)) {
+            Some([]) => Found::Nothing,
+            Some(endpoints) => Found::Endpoints(Service {
+                endpoints,
+                port: entry.port,
+                marking: entry.marking,
+            }),
+            None if kind == FOLDED => {
+                Found::Fold(u32::from(entry.port) << 16 | u32::from(entry.marking))
             }
-            if left.key.low_byte() == EMPTY || right.key.low_byte() == EMPTY {
-                return Found::Nothing;
-            }
-            at = self.after(at);
+            None => Found::Ask,
         }
     }
+}
+
+#[cfg(test)]
+pub(crate) const fn entry_size<F: Fields>() -> usize {
+    size_of::<Entry<F>>()
 }

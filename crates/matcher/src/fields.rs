@@ -15,7 +15,13 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
     type Key: Key;
 
     /// Addresses of endpoints that stand in the entry of their Service.
-    type Inline: Copy + Debug + Default + AsRef<[Self::Address]> + AsMut<[Self::Address]> + Send + Sync;
+    type Inline: Copy
+        + Debug
+        + Default
+        + AsRef<[Self::Address]>
+        + AsMut<[Self::Address]>
+        + Send
+        + Sync;
 
     /// The number of an address; none for one of the other family.
     fn number(address: IpAddr) -> Option<Self::Address>;
@@ -51,6 +57,9 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
     /// it too, and fails there.
     fn foreign() -> Self;
 
+    /// Which fields a mask has bits of, as people say it.
+    fn described(self) -> String;
+
     /// The bits of both.
     fn union(self, other: Self) -> Self;
 
@@ -60,8 +69,11 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
 
 /// A key whose lowest byte is free, for the table's own use.
 pub(crate) trait Key: Copy + Debug + Default + Eq + Send + Sync {
-    /// Mixes all bits into the high ones of the result.
-    fn mixed(self, seed: u64) -> u64;
+    /// Mixes all bits into the high ones of the result, with a multiplier that is odd.
+    ///
+    /// Knuth, The Art of Computer Programming, volume 3, section 6.4: a multiplier near 2^64 over the
+    /// golden ratio keeps neighbours apart, and cluster addresses are neighbours.
+    fn mixed(self, multiplier: u64) -> u64;
 
     /// The lowest byte.
     fn low_byte(self) -> u8;
@@ -75,11 +87,9 @@ pub(crate) trait Key: Copy + Debug + Default + Eq + Send + Sync {
 
 impl Key for u64 {
     #[inline]
-    fn mixed(self, seed: u64) -> u64 {
-        // Fibonacci hashing keeps neighbours apart; the fold brings the high bits of the product down
-        // before the second multiplication takes all of them up.
-        let product = (self ^ seed).wrapping_mul(GOLDEN);
-        (product ^ product >> 32).wrapping_mul(GOLDEN)
+    fn mixed(self, multiplier: u64) -> u64 {
+        // The address, of which few high bits differ, goes to the low end.
+        self.rotate_left(32).wrapping_mul(multiplier)
     }
 
     #[inline]
@@ -98,35 +108,33 @@ impl Key for u64 {
     }
 }
 
-impl Key for (u128, u64) {
+/// Network and host of the destination, then port and protocol.
+impl Key for [u64; 3] {
     #[inline]
-    fn mixed(self, seed: u64) -> u64 {
-        let halves = self.0.to_le_bytes();
-        let (low, high) = halves.split_at(8);
-        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-        let first = (word(low) ^ seed).wrapping_mul(GOLDEN);
-        let second = (word(high) ^ first ^ first >> 32).wrapping_mul(GOLDEN);
-        (self.1 ^ second ^ second >> 32).wrapping_mul(GOLDEN)
+    fn mixed(self, multiplier: u64) -> u64 {
+        let [network, host, transport] = self;
+        let network = network.wrapping_mul(multiplier);
+        // The network's high bits come down, or only its low ones would tell it from another.
+        let host = host ^ transport << 40 ^ network ^ network >> 32;
+        host.wrapping_mul(multiplier)
     }
 
     #[inline]
     fn low_byte(self) -> u8 {
-        self.1.low_byte()
+        self[2].low_byte()
     }
 
     #[inline]
     fn with_low_byte(self, byte: u8) -> Self {
-        (self.0, self.1.with_low_byte(byte))
+        let [network, host, transport] = self;
+        [network, host, transport.with_low_byte(byte)]
     }
 
     #[inline]
     fn is_alike(self, other: Self) -> bool {
-        self.0 == other.0 && self.1.is_alike(other.1)
+        self[0] == other[0] && self[1] == other[1] && self[2].is_alike(other[2])
     }
 }
-
-/// 2^64 over the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// IPv4: from the highest bit on source, destination, source port, destination port; protocol in the
 /// lowest byte and the foreign bit above it.
@@ -201,6 +209,17 @@ impl Fields for Narrow {
         Self(1 << 8)
     }
 
+    fn described(self) -> String {
+        let bits = |shift: u32, width: u32| (self.0 >> shift & ((1 << width) - 1)).count_ones();
+        describe(
+            bits(96, 32),
+            bits(64, 32),
+            bits(48, 16),
+            bits(32, 16),
+            bits(0, 8),
+        )
+    }
+
     fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -220,7 +239,7 @@ pub(crate) struct Wide {
 
 impl Fields for Wide {
     type Address = u128;
-    type Key = (u128, u64);
+    type Key = [u64; 3];
     type Inline = [u128; 2];
 
     #[inline]
@@ -246,14 +265,16 @@ impl Fields for Wide {
     }
 
     #[inline]
-    fn key_of(headers: &Headers) -> Option<(u128, u64)> {
+    fn key_of(headers: &Headers) -> Option<[u64; 3]> {
         let transport = u64::from(headers.dport) << 16 | u64::from(headers.protocol.0) << 8;
-        Some((Self::number(headers.dst)?, transport))
+        let [network, host] = halves(Self::number(headers.dst)?);
+        Some([network, host, transport])
     }
 
-    fn key(self) -> (u128, u64) {
+    fn key(self) -> [u64; 3] {
         let (dport, protocol) = (self.transport >> 32 & 0xffff, self.transport & 0xff);
-        (self.dst, dport << 16 | protocol << 8)
+        let [network, host] = halves(self.dst);
+        [network, host, dport << 16 | protocol << 8]
     }
 
     fn of(headers: &Headers) -> Self {
@@ -296,6 +317,18 @@ impl Fields for Wide {
         }
     }
 
+    fn described(self) -> String {
+        let bits =
+            |shift: u32, width: u32| (self.transport >> shift & ((1 << width) - 1)).count_ones();
+        describe(
+            self.src.count_ones(),
+            self.dst.count_ones(),
+            bits(48, 16),
+            bits(32, 16),
+            bits(0, 8),
+        )
+    }
+
     fn union(self, other: Self) -> Self {
         Self {
             src: self.src | other.src,
@@ -311,6 +344,27 @@ impl Fields for Wide {
             transport: self.transport & mask.transport,
         }
     }
+}
+
+/// The high and the low half.
+#[inline]
+fn halves(number: u128) -> [u64; 2] {
+    [number >> 64, number & u128::from(u64::MAX)]
+        .map(|half| u64::try_from(half).unwrap_or_default())
+}
+
+/// How many bits of each field are compared, in words.
+fn describe(src: u32, dst: u32, sport: u32, dport: u32, protocol: u32) -> String {
+    let prefix = |name: &str, bits: u32| (bits > 0).then(|| format!("{name}/{bits}"));
+    let whole = |name: &str, bits: u32| (bits > 0).then(|| name.to_owned());
+    let fields = [
+        prefix("source", src),
+        prefix("destination", dst),
+        whole("protocol", protocol),
+        whole("source port", sport),
+        whole("destination port", dport),
+    ];
+    fields.into_iter().flatten().collect::<Vec<_>>().join(" + ")
 }
 
 /// Bits of an address, or of a mask.

@@ -25,8 +25,8 @@ pub(crate) struct Fold {
     first: u32,
     /// How many there are, at least one.
     count: u32,
-    /// Place of the ladder's thresholds, one fewer than endpoints.
-    thresholds: u32,
+    /// One more than the place of the ladder's thresholds; 0 if it is one that all share.
+    uneven: u32,
     /// Place of the marking.
     pub(crate) marking: u32,
 }
@@ -36,18 +36,19 @@ pub(crate) struct Fold {
 pub(crate) struct Folds<F: Fields> {
     pub(crate) folds: Vec<Fold>,
     endpoints: Vec<Socket<F::Address>>,
-    /// First the ladder of [`LONGEST`] rungs that kube-proxy writes, of which every shorter one is the
-    /// end; then others.
-    thresholds: Vec<u32>,
+    /// The ladder of [`LONGEST`] rungs that kube-proxy writes, of which every shorter one is the end.
+    even: Box<[u32; LONGEST]>,
+    /// Ladders that are rounded otherwise.
+    uneven: Vec<u32>,
     markings: Vec<Marking<F>>,
 }
 
 /// Rungs of the ladder that all even ladders share.
 const LONGEST: usize = 1024;
 
-/// What becomes of a mark: three changes, each for some packets, in this order.
+/// What becomes of a mark: three changes, each for some packets, made one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Marking<F: Fields> {
+struct Changes<F: Fields> {
     /// For all.
     always: MarkChange,
     /// For those from a source.
@@ -57,28 +58,54 @@ pub(crate) struct Marking<F: Fields> {
     hairpin: MarkChange,
 }
 
+/// The same as one change for each sort of packet, so that nothing branches on the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marking<F: Fields> {
+    source: F::Address,
+    source_mask: F::Address,
+    /// Of packets from elsewhere, from the source, and both again of those that are sent to their
+    /// own address.
+    changes: [MarkChange; 4],
+}
+
+impl<F: Fields> Changes<F> {
+    fn by_sort(&self) -> Marking<F> {
+        let (elsewhere, from) = (self.always, self.always.then(self.from_source));
+        let (elsewhere, from) = if self.source.inverted {
+            (from, elsewhere)
+        } else {
+            (elsewhere, from)
+        };
+        Marking {
+            source: self.source.value,
+            source_mask: self.source.mask,
+            changes: [
+                elsewhere,
+                from,
+                elsewhere.then(self.hairpin),
+                from.then(self.hairpin),
+            ],
+        }
+    }
+}
+
 impl<F: Fields> Marking<F> {
     #[inline]
     pub(crate) fn of(&self, mark: Mark, source: F::Address, endpoint: F::Address) -> Mark {
-        let mut mark = self.always.of(mark);
-        let is_from = F::under(source, self.source.mask) == self.source.value;
-        if is_from != self.source.inverted {
-            mark = self.from_source.of(mark);
-        }
-        if source == endpoint {
-            mark = self.hairpin.of(mark);
-        }
-        mark
+        let is_from = F::under(source, self.source_mask) == self.source;
+        let sort = usize::from(is_from) | usize::from(source == endpoint) << 1;
+        self.changes[sort].of(mark)
     }
 }
 
 impl<F: Fields> Default for Folds<F> {
     fn default() -> Self {
-        let most = u32::try_from(LONGEST).unwrap_or(u32::MAX);
+        let ways = |rung: usize| to_u32(LONGEST + 1 - rung);
         Self {
             folds: Vec::new(),
             endpoints: Vec::new(),
-            thresholds: (2..=most + 1).rev().map(even).collect(),
+            even: Box::new(std::array::from_fn(|rung| even(ways(rung)))),
+            uneven: Vec::new(),
             markings: Vec::new(),
         }
     }
@@ -98,13 +125,15 @@ impl<F: Fields> Folds<F> {
     /// The thresholds of an even ladder to so many ways, at most [`LONGEST`] + 1.
     #[inline]
     pub(crate) fn ladder(&self, ways: usize) -> &[u32] {
-        let shared = &self.thresholds[..LONGEST];
-        &shared[(LONGEST + 1).saturating_sub(ways).min(LONGEST)..]
+        let first = (LONGEST + 1).saturating_sub(ways);
+        self.even.get(first..).unwrap_or_default()
     }
 
     pub(crate) fn thresholds(&self, fold: &Fold) -> &[u32] {
-        let first = fold.thresholds as usize;
-        &self.thresholds[first..first + fold.count as usize - 1]
+        match fold.uneven.checked_sub(1) {
+            None => self.ladder(fold.count as usize),
+            Some(first) => &self.uneven[first as usize..(first + fold.count) as usize - 1],
+        }
     }
 
     pub(crate) fn endpoints(&self, fold: &Fold) -> &[Socket<F::Address>] {
@@ -116,8 +145,7 @@ impl<F: Fields> Folds<F> {
     pub(crate) fn in_one_entry(&self, fold: &Fold) -> Option<(u16, &[Socket<F::Address>])> {
         let endpoints = self.endpoints(fold);
         let port = endpoints.first()?.port?;
-        let is_plain = endpoints.iter().all(|own| own.port == Some(port))
-            && fold.thresholds as usize == LONGEST + 1 - endpoints.len();
+        let is_plain = endpoints.iter().all(|own| own.port == Some(port)) && fold.uneven == 0;
         is_plain.then_some((port, endpoints))
     }
 
@@ -139,22 +167,26 @@ impl<F: Fields> Folds<F> {
             return None;
         }
         let shared = count <= LONGEST && self.ladder(count) == ladder;
-        let thresholds = if shared {
-            LONGEST + 1 - count
+        let uneven = if shared {
+            0
         } else {
-            self.thresholds.extend(&ladder);
-            self.thresholds.len() - ladder.len()
+            self.uneven.extend(&ladder);
+            to_u32(self.uneven.len() - ladder.len() + 1)
         };
-        let known = self.markings.iter().take(MANY);
-        let marking = known.clone().position(|own| *own == found.marking);
-        let marking = marking.unwrap_or_else(|| {
-            self.markings.push(found.marking);
+        let own = found.changes.by_sort();
+        let known = self
+            .markings
+            .iter()
+            .take(MANY)
+            .position(|known| *known == own);
+        let marking = known.unwrap_or_else(|| {
+            self.markings.push(own);
             self.markings.len() - 1
         });
         self.folds.push(Fold {
             first: to_u32(self.endpoints.len()),
             count: to_u32(count),
-            thresholds: to_u32(thresholds),
+            uneven,
             marking: to_u32(marking),
         });
         self.endpoints.extend(&found.endpoints);
@@ -244,7 +276,10 @@ impl<F: Fields> Facts<F> {
             Test::Source(source) if self.equality.mask.masked(F::foreign()) == F::foreign() => {
                 Some(Matches::From(*source))
             }
-            Test::Random(Inv { inverted: false, value }) => Some(Matches::ByChance(*value)),
+            Test::Random(Inv {
+                inverted: false,
+                value,
+            }) => Some(Matches::ByChance(*value)),
             _ => None,
         }
     }
@@ -253,7 +288,8 @@ impl<F: Fields> Facts<F> {
 /// The test without its `!`, if it has one and is a test for equality, and whether it has.
 fn straight<F: Fields>(test: &Test<F>) -> (Option<Test<F>>, bool) {
     let mut plain = test.clone();
-    if let Test::Source(Masked { inverted, .. }) | Test::Destination(Masked { inverted, .. }) = &mut plain
+    if let Test::Source(Masked { inverted, .. }) | Test::Destination(Masked { inverted, .. }) =
+        &mut plain
         && std::mem::take(inverted)
     {
         return (Some(plain), true);
@@ -274,7 +310,7 @@ fn straight<F: Fields>(test: &Test<F>) -> (Option<Test<F>>, bool) {
 
 /// A fold as it is found.
 struct Finding<F: Fields> {
-    marking: Marking<F>,
+    changes: Changes<F>,
     endpoints: Vec<Socket<F::Address>>,
     thresholds: Vec<u32>,
 }
@@ -295,9 +331,13 @@ impl<F: Fields> Program<F> {
         let facts = Facts::of(self, rule);
         let nothing = MarkChange::default();
         let mut found = Finding {
-            marking: Marking {
+            changes: Changes {
                 always: nothing,
-                source: Masked { value: F::Address::default(), mask: F::Address::default(), inverted: false },
+                source: Masked {
+                    value: F::Address::default(),
+                    mask: F::Address::default(),
+                    inverted: false,
+                },
                 from_source: nothing,
                 hairpin: nothing,
             },
@@ -308,7 +348,11 @@ impl<F: Fields> Program<F> {
         let before = allowed;
         let is_fold = self.follow(to, &facts, &mut found, MAX_CHAINS, &mut allowed);
         *budget -= before - allowed;
-        if is_fold.is_some() { self.folds.add(&found) } else { None }
+        if is_fold.is_some() {
+            self.folds.add(&found)
+        } else {
+            None
+        }
     }
 
     /// Goes through a chain; some if every packet is translated in it.
@@ -331,7 +375,7 @@ impl<F: Fields> Program<F> {
                 if !found.endpoints.is_empty() {
                     return None;
                 }
-                found.marking.add(change, matched)?;
+                found.changes.add(change, matched)?;
                 continue;
             }
             if rule.then == Then::Nothing {
@@ -363,9 +407,15 @@ impl<F: Fields> Program<F> {
         match rule.then {
             Then::Mark(change) => Some(self.marks[change as usize]),
             Then::Jump(chain) => match self.rules_of(chain) {
-                [Rule { then: Then::Mark(change), test_count: 0, is_uncertain: false, needs_transport: false, .. }] => {
-                    Some(self.marks[*change as usize])
-                }
+                [
+                    Rule {
+                        then: Then::Mark(change),
+                        test_count: 0,
+                        is_uncertain: false,
+                        needs_transport: false,
+                        ..
+                    },
+                ] => Some(self.marks[*change as usize]),
                 _ => None,
             },
             _ => None,
@@ -381,8 +431,8 @@ impl<F: Fields> Program<F> {
         };
         let own = own.unwrap_or_default();
         if found.endpoints.is_empty() {
-            found.marking.hairpin = own;
-        } else if found.marking.hairpin != own {
+            found.changes.hairpin = own;
+        } else if found.changes.hairpin != own {
             return None;
         }
         found.endpoints.push(socket);
@@ -427,7 +477,7 @@ fn is_host<F: Fields>(source: &Masked<F::Address>, address: F::Address) -> bool 
     !source.inverted && source.value == address && source.mask == F::all_bits()
 }
 
-impl<F: Fields> Marking<F> {
+impl<F: Fields> Changes<F> {
     /// One more change, behind those that there are; none if that cannot be said.
     fn add(&mut self, change: MarkChange, of: Matches<F::Address>) -> Option<()> {
         let nothing = MarkChange::default();
@@ -446,3 +496,6 @@ impl<F: Fields> Marking<F> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests;

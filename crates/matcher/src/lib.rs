@@ -34,6 +34,7 @@ mod brief;
 mod compile;
 mod decide;
 mod dispatch;
+mod explain;
 mod fields;
 mod fold;
 mod memory;
@@ -46,11 +47,12 @@ mod walk;
 
 use podwire_packet::Family;
 use podwire_ruleset::{
-    CallGraph, Choose, Classify, Decision, Hook, LinkError, Observe, Packet, RuleSet, State,
-    TableName, Verdict,
+    CallGraph, Choose, Classify, Decision, Draw, Hook, LinkError, Observe, Packet, RuleSet, State,
+    TableName,
 };
 
 pub use crate::brief::{Brief, Nat};
+pub use crate::explain::{BlockPlan, ChainPlan};
 use crate::fields::{Fields, Narrow, Wide};
 use crate::program::Program;
 use crate::walk::Outcome;
@@ -107,24 +109,51 @@ impl Matcher {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'_> {
-        let brief = match &self.tables {
-            Tables::Ipv4(of) => of[table as usize]
-                .as_ref()
-                .map(|own| own.decide(packet, state, choose)),
-            Tables::Ipv6(of) => of[table as usize]
-                .as_ref()
-                .map(|own| own.decide(packet, state, choose)),
-        };
-        brief.unwrap_or(Brief {
-            verdict: Verdict::Accept,
-            notrack: false,
-            trace: false,
-            remembers: false,
-            is_uncertain: false,
-            mark: packet.mark,
-            conntrack_mark: packet.conntrack.mark,
-            nat: Nat::None,
-        })
+        match &self.tables {
+            Tables::Ipv4(of) => match &of[table as usize] {
+                Some(program) => program.decide(packet, state, choose),
+                None => Brief::accept(packet),
+            },
+            Tables::Ipv6(of) => match &of[table as usize] {
+                Some(program) => program.decide(packet, state, choose),
+                None => Brief::accept(packet),
+            },
+        }
+    }
+}
+
+impl Matcher {
+    /// [`decide`](Self::decide) for many packets of one hook, 64 at a time. Packet `n` has the draw
+    /// that `draws` gives for it, and every packet is decided as if it were the first: what rules
+    /// remember is not carried from one to the next.
+    ///
+    /// # Panics
+    /// If `out` is shorter than `packets`.
+    pub fn decide_batch<'m>(
+        &'m self,
+        table: TableName,
+        packets: &[Packet<'_>],
+        state: &State,
+        draws: impl Fn(usize) -> Draw,
+        out: &mut [Brief<'m>],
+    ) {
+        let out = &mut out[..packets.len()];
+        match &self.tables {
+            Tables::Ipv4(of) => match &of[table as usize] {
+                Some(program) => program.decide_batch(packets, state, draws, out),
+                None => accept_all(packets, out),
+            },
+            Tables::Ipv6(of) => match &of[table as usize] {
+                Some(program) => program.decide_batch(packets, state, draws, out),
+                None => accept_all(packets, out),
+            },
+        }
+    }
+}
+
+fn accept_all(packets: &[Packet<'_>], out: &mut [Brief<'_>]) {
+    for (packet, brief) in packets.iter().zip(out) {
+        *brief = Brief::accept(packet);
     }
 }
 

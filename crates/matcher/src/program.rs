@@ -62,6 +62,14 @@ impl MarkChange {
         Mark((mark.0 & !self.mask.0) ^ self.value.0)
     }
 
+    /// Both as one.
+    pub(crate) const fn then(self, next: Self) -> Self {
+        Self {
+            value: Mark(self.value.0 & !next.mask.0 ^ next.value.0),
+            mask: Mark(self.mask.0 | next.mask.0),
+        }
+    }
+
     /// Whether doing it twice is doing it once.
     pub(crate) const fn is_idempotent(self) -> bool {
         self.value.0 & !self.mask.0 == 0
@@ -101,8 +109,6 @@ pub(crate) enum Block<F: Fields> {
 pub(crate) struct Base {
     pub(crate) chain: ChainId,
     pub(crate) policy: Policy,
-    /// The table of Services that every packet comes to first, past jumps without a test.
-    pub(crate) front: Option<u32>,
 }
 
 /// A table.
@@ -114,6 +120,9 @@ pub(crate) struct Program<F: Fields> {
     pub(crate) plans: Vec<Box<[Block<F>]>>,
     pub(crate) tables: Vec<Dispatch<F>>,
     pub(crate) bases: [Option<Base>; Hook::ALL.len()],
+    /// The table of Services that every packet of a hook comes to first, past jumps without a test;
+    /// behind the last if there is none.
+    pub(crate) fronts: [u32; Hook::ALL.len()],
     pub(crate) tests: Vec<Test<F>>,
     pub(crate) sockets: Vec<Socket<F::Address>>,
     pub(crate) marks: Vec<MarkChange>,

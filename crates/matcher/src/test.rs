@@ -205,17 +205,40 @@ impl<F: Fields> Test<F> {
 
     /// What it compares for equality, if that is what it does.
     pub(crate) fn equality(&self) -> Option<Equality<F>> {
-        let (value, mask) = if let Self::Source(Masked { value, mask, inverted: false }) = self {
+        let (value, mask) = if let Self::Source(Masked {
+            value,
+            mask,
+            inverted: false,
+        }) = self
+        {
             (F::source(*value), F::source(*mask).union(F::foreign()))
-        } else if let Self::Destination(Masked { value, mask, inverted: false }) = self {
-            (F::destination(*value), F::destination(*mask).union(F::foreign()))
-        } else if let Self::Protocol(Inv { inverted: false, value }) = self {
+        } else if let Self::Destination(Masked {
+            value,
+            mask,
+            inverted: false,
+        }) = self
+        {
+            (
+                F::destination(*value),
+                F::destination(*mask).union(F::foreign()),
+            )
+        } else if let Self::Protocol(Inv {
+            inverted: false,
+            value,
+        }) = self
+        {
             (F::transport(0, 0, value.0), F::transport(0, 0, u8::MAX))
-        } else if let Self::SourcePort(Inv { inverted: false, value: Ports(first, last) }) = self
+        } else if let Self::SourcePort(Inv {
+            inverted: false,
+            value: Ports(first, last),
+        }) = self
             && first == last
         {
             (F::transport(*first, 0, 0), F::transport(u16::MAX, 0, 0))
-        } else if let Self::DestinationPort(Inv { inverted: false, value: Ports(first, last) }) = self
+        } else if let Self::DestinationPort(Inv {
+            inverted: false,
+            value: Ports(first, last),
+        }) = self
             && first == last
         {
             (F::transport(0, *first, 0), F::transport(0, u16::MAX, 0))
@@ -243,7 +266,8 @@ fn fits(test: &AddressMatch, address: IpAddr) -> bool {
         AddressMatch::Prefix(prefix) => (prefix.address(), prefix.mask()),
         AddressMatch::Sparse { address, mask } => (*address, *mask),
     };
-    let is_of_one = Family::of(value) == Family::of(mask) && Family::of(value) == Family::of(address);
+    let is_of_one =
+        Family::of(value) == Family::of(mask) && Family::of(value) == Family::of(address);
     is_of_one && bits(address) & bits(mask) == bits(value)
 }
 

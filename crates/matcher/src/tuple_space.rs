@@ -95,6 +95,23 @@ impl<F: Fields> TupleSpace<F> {
         space
     }
 
+    /// The bits that each kind compares, and how many rules are of it.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (F, usize)> {
+        let rules = |kind: &Kind<F>| -> usize {
+            let others = |places: &Places| (places.others.1 - places.others.0) as usize;
+            kind.rules.values().map(|places| 1 + others(places)).sum()
+        };
+        self.kinds.iter().map(move |kind| (kind.mask, rules(kind)))
+    }
+
+    /// Every rule.
+    pub(crate) fn places(&self) -> impl Iterator<Item = u32> {
+        let firsts = self.kinds.iter().flat_map(|kind| kind.rules.values());
+        firsts
+            .map(|places| places.first)
+            .chain(self.lists.iter().copied())
+    }
+
     /// The rules that the fields fit, from a place on.
     #[inline]
     pub(crate) fn candidates(&self, fields: F, from: u32) -> Candidates<'_> {

@@ -24,7 +24,11 @@ struct Place {
 
 impl Place {
     const fn start_of(chain: ChainId) -> Self {
-        Self { chain, block: 0, rule: 0 }
+        Self {
+            chain,
+            block: 0,
+            rule: 0,
+        }
     }
 }
 
@@ -112,7 +116,10 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
             let next = match self.through(&mut at) {
                 Flow::End(verdict) => return verdict,
                 Flow::Call(chain, place) => {
-                    callers.push(Place { rule: place + 1, ..at });
+                    callers.push(Place {
+                        rule: place + 1,
+                        ..at
+                    });
                     Some(Place::start_of(chain))
                 }
                 Flow::Replace(chain) => Some(Place::start_of(chain)),
@@ -121,7 +128,8 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
             match next {
                 Some(next) => at = next,
                 None => {
-                    self.observe.policy(self.program.table, self.view.packet.hook);
+                    self.observe
+                        .policy(self.program.table, self.view.packet.hook);
                     return match base.policy {
                         Policy::Accept => Verdict::Accept,
                         Policy::Drop => Verdict::Drop,

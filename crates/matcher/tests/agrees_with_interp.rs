@@ -99,9 +99,7 @@ impl Both {
             .collect();
         assert_eq!(unwatched, decisions, "{packet:?}");
 
-        let brief = outcomes(|mut choose| {
-            self.matcher.decide(table, packet, state, &mut choose)
-        });
+        let brief = outcomes(|mut choose| self.matcher.decide(table, packet, state, &mut choose));
         assert_eq!(brief.len(), decisions.len(), "{packet:?}");
         for ((probability, brief), (expected, decision)) in brief.iter().zip(&decisions) {
             assert!(

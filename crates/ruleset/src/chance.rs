@@ -40,6 +40,7 @@ pub struct Draw(pub u64);
 
 impl Draw {
     /// The next 64 bits.
+    #[inline]
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -50,10 +51,12 @@ impl Draw {
 }
 
 impl Choose for Draw {
+    #[inline]
     fn chance(&mut self, threshold: u32) -> bool {
         self.next() >> 33 < u64::from(threshold)
     }
 
+    #[inline]
     fn one_of(&mut self, n: u32) -> u32 {
         // As `reciprocal_scale` (include/linux/kernel.h) maps 32 random bits to a range.
         let scaled = ((self.next() >> 32) * u64::from(n)) >> 32;
@@ -63,6 +66,7 @@ impl Choose for Draw {
     /// One number for the whole ladder: not the choice that the ladder's numbers would make, but of
     /// the same distribution to 2^-28: the ladder is even to 2^-29, and [`one_of`](Choose::one_of) to
     /// 2^-32.
+    #[inline]
     fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
         let ways = u32::try_from(thresholds.len() + 1).unwrap_or(u32::MAX);
         self.one_of(ways) as usize

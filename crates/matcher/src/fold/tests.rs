@@ -2,7 +2,7 @@ use podwire_packet::Family;
 use podwire_ruleset::{RuleSet, TableName, iptables};
 
 use super::*;
-use crate::compile::Program;
+use crate::compile::compile;
 use crate::fields::{Narrow, Wide};
 
 fn nat(lines: &str) -> RuleSet {
@@ -16,9 +16,9 @@ fn nat(lines: &str) -> RuleSet {
 /// How many rules jump to a folded chain.
 fn folded<F: Fields>(rules: &RuleSet) -> usize {
     let table = &rules.tables[&TableName::Nat];
-    let program = Program::<F>::of(TableName::Nat, table);
-    let folds = program.rules.iter().filter(|rule| rule.fold.is_some());
-    folds.count()
+    let program = compile::<F>(TableName::Nat, table);
+    let blocks = program.explain().into_iter().flat_map(|chain| chain.blocks);
+    blocks.map(|block| block.folded()).sum()
 }
 
 const SERVICE: &str = "\
@@ -33,6 +33,7 @@ const SERVICE: &str = "\
 -A SVC -j TWO
 -A ONE -s 10.244.0.2/32 -j MARK-IT
 -A ONE -p tcp -m tcp -j DNAT --to-destination 10.244.0.2:8080
+-A TWO -s 10.244.0.3/32 -j MARK-IT
 -A TWO -p tcp -m tcp -j DNAT --to-destination 10.244.0.3:8080";
 
 #[test]
@@ -101,6 +102,9 @@ fn a_table_in_which_everything_calls_everything_is_compiled() {
 }
 
 #[test]
-fn a_rule_is_one_cache_line() {
-    assert_eq!(size_of::<crate::compile::Compiled>(), 64);
+fn a_rule_and_a_service_are_small() {
+    assert_eq!(size_of::<crate::program::Rule>(), 24);
+    assert_eq!(size_of::<crate::test::Test<Narrow>>(), 16);
+    assert_eq!(crate::dispatch::entry_size::<Narrow>(), 32);
+    assert_eq!(crate::dispatch::entry_size::<Wide>(), 64);
 }
