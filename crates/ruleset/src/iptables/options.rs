@@ -139,6 +139,8 @@ pub(super) struct Words<'w, 't> {
     next: usize,
     /// Family of the rule set.
     pub(super) family: Family,
+    /// Comments are left empty.
+    pub(super) without_comments: bool,
 }
 
 impl<'w, 't> Words<'w, 't> {
@@ -147,6 +149,7 @@ impl<'w, 't> Words<'w, 't> {
             words,
             next: 0,
             family,
+            without_comments: false,
         }
     }
 
