@@ -129,7 +129,7 @@ fn what_iptables_takes_beside_saved_text_is_the_same_too() {
         "*filter\n:INPUT DROP [1:2]\n-N A\n-P OUTPUT DROP\n[3:4] -A INPUT -g A\nCOMMIT\n",
         "*filter\n:A - [0:0]\n:A - [0:0]\n-A INPUT -s 1.1.1.1,2.2.2.2 -d 3.3.3.3,4.4.4.4 -j A\n-A INPUT -j A\nCOMMIT\n",
         "*filter\n:A - [0:0]\nCOMMIT\n*nat\n:A - [0:0]\n-A A\nCOMMIT\n*filter\n-A INPUT -j A\n:B - [0:0]\nCOMMIT\n",
-        "*filter\n-A INPUT -6 -j ACCEPT\n  -A INPUT -m odd --word -j ODD --x\r\n-A INPUT -m TTL\nCOMMIT\n",
+        "*filter\n-A INPUT -6 -j ACCEPT\n  -A INPUT -m odd --word -j TTL --ttl-set 1\r\n-A INPUT -p tcp --dport 1 --tcp-option 2\nCOMMIT\n",
     ] {
         is_same(text, Family::Ipv4, text);
     }
