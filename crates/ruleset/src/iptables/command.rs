@@ -125,7 +125,9 @@ pub(super) fn policy_of(
 pub(super) fn check_chain_name(name: &str, at: SourceSpan) -> Result<(), ParseError> {
     let right = (1..=ChainName::MAX).contains(&name.len())
         && !name.starts_with(['-', '!'])
-        && !name.contains(|c: char| c.is_ascii_whitespace() || c.is_ascii_control())
+        && !name
+            .bytes()
+            .any(|byte| byte == b' ' || byte.is_ascii_control())
         && Named::of(name) == Named::Chain;
     if right {
         return Ok(());

@@ -294,13 +294,17 @@ pub(super) fn line_words<'t>(
     words: &mut Vec<Word<'t>>,
 ) -> Result<(), ParseError> {
     words.clear();
-    let trimmed = line.trim_end_matches(['\n', '\r']);
-    let indent = trimmed.len() - trimmed.trim_start_matches([' ', '\t']).len();
-    let body = &trimmed[indent..];
+    let ends = line
+        .bytes()
+        .rev()
+        .take_while(|byte| matches!(byte, b'\n' | b'\r'));
+    let line = &line[..line.len() - ends.count()];
+    let blanks = line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t'));
+    let (indent, body) = line.split_at(blanks.count());
     if body.starts_with('#') {
         return Ok(());
     }
-    split(body, offset + indent, words).map_err(|at| ParseError::UnclosedQuote { at })
+    split(body, offset + indent.len(), words).map_err(|at| ParseError::UnclosedQuote { at })
 }
 
 /// Where `-I CHAIN n` puts a rule.

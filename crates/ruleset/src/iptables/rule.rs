@@ -471,7 +471,7 @@ fn addresses<'w>(
     let mut parts = list.list();
     let mut network = |part: Arg<'_>| {
         let network = part.network(words.family)?;
-        *host_lengths |= part.text.contains('/')
+        *host_lengths |= part.find(b'/').is_some()
             && matches!(network, AddressMatch::Prefix(prefix) if prefix.is_host());
         Ok(network)
     };
@@ -487,7 +487,7 @@ fn addresses<'w>(
 /// Reads `-c PACKETS BYTES`, or both with a comma between.
 fn counters<'w>(option: &mut Opt<'w>, words: &mut Words<'w, '_>) -> Result<Counters, ParseError> {
     let first = words.plain(option)?;
-    let (packets, bytes) = match first.text.find(',') {
+    let (packets, bytes) = match first.find(b',') {
         Some(comma) => (
             first.slice(0..comma),
             first.slice(comma + 1..first.text.len()),

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, ErrorKind};
 
+use memchr::{memchr, memrchr};
+
 use super::reader::Reader;
 use super::{ReadError, Sink};
 use crate::iptables::parse::line_words;
@@ -28,14 +30,14 @@ impl<S: Sink> Reader<'_, S> {
                 return self.whole_lines(&begun);
             }
             if !begun.is_empty()
-                && let Some(end) = rest.iter().position(|&byte| byte == b'\n')
+                && let Some(end) = memchr(b'\n', rest)
             {
                 begun.extend_from_slice(&rest[..=end]);
                 rest = &rest[end + 1..];
                 self.whole_lines(&begun)?;
                 begun.clear();
             }
-            if let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') {
+            if let Some(end) = memrchr(b'\n', rest) {
                 self.whole_lines(&rest[..=end])?;
                 rest = &rest[end + 1..];
             }
@@ -60,7 +62,11 @@ impl<S: Sink> Reader<'_, S> {
             }
         };
         let mut words = Vec::new();
-        for line in valid.split_inclusive('\n') {
+        let mut rest = valid;
+        while !rest.is_empty() {
+            let end = memchr(b'\n', rest.as_bytes());
+            let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+            rest = behind;
             self.lines += 1;
             if line.len() > MAX_LINE {
                 return Err(ReadError::LongLine { line: self.lines });

@@ -86,13 +86,13 @@ impl Names {
     /// The chain of that name if it has one of these numbers: memory that was just read is asked
     /// before a table that is far too large for any cache.
     pub(super) fn near(&self, name: &str, numbers: [u32; 2]) -> Option<ChainId> {
-        let name = padded(name)?;
+        let is_it = |known: &Known| {
+            let behind = known.name.strip_prefix(name.as_bytes());
+            behind.is_some_and(|rest| rest.first().is_none_or(|&byte| byte == 0))
+        };
         numbers
             .into_iter()
-            .find(|&number| {
-                let known = self.chains.get(number as usize);
-                known.is_some_and(|known| known.name == name)
-            })
+            .find(|&number| self.chains.get(number as usize).is_some_and(is_it))
             .map(ChainId)
     }
 }
@@ -117,6 +117,8 @@ mod tests {
         assert_eq!(names.find("KUBE-SEP"), None);
         assert_eq!(names.find("a-name-that-is-longer-than-any"), None);
         assert_eq!(names.near("KUBE-SEP-7", [6, 7]), Some(ChainId(7)));
+        assert_eq!(names.near("KUBE-SEP-7", [77, 6]), None);
+        assert_eq!(names.near("KUBE-SEP-77", [7, 76]), None);
         assert_eq!(names.near("KUBE-SEP-7", [5_000, u32::MAX]), None);
     }
 
