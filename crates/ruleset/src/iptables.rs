@@ -8,6 +8,7 @@
 //! # Map
 //! - [`parse()`] for `iptables-save`, [`restore`] for texts that change rules, [`parse_listing`] for
 //!   `iptables -S`.
+//! - [`read_into`]: rules handed to a [`Sink`] as they are read, for text that memory cannot hold.
 //! - [`ParseError`]: what can be wrong, and where; [`line_column`] turns a place into line and column.
 //! - [`print()`], [`write_rule`]: text in one of two [`Wording`]s.
 //!
@@ -37,9 +38,11 @@ mod options;
 mod parse;
 mod print;
 mod rule;
+mod stream;
 mod targets;
 
 pub use error::{ParseError, line_column};
 pub use parse::{Parsed, UnknownOption, parse, parse_listing, restore};
 pub use print::{Wording, print, print_with_counters, rule_text, write_rule};
 pub use rule::MAX_RULES_OF_A_LINE;
+pub use stream::{MAX_LINE, ReadError, Sink, read_into};

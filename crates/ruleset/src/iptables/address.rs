@@ -40,6 +40,11 @@ pub(crate) fn protocol_name(protocol: Protocol) -> Option<&'static str> {
 
 /// The protocol of that name or number.
 pub(crate) fn protocol(text: &str) -> Option<Protocol> {
+    match text {
+        "tcp" => return Some(Protocol::TCP),
+        "udp" => return Some(Protocol::UDP),
+        _ => {}
+    }
     text.parse().ok().or_else(|| {
         SYSTEM_PROTOCOLS
             .iter()
@@ -98,7 +103,7 @@ impl Arg<'_> {
 
     /// An address, or one and a mask behind `/`.
     pub(super) fn network(self, family: Family) -> Result<AddressMatch, ParseError> {
-        let Some(slash) = self.text.find('/') else {
+        let Some(slash) = self.find(b'/') else {
             return Ok(AddressMatch::Prefix(Prefix::host(self.address(family)?)));
         };
         let address = self.slice(0..slash).address(family)?;
@@ -128,7 +133,7 @@ impl Arg<'_> {
         self,
         family: Family,
     ) -> Result<RangeInclusive<IpAddr>, ParseError> {
-        let Some(dash) = self.text.find('-') else {
+        let Some(dash) = self.find(b'-') else {
             let one = self.address(family)?;
             return Ok(one..=one);
         };
@@ -151,10 +156,10 @@ impl Arg<'_> {
     /// `open` says that it may be.
     pub(super) fn ports(
         self,
-        separator: char,
+        separator: u8,
         open: bool,
     ) -> Result<RangeInclusive<u16>, ParseError> {
-        let Some(middle) = self.text.find(separator) else {
+        let Some(middle) = self.find(separator) else {
             let port = self.port()?;
             return Ok(port..=port);
         };
@@ -208,7 +213,7 @@ impl Arg<'_> {
 
     /// A mark, and its mask behind `/`; without one, all bits count.
     pub(super) fn mark_and_mask(self) -> Result<(Mark, Mark), ParseError> {
-        match self.text.find('/') {
+        match self.find(b'/') {
             None => Ok((Mark(self.u32()?), Mark(u32::MAX))),
             Some(slash) => Ok((
                 Mark(self.slice(0..slash).u32()?),

@@ -424,6 +424,19 @@ pub enum ParseError {
         #[label("too many")]
         at: SourceSpan,
     },
+    /// A command that changes what stands before it, where the text is read in one go.
+    #[error("`{text}` changes what stands before it")]
+    #[diagnostic(
+        code(podwire::iptables::edits_earlier),
+        help("`iptables-save` never writes that; a text that has it must be read as a whole")
+    )]
+    EditsEarlier {
+        /// First word of the line.
+        text: Box<str>,
+        /// Its place.
+        #[label("what it changes is not kept")]
+        at: SourceSpan,
+    },
     /// The chains do not fit together.
     #[error("{cause}")]
     #[diagnostic(
@@ -475,6 +488,7 @@ impl ParseError {
             | Self::BadWord { at, .. }
             | Self::TooManyRules { at, .. }
             | Self::TooManyModules { at }
+            | Self::EditsEarlier { at, .. }
             | Self::Link { at, .. } => *at,
         }
     }

@@ -1,7 +1,9 @@
 //! Words of a line, as `iptables-restore` splits it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
+use memchr::memchr2;
 use miette::SourceSpan;
 
 /// One word and where it stands.
@@ -26,6 +28,11 @@ const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
+/// Whether a word without quotes ends before it.
+const fn ends_bare(byte: u8) -> bool {
+    is_blank(byte) || byte == b'"'
+}
+
 /// Splits `line`, which stands at byte `offset` of the whole text, into `words`.
 ///
 /// A word ends at a blank or at the double quote that closes it; between double quotes a backslash
@@ -43,41 +50,89 @@ pub(crate) fn split<'t>(
     words.clear();
     let bytes = line.as_bytes();
     let mut at = 0;
-    while at < bytes.len() {
-        let start = at;
-        if is_blank(bytes[at]) {
+    while let Some(&first) = bytes.get(at) {
+        if is_blank(first) {
             at += 1;
             continue;
         }
-        let text = if let Some(text) = single_quoted(&line[at..]) {
+        let start = at;
+        if first == b'\''
+            && let Some(text) = single_quoted(&line[start..])
+        {
             at += text.len() + 2;
-            Cow::Borrowed(text)
-        } else {
-            while at < bytes.len() && !is_blank(bytes[at]) && bytes[at] != b'"' {
-                at += 1;
-            }
-            let bare = &line[start..at];
-            if at == bytes.len() || is_blank(bytes[at]) {
-                Cow::Borrowed(bare)
-            } else {
-                let Some((text, length)) = double_quoted(&line[at + 1..]) else {
-                    return Err((offset + at, bytes.len() - at).into());
-                };
-                at += 1 + length;
-                if bare.is_empty() {
-                    text
-                } else {
-                    Cow::Owned([bare, &text].concat())
-                }
-            }
+            push(words, Cow::Borrowed(text), offset, start..at);
+            continue;
+        }
+        // A blank and the quote are below most others.
+        at = find_marked(bytes, at, |eight| below(eight, b'"' + 1), ends_bare);
+        let bare = &line[start..at];
+        if bytes.get(at) != Some(&b'"') {
+            push(words, Cow::Borrowed(bare), offset, start..at);
+            continue;
+        }
+        let Some((text, length)) = double_quoted(&line[at + 1..]) else {
+            return Err((offset + at, bytes.len() - at).into());
         };
-        words.push(Word {
-            text,
-            start: offset + start,
-            end: offset + at,
-        });
+        at += 1 + length;
+        let text = if bare.is_empty() {
+            text
+        } else {
+            Cow::Owned([bare, &text].concat())
+        };
+        push(words, text, offset, start..at);
     }
     Ok(())
+}
+
+fn push<'t>(words: &mut Vec<Word<'t>>, text: Cow<'t, str>, offset: usize, place: Range<usize>) {
+    words.push(Word {
+        text,
+        start: offset + place.start,
+        end: offset + place.end,
+    });
+}
+
+/// Where the first byte at `from` or behind it stands that is `wanted`; the end if none is.
+///
+/// A word has some eight bytes: too few for a call, enough to look at eight at once. `mark` sets the
+/// highest bit of those among them that may be wanted.
+#[inline]
+fn find_marked(
+    bytes: &[u8],
+    from: usize,
+    mark: impl Fn(u64) -> u64,
+    wanted: impl Fn(u8) -> bool,
+) -> usize {
+    let mut at = from;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let eight = u64::from_le_bytes(*eight);
+        let mut marked = mark(eight);
+        while marked != 0 {
+            let place = marked.trailing_zeros() / 8;
+            if wanted((eight >> (8 * place) & 0xff) as u8) {
+                return at + place as usize;
+            }
+            marked &= marked - 1;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let found = rest.iter().position(|&byte| wanted(byte));
+    at + found.unwrap_or(rest.len())
+}
+
+/// Marks the bytes below `bound`, which is at most 128, and maybe others above such a one.
+const fn below(eight: u64, bound: u8) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    eight.wrapping_sub(ONES * bound as u64) & !eight & (ONES << 7)
+}
+
+/// Where `byte` stands first in `bytes`, at `from` or behind it; the end if nowhere.
+#[inline]
+pub(crate) fn find(bytes: &[u8], from: usize, byte: u8) -> usize {
+    let zero_where_equal = u64::from_ne_bytes([byte; 8]);
+    let mark = |eight| below(eight ^ zero_where_equal, 1);
+    find_marked(bytes, from, mark, |own| own == byte)
 }
 
 /// The text between a single quote that `rest` begins with and the next one, if that ends a word.
@@ -92,7 +147,7 @@ fn single_quoted(rest: &str) -> Option<&str> {
 
 /// The text up to the closing double quote, and how many bytes it took with that quote.
 fn double_quoted(body: &str) -> Option<(Cow<'_, str>, usize)> {
-    let end = body.find(['"', '\\'])?;
+    let end = memchr2(b'"', b'\\', body.as_bytes())?;
     if body.as_bytes()[end] == b'"' {
         return Some((Cow::Borrowed(&body[..end]), end + 1));
     }
@@ -150,6 +205,19 @@ mod tests {
         assert_eq!(texts(r#"a "b c" d"#), ["a", "b c", "d"]);
         assert_eq!(texts(r#"a"b c"d"#), ["ab c", "d"]);
         assert_eq!(texts(r#"--comment """#), ["--comment", ""]);
+    }
+
+    #[test]
+    fn words_of_every_length_end_where_they_end() {
+        for blanks in ["  ", "\t", "\t \t"] {
+            for length in 1..40 {
+                let (word, other) = ("x!#\u{7f}\u{ac00}".repeat(length), "y".repeat(length));
+                assert_eq!(texts(&format!("{word}{blanks}{other}")), [&*word, &other]);
+                let line = format!("\"{word}{blanks}\"{blanks}{other}\"{word}\"");
+                let quoted = format!("{word}{blanks}");
+                assert_eq!(texts(&line), [quoted, format!("{other}{word}")]);
+            }
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) fn link_error(
             rest = &rest[1..];
         }
         if reader.read(rest, family, |name| name.into()).is_ok()
-            && let Some(Target::Jump(to) | Target::Goto(to)) = &reader.target
+            && let Some(Target::Jump(to) | Target::Goto(to)) = &reader.rule.target
             && is_meant(&chain.text, to)
         {
             found = reader.jump;

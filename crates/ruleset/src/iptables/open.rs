@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use miette::SourceSpan;
 
 use super::ParseError;
-use super::command::{bad_counters, bracketed, no_more};
+use super::command::{check_chain_name, declaration, no_more, policy_of};
 use super::lex::Word;
-use super::targets::Named;
-use crate::{Chain, ChainName, Counters, Policy, Rule, RuleSet, Table, TableName};
+use crate::{Chain, ChainName, Counters, Rule, RuleSet, Table, TableName};
 
 /// The table that is being read.
 pub(super) struct Open {
@@ -157,53 +156,19 @@ pub(super) fn declare(
     word: &Word<'_>,
     rest: &[Word<'_>],
 ) -> Result<(), ParseError> {
-    let name = chain_name(name, word.span())?;
-    let Some((policy, rest)) = rest.split_first() else {
-        return Err(ParseError::MissingArgument {
-            option: word.text.as_ref().into(),
-            at: word.span(),
-        });
-    };
-    let counters = match rest.split_first() {
-        None => Counters::default(),
-        Some((counters, rest)) => {
-            no_more(rest)?;
-            bracketed(counters)?.ok_or_else(|| bad_counters(counters))?
-        }
-    };
-    let chain = open.renew(rules.table_mut(open.name), &name);
+    check_chain_name(name, word.span())?;
+    let (policy, counters) = declaration(word, rest)?;
+    let chain = open.renew(rules.table_mut(open.name), &name.into());
     chain.counters = counters;
     set_policy(chain, policy)
 }
 
 pub(super) fn set_policy(chain: &mut Chain, word: &Word<'_>) -> Result<(), ParseError> {
-    match (&mut chain.built_in, &*word.text) {
-        (Some(built_in), "ACCEPT") => built_in.policy = Policy::Accept,
-        (Some(built_in), "DROP") => built_in.policy = Policy::Drop,
-        (None, "-") => {}
-        _ => {
-            return Err(ParseError::BadPolicy {
-                chain: chain.name.as_str().into(),
-                text: word.text.as_ref().into(),
-                at: word.span(),
-            });
-        }
+    let policy = policy_of(chain.name.as_str(), chain.built_in.is_some(), word)?;
+    if let (Some(built_in), Some(policy)) = (&mut chain.built_in, policy) {
+        built_in.policy = policy;
     }
     Ok(())
-}
-
-pub(super) fn chain_name(name: &str, at: SourceSpan) -> Result<ChainName, ParseError> {
-    let right = (1..=ChainName::MAX).contains(&name.len())
-        && !name.starts_with(['-', '!'])
-        && !name.contains(|c: char| c.is_ascii_whitespace() || c.is_ascii_control())
-        && Named::of(name) == Named::Chain;
-    if right {
-        return Ok(name.into());
-    }
-    Err(ParseError::BadChainName {
-        text: name.into(),
-        at,
-    })
 }
 
 pub(super) fn put_in_front(chain: &mut Chain, mut inserted: Vec<Rule>) {

@@ -6,7 +6,7 @@ use miette::SourceSpan;
 use podwire_packet::Family;
 
 use super::ParseError;
-use super::lex::Word;
+use super::lex::{Word, find};
 
 /// A value and its place.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +29,20 @@ impl<'w> Arg<'w> {
         }
     }
 
+    /// Where a byte stands first.
+    pub(super) fn find(self, byte: u8) -> Option<usize> {
+        let at = find(self.text.as_bytes(), 0, byte);
+        (at < self.text.len()).then_some(at)
+    }
+
     /// The parts between commas.
     pub(super) fn list(self) -> impl Iterator<Item = Self> {
-        let mut start = 0;
-        self.text.split(',').map(move |part| {
-            let from = start;
-            start += part.len() + 1;
-            self.slice(from..from + part.len())
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let from = next?;
+            let end = find(self.text.as_bytes(), from, b',');
+            next = (end < self.text.len()).then_some(end + 1);
+            Some(self.slice(from..end))
         })
     }
 }
@@ -53,32 +60,39 @@ pub(super) struct Opt<'w> {
 
 impl<'w> Opt<'w> {
     /// The option that a word is, if it is one.
+    #[inline]
     pub(super) fn of(word: &'w Word<'_>, inverted: bool) -> Option<Self> {
         let text: &str = &word.text;
-        let whole = Arg {
-            text,
-            at: word.span(),
-        };
         let end = match text.as_bytes() {
-            [b'-', b'-', _, ..] => text.find('=').unwrap_or(text.len()),
+            bytes @ [b'-', b'-', _, ..] => find(bytes, 2, b'='),
             [b'-', letter, ..] if letter.is_ascii_alphanumeric() => 2,
             _ => return None,
         };
-        let joined = (end < text.len()).then(|| {
-            let value = whole.slice(end..text.len());
-            if value.text.starts_with('=') {
-                value.slice(1..value.text.len())
-            } else {
-                value
-            }
-        });
-        let written = whole.slice(0..end);
+        if end < text.len() {
+            return Some(Self::joined(word, end, inverted));
+        }
         Some(Self {
+            written: text,
+            at: word.span(),
+            inverted,
+            joined: None,
+        })
+    }
+
+    /// An option whose name ends at byte `end` of the word, where its value begins.
+    fn joined(word: &'w Word<'_>, end: usize, inverted: bool) -> Self {
+        let whole = Arg {
+            text: &word.text,
+            at: word.span(),
+        };
+        let written = whole.slice(0..end);
+        let equals = usize::from(whole.text.as_bytes()[end] == b'=');
+        Self {
             written: written.text,
             at: written.at,
             inverted,
-            joined,
-        })
+            joined: Some(whole.slice(end + equals..whole.text.len())),
+        }
     }
 
     /// The long name without dashes; empty for a short one.
@@ -139,6 +153,8 @@ pub(super) struct Words<'w, 't> {
     next: usize,
     /// Family of the rule set.
     pub(super) family: Family,
+    /// Comments are left empty.
+    pub(super) without_comments: bool,
 }
 
 impl<'w, 't> Words<'w, 't> {
@@ -147,6 +163,7 @@ impl<'w, 't> Words<'w, 't> {
             words,
             next: 0,
             family,
+            without_comments: false,
         }
     }
 

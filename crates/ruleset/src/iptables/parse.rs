@@ -2,13 +2,15 @@
 
 use podwire_packet::Family;
 
+use super::ParseError;
 use super::address::number;
-use super::command::{argument, count, leading_counters, no_more, unexpected};
+use super::command::{
+    argument, check_chain_name, leading_counters, no_more, policy_command, unexpected,
+};
 use super::lex::{Word, split};
 use super::link::link_error;
-use super::open::{Open, chain_name, declare, put_in_front, set_policy};
-use super::rule::{MAX_RULES_OF_A_LINE, RuleReader};
-use super::{ParseError, line_column};
+use super::open::{Open, declare, put_in_front, set_policy};
+use super::rule::RuleReader;
 use crate::{CallGraph, Counters, Rule, RuleSet, TableName};
 
 /// A rule set and what podwire will not evaluate in it.
@@ -93,14 +95,8 @@ impl<'t> Parser<'t> {
         let mut words = Vec::new();
         for line in self.text.split_inclusive('\n') {
             self.line += 1;
-            let trimmed = line.trim_end_matches(['\n', '\r']);
-            let indent = trimmed.len() - trimmed.trim_start_matches([' ', '\t']).len();
-            let body = &trimmed[indent..];
-            if !body.is_empty() && !body.starts_with('#') {
-                split(body, self.line_start + indent, &mut words)
-                    .map_err(|at| ParseError::UnclosedQuote { at })?;
-                self.one_line(&words)?;
-            }
+            line_words(line, self.line_start, &mut words)?;
+            self.one_line(&words)?;
             self.line_start += line.len();
         }
         if let Some(open) = self.open.take() {
@@ -195,7 +191,7 @@ impl<'t> Parser<'t> {
             "-N" | "--new-chain" | "--new" => {
                 let (name, rest) = argument(first, rest)?;
                 no_more(rest)?;
-                let chain = chain_name(&name.text, name.span())?;
+                check_chain_name(&name.text, name.span())?;
                 let table = self.rules.table_mut(open.name);
                 if open.has(table, &name.text) {
                     return Err(ParseError::ChainExists {
@@ -204,7 +200,7 @@ impl<'t> Parser<'t> {
                         at: name.span(),
                     });
                 }
-                open.renew(table, &chain);
+                open.renew(table, &name.text.as_ref().into());
                 Ok(())
             }
             "-X" | "--delete-chain" | "--delete" => {
@@ -212,17 +208,7 @@ impl<'t> Parser<'t> {
             }
             "-F" | "--flush" => open.flush(self.rules.table_mut(open.name), rest),
             "-P" | "--policy" => {
-                let (name, rest) = argument(first, rest)?;
-                let (policy, rest) = argument(first, rest)?;
-                // `iptables -S -v` ends the line with `-c PACKETS BYTES`.
-                let counters = match rest {
-                    [] => None,
-                    [c, packets, bytes] if c.text == "-c" => Some(Counters {
-                        packets: count(&packets.text, packets)?,
-                        bytes: count(&bytes.text, bytes)?,
-                    }),
-                    [word, ..] => return Err(unexpected(word)),
-                };
+                let (name, policy, counters) = policy_command(first, rest)?;
                 let chain = open.chain(self.rules.table_mut(open.name), name)?;
                 set_policy(chain, policy)?;
                 chain.counters = counters.unwrap_or(chain.counters);
@@ -257,12 +243,7 @@ impl<'t> Parser<'t> {
         if self.reader.other_family {
             return Ok(());
         }
-        if self.reader.count() > MAX_RULES_OF_A_LINE {
-            return Err(ParseError::TooManyRules {
-                rules: self.reader.count(),
-                at: chain.span(),
-            });
-        }
+        let count = self.reader.count(chain.span())?;
         let inserted = open.inserted.get(&*chain.text).map_or(0, Vec::len);
         let existing = inserted + table.chains[place].rules.len();
         let first = match insert {
@@ -271,61 +252,59 @@ impl<'t> Parser<'t> {
             Some(Some(word)) => rule_place(word, existing)?,
         };
         if !self.reader.unknown.is_empty() {
-            self.report(open.name, &chain.text, first);
+            let line = &self.text[self.line_start..];
+            let rule = format!("{}/{}/{}", open.name, chain.text, first + 1);
+            self.reader
+                .report((self.line, line, self.line_start), &rule, &mut self.unknown);
         }
         let chain = &mut self.rules.table_mut(open.name).chains[place];
         if existing == 0 {
             open.filled.push(chain.name.clone());
         }
-        let counters = self.reader.counters.or(counters);
-        let target = self.reader.target.take();
-        let host_lengths = self.reader.host_lengths;
-        let rule = |matches| Rule {
-            matches,
-            target: target.clone(),
-            counters,
-            origin: None,
-            host_lengths,
-        };
-        if insert.is_none() && self.reader.count() == 1 {
-            let matches = self.reader.matches.drain(..).collect();
+        let reader = &mut self.reader;
+        reader.rule.counters = reader.rule.counters.or(counters);
+        if insert.is_none() && count == 1 {
+            // The reader keeps its long list of matches; the chain gets one as long as it must be.
             chain.rules.push(Rule {
-                matches,
-                target,
-                counters,
-                origin: None,
-                host_lengths,
+                matches: reader.rule.matches.drain(..).collect(),
+                target: reader.rule.target.take(),
+                ..reader.rule
             });
         } else if insert.is_none() {
-            chain.rules.extend(self.reader.each().map(rule));
+            chain.rules.extend(reader.each());
         } else if first == 0 {
             let front = open.inserted.entry(chain.name.clone()).or_default();
             let from = front.len();
-            front.extend(self.reader.each().map(rule));
+            front.extend(reader.each());
             front[from..].reverse();
         } else {
             if let Some(inserted) = open.inserted.remove(&chain.name) {
                 put_in_front(chain, inserted);
             }
-            chain
-                .rules
-                .splice(first..first, self.reader.each().map(rule));
+            chain.rules.splice(first..first, reader.each());
         }
         Ok(())
     }
+}
 
-    fn report(&mut self, table: TableName, chain: &str, first: usize) {
-        for (at, text) in self.reader.unknown.drain(..) {
-            let (_, column) =
-                line_column(&self.text[self.line_start..], at.offset() - self.line_start);
-            self.unknown.push(UnknownOption {
-                line: self.line,
-                column,
-                text,
-                rule: format!("{table}/{chain}/{}", first + 1),
-            });
-        }
+/// The words of a line that stands at byte `offset` of the text; none if it is blank or a comment.
+pub(super) fn line_words<'t>(
+    line: &'t str,
+    offset: usize,
+    words: &mut Vec<Word<'t>>,
+) -> Result<(), ParseError> {
+    words.clear();
+    let ends = line
+        .bytes()
+        .rev()
+        .take_while(|byte| matches!(byte, b'\n' | b'\r'));
+    let line = &line[..line.len() - ends.count()];
+    let blanks = line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t'));
+    let (indent, body) = line.split_at(blanks.count());
+    if body.starts_with('#') {
+        return Ok(());
     }
+    split(body, offset + indent.len(), words).map_err(|at| ParseError::UnclosedQuote { at })
 }
 
 /// Where `-I CHAIN n` puts a rule.

@@ -13,12 +13,12 @@ use std::ops::Range;
 use miette::SourceSpan;
 use podwire_packet::{Family, Protocol};
 
-use super::ParseError;
 use super::lex::{Word, push_word};
 use super::matches::{Kind, Module};
 use super::options::{Arg, Opt, Words};
 use super::targets::Named;
-use crate::{AddressMatch, ChainName, Counters, Inv, L4, Match, Target};
+use super::{ParseError, UnknownOption, line_column};
+use crate::{AddressMatch, ChainName, Counters, Inv, L4, Match, Rule, Target};
 
 /// How many rules one line may make by lists of addresses.
 pub const MAX_RULES_OF_A_LINE: usize = 1_024;
@@ -39,14 +39,12 @@ const COUNTERS: u32 = 1 << 7;
 /// A rule as it is read; used again for the next one.
 #[derive(Debug, Default)]
 pub(super) struct RuleReader {
-    /// Written order; a list of addresses shows its first one here.
-    pub(super) matches: Vec<Match>,
-    pub(super) target: Option<Target>,
-    pub(super) counters: Option<Counters>,
-    /// One address alone was written with its length.
-    pub(super) host_lengths: bool,
+    /// What was read; a list of addresses shows its first one here.
+    pub(super) rule: Rule,
     /// The rule is for the other family (`-4` and `-6`).
     pub(super) other_family: bool,
+    /// Comments are left empty.
+    without_comments: bool,
     /// Words that made a module opaque, in order.
     pub(super) unknown: Vec<(SourceSpan, Box<str>)>,
     /// The chain's name behind `-j` or `-g`.
@@ -62,6 +60,13 @@ pub(super) struct RuleReader {
 }
 
 impl RuleReader {
+    pub(super) fn new(with_comments: bool) -> Self {
+        Self {
+            without_comments: !with_comments,
+            ..Self::default()
+        }
+    }
+
     /// Reads a rule.
     pub(super) fn read<'t>(
         &mut self,
@@ -71,6 +76,7 @@ impl RuleReader {
     ) -> Result<(), ParseError> {
         self.clear();
         let mut words = Words::new(line, family);
+        words.without_comments = self.without_comments;
         while let Some(first) = words.next() {
             let from = words.position() - 1;
             let mut word = first;
@@ -90,10 +96,10 @@ impl RuleReader {
     }
 
     fn clear(&mut self) {
-        self.matches.clear();
-        self.target = None;
-        self.counters = None;
-        self.host_lengths = false;
+        self.rule.matches.clear();
+        self.rule.target = None;
+        self.rule.counters = None;
+        self.rule.host_lengths = false;
         self.other_family = false;
         self.unknown.clear();
         self.jump = None;
@@ -118,8 +124,13 @@ impl RuleReader {
         match header {
             Header::Source => {
                 option.once(&mut self.seen, SOURCE)?;
-                let first = addresses(option, words, &mut self.sources, &mut self.host_lengths)?;
-                self.matches.push(Match::Source(first));
+                let first = addresses(
+                    option,
+                    words,
+                    &mut self.sources,
+                    &mut self.rule.host_lengths,
+                )?;
+                self.rule.matches.push(Match::Source(first));
             }
             Header::Destination => {
                 option.once(&mut self.seen, DESTINATION)?;
@@ -127,26 +138,32 @@ impl RuleReader {
                     option,
                     words,
                     &mut self.destinations,
-                    &mut self.host_lengths,
+                    &mut self.rule.host_lengths,
                 )?;
-                self.matches.push(Match::Destination(first));
+                self.rule.matches.push(Match::Destination(first));
             }
             Header::In => {
                 option.once(&mut self.seen, IN)?;
                 let value = words.value(option)?.interface()?;
-                self.matches.push(Match::InInterface(inv(option, value)));
+                self.rule
+                    .matches
+                    .push(Match::InInterface(inv(option, value)));
             }
             Header::Out => {
                 option.once(&mut self.seen, OUT)?;
                 let value = words.value(option)?.interface()?;
-                self.matches.push(Match::OutInterface(inv(option, value)));
+                self.rule
+                    .matches
+                    .push(Match::OutInterface(inv(option, value)));
             }
             Header::Protocol => {
                 option.once(&mut self.seen, PROTOCOL)?;
                 let word = words.value(option)?;
                 match word.protocol()? {
                     Some(protocol) => {
-                        self.matches.push(Match::Protocol(inv(option, protocol)));
+                        self.rule
+                            .matches
+                            .push(Match::Protocol(inv(option, protocol)));
                         self.protocol = (!option.inverted).then_some(protocol);
                     }
                     None => option.not_inverted()?,
@@ -155,7 +172,7 @@ impl RuleReader {
             Header::Fragment => {
                 option.once(&mut self.seen, FRAGMENT)?;
                 words.none(option)?;
-                self.matches.push(Match::Fragment(!option.inverted));
+                self.rule.matches.push(Match::Fragment(!option.inverted));
             }
             Header::Match => {
                 let name = words.plain(option)?;
@@ -163,8 +180,8 @@ impl RuleReader {
                     return Err(ParseError::TooManyModules { at: name.at });
                 }
                 let kind = Kind::of_module(name.text, words.family);
-                let slot = self.matches.len();
-                self.matches.push(kind.start(words.family));
+                let slot = self.rule.matches.len();
+                self.rule.matches.push(kind.start(words.family));
                 let mut module = Module::new(kind, name.at, slot);
                 if kind == Kind::Opaque {
                     self.unknown.push((name.at, name.text.into()));
@@ -179,11 +196,11 @@ impl RuleReader {
                 option.once(&mut self.seen, TARGET)?;
                 let name = words.plain(option)?;
                 self.jump = Some(name.at);
-                self.target = Some(Target::Goto(chains(name.text)));
+                self.rule.target = Some(Target::Goto(chains(name.text)));
             }
             Header::Counters => {
                 option.once(&mut self.seen, COUNTERS)?;
-                self.counters = Some(counters(option, words)?);
+                self.rule.counters = Some(counters(option, words)?);
             }
             Header::Family(family) => self.other_family |= family != words.family,
         }
@@ -198,8 +215,8 @@ impl RuleReader {
     ) -> Result<(), ParseError> {
         option.once(&mut self.seen, TARGET)?;
         let name = words.plain(option)?;
-        let slot = self.matches.len();
-        self.target = Some(match Named::of(name.text) {
+        let slot = self.rule.matches.len();
+        self.rule.target = Some(match Named::of(name.text) {
             Named::Verdict => match name.text {
                 "ACCEPT" => Target::Accept,
                 "DROP" => Target::Drop,
@@ -234,12 +251,12 @@ impl RuleReader {
         from: usize,
     ) -> Result<bool, ParseError> {
         for (place, module) in self.modules.iter_mut().enumerate().rev() {
-            let taken = match (module.kind, &mut self.target) {
+            let taken = match (module.kind, &mut self.rule.target) {
                 (Kind::Opaque | Kind::OpaqueTarget, _) => false,
                 (Kind::Target(kind), Some(target)) => {
                     kind.take(target, &mut module.seen, option, words)?
                 }
-                _ => module.take(option, words, &mut self.matches)?,
+                _ => module.take(option, words, &mut self.rule.matches)?,
             };
             if taken {
                 self.taken.push((place, from..words.position()));
@@ -253,14 +270,14 @@ impl RuleReader {
         let Some(l4) = implied else {
             return Ok(false);
         };
-        let slot = self.matches.len();
+        let slot = self.rule.matches.len();
         let mut module = Module::new(Kind::L4(l4), option.at, slot);
-        self.matches.push(Match::Module(l4));
-        let taken = module.take(option, words, &mut self.matches)?;
+        self.rule.matches.push(Match::Module(l4));
+        let taken = module.take(option, words, &mut self.rule.matches)?;
         if taken || l4.does_not_evaluate(option.long()) {
             self.modules.push(module);
         } else {
-            self.matches.pop();
+            self.rule.matches.pop();
         }
         if taken {
             self.taken
@@ -288,17 +305,17 @@ impl RuleReader {
         };
         let module = &mut self.modules[place];
         let name = if let Kind::Target(kind) = module.kind {
-            self.target = Some(Target::Unknown("".into()));
+            self.rule.target = Some(Target::Unknown("".into()));
             Some(("", kind.name(), Kind::OpaqueTarget))
         } else if let Some(name) = module.kind.module_name() {
             if let Kind::L4(l4) = module.kind {
                 // Its tests stand for themselves; an empty unknown match is dropped at the end.
-                let tests = self.matches[module.slot + 1..].iter_mut();
+                let tests = self.rule.matches[module.slot + 1..].iter_mut();
                 for test in tests.filter(|m| m.l4() == Some(l4)) {
                     *test = Match::Unknown("".into());
                 }
             }
-            self.matches[module.slot] = Match::Unknown("".into());
+            self.rule.matches[module.slot] = Match::Unknown("".into());
             Some(("-m ", name, Kind::Opaque))
         } else {
             None
@@ -321,11 +338,11 @@ impl RuleReader {
     fn complete(&mut self) -> Result<(), ParseError> {
         let mut any_opaque = false;
         for module in &mut self.modules {
-            match (module.kind, &mut self.target) {
+            match (module.kind, &mut self.rule.target) {
                 (Kind::Opaque, _) => {
                     any_opaque = true;
                     let text = std::mem::take(&mut module.opaque);
-                    self.matches[module.slot] = Match::Unknown(text.into());
+                    self.rule.matches[module.slot] = Match::Unknown(text.into());
                 }
                 (Kind::OpaqueTarget, target) => {
                     let text = std::mem::take(&mut module.opaque);
@@ -338,32 +355,56 @@ impl RuleReader {
             }
         }
         if any_opaque {
-            self.matches
+            self.rule
+                .matches
                 .retain(|m| !matches!(m, Match::Unknown(text) if text.is_empty()));
         }
         Ok(())
     }
 
-    /// How many rules the lists of addresses make.
-    pub(super) fn count(&self) -> usize {
-        (self.sources.len() + 1).saturating_mul(self.destinations.len() + 1)
+    /// Moves the words that made modules opaque to `all`. `line` is the text from the rule's line
+    /// on, which has that number and stands at byte `offset`; `rule` is the rule's name.
+    pub(super) fn report(
+        &mut self,
+        (number, line, offset): (usize, &str, usize),
+        rule: &str,
+        all: &mut Vec<UnknownOption>,
+    ) {
+        for (at, text) in self.unknown.drain(..) {
+            let (_, column) = line_column(line, at.offset() - offset);
+            all.push(UnknownOption {
+                line: number,
+                column,
+                text,
+                rule: rule.to_owned(),
+            });
+        }
     }
 
-    /// The matches of each rule: every source with every destination.
-    pub(super) fn each(&self) -> impl Iterator<Item = Vec<Match>> {
+    /// How many rules the lists of addresses make; `at` is the line's place.
+    pub(super) fn count(&self, at: SourceSpan) -> Result<usize, ParseError> {
+        let rules = (self.sources.len() + 1).saturating_mul(self.destinations.len() + 1);
+        if rules > MAX_RULES_OF_A_LINE {
+            return Err(ParseError::TooManyRules { rules, at });
+        }
+        Ok(rules)
+    }
+
+    /// Each rule: every source with every destination.
+    pub(super) fn each(&self) -> impl Iterator<Item = Rule> {
         let sources = std::iter::once(None).chain(self.sources.iter().map(Some));
         sources.flat_map(move |source| {
             let destinations = std::iter::once(None).chain(self.destinations.iter().map(Some));
             destinations.map(move |destination| {
-                let mut matches = self.matches.clone();
-                for own in &mut matches {
+                let mut rule = self.rule.clone();
+                for own in &mut rule.matches {
                     match (own, source, destination) {
                         (Match::Source(own), Some(&source), _) => own.value = source,
                         (Match::Destination(own), _, Some(&destination)) => own.value = destination,
                         _ => {}
                     }
                 }
-                matches
+                rule
             })
         })
     }
@@ -430,7 +471,7 @@ fn addresses<'w>(
     let mut parts = list.list();
     let mut network = |part: Arg<'_>| {
         let network = part.network(words.family)?;
-        *host_lengths |= part.text.contains('/')
+        *host_lengths |= part.find(b'/').is_some()
             && matches!(network, AddressMatch::Prefix(prefix) if prefix.is_host());
         Ok(network)
     };
@@ -446,7 +487,7 @@ fn addresses<'w>(
 /// Reads `-c PACKETS BYTES`, or both with a comma between.
 fn counters<'w>(option: &mut Opt<'w>, words: &mut Words<'w, '_>) -> Result<Counters, ParseError> {
     let first = words.plain(option)?;
-    let (packets, bytes) = match first.text.find(',') {
+    let (packets, bytes) = match first.find(b',') {
         Some(comma) => (
             first.slice(0..comma),
             first.slice(comma + 1..first.text.len()),

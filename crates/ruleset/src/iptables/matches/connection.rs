@@ -49,19 +49,19 @@ pub(super) fn conntrack<'w>(
         }
         "ctorigsrcport" => {
             option.once(seen, 1 << 7)?;
-            own.orig_sport = inv(option, words, |word, _| word.ports(':', true))?;
+            own.orig_sport = inv(option, words, |word, _| word.ports(b':', true))?;
         }
         "ctorigdstport" => {
             option.once(seen, 1 << 8)?;
-            own.orig_dport = inv(option, words, |word, _| word.ports(':', true))?;
+            own.orig_dport = inv(option, words, |word, _| word.ports(b':', true))?;
         }
         "ctreplsrcport" => {
             option.once(seen, 1 << 9)?;
-            own.reply_sport = inv(option, words, |word, _| word.ports(':', true))?;
+            own.reply_sport = inv(option, words, |word, _| word.ports(b':', true))?;
         }
         "ctrepldstport" => {
             option.once(seen, 1 << 10)?;
-            own.reply_dport = inv(option, words, |word, _| word.ports(':', true))?;
+            own.reply_dport = inv(option, words, |word, _| word.ports(b':', true))?;
         }
         "ctexpire" => {
             option.once(seen, 1 << 11)?;

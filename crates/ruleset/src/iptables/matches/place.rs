@@ -18,7 +18,10 @@ pub(super) fn comment<'w>(
         return Ok(false);
     }
     option.once(seen, 1)?;
-    *own = words.plain(option)?.text.into();
+    let text = words.plain(option)?.text;
+    if !words.without_comments {
+        *own = text.into();
+    }
     Ok(true)
 }
 

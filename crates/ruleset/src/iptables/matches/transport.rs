@@ -27,12 +27,12 @@ pub(super) fn take<'w>(
     let made = match option.long() {
         "sport" | "source-port" if has_ports => {
             option.once(seen, SOURCE)?;
-            let ports = words.value(option)?.ports(':', true)?;
+            let ports = words.value(option)?.ports(b':', true)?;
             Match::SourcePort(l4, inv(option, ports))
         }
         "dport" | "destination-port" if has_ports => {
             option.once(seen, DESTINATION)?;
-            let ports = words.value(option)?.ports(':', true)?;
+            let ports = words.value(option)?.ports(b':', true)?;
             Match::DestinationPort(l4, inv(option, ports))
         }
         "syn" if l4 == L4::Tcp => {
@@ -244,7 +244,7 @@ pub(super) fn multiport<'w>(
     let list = words.value(option)?;
     let mut count = 0;
     for part in list.list() {
-        let ports = part.ports(':', false)?;
+        let ports = part.ports(b':', false)?;
         count += if part.text.contains(':') { 2 } else { 1 };
         if count > MULTIPORT_MAX {
             return Err(ParseError::TooManyPorts { at: list.at });

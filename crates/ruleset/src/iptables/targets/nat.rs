@@ -46,7 +46,7 @@ pub(super) fn nat<'w>(
         }
         (TargetKind::Masquerade | TargetKind::Redirect, "to-ports" | "to-port" | "to") => {
             option.once(seen, TO)?;
-            own.ports = Some(words.plain(option)?.ports('-', false)?);
+            own.ports = Some(words.plain(option)?.ports(b'-', false)?);
         }
         (_, "random") => own.random = flag(seen, RANDOM, option, words)?,
         (TargetKind::Snat | TargetKind::Masquerade, "random-fully") => {
@@ -70,7 +70,7 @@ fn nat_range(
 ) -> Result<(), ParseError> {
     let whole = 0..word.text.len();
     let (addresses, ports) = match family {
-        Family::Ipv4 => match word.text.find(':') {
+        Family::Ipv4 => match word.find(b':') {
             Some(colon) => (0..colon, Some(colon + 1..whole.end)),
             None => (whole, None),
         },
@@ -94,14 +94,14 @@ fn nat_range(
     }
     if let Some(ports) = ports {
         let ports = word.slice(ports);
-        let slash = if has_base { ports.text.find('/') } else { None };
+        let slash = if has_base { ports.find(b'/') } else { None };
         if let Some(slash) = slash {
             own.base_port = Some(ports.slice(slash + 1..ports.text.len()).port()?);
         }
         own.ports = Some(
             ports
                 .slice(0..slash.unwrap_or(ports.text.len()))
-                .ports('-', false)?,
+                .ports(b'-', false)?,
         );
     }
     Ok(())
@@ -114,7 +114,7 @@ fn nat_addresses(word: Arg<'_>, family: Family) -> Result<RangeInclusive<IpAddr>
         .and_then(|text| text.strip_suffix(']'))
         .filter(|_| family == Family::Ipv6);
     let word = bare.map_or(word, |bare| word.slice(1..1 + bare.len()));
-    let Some(dash) = word.text.find('-') else {
+    let Some(dash) = word.find(b'-') else {
         let address = word.address(family)?;
         return Ok(address..=address);
     };
