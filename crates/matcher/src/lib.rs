@@ -37,8 +37,12 @@ mod dispatch;
 mod explain;
 mod fields;
 mod fold;
+mod live;
+mod lower;
 mod memory;
+mod plan;
 mod program;
+mod read;
 mod sets;
 mod test;
 mod tuple_space;
@@ -54,7 +58,9 @@ use podwire_ruleset::{
 pub use crate::brief::{Brief, Nat};
 pub use crate::explain::{BlockPlan, ChainPlan};
 use crate::fields::{Fields, Narrow, Wide};
+pub use crate::live::{ChangeError, Live};
 use crate::program::Program;
+pub use crate::read::CompileError;
 use crate::walk::Outcome;
 
 /// A compiled rule set.

@@ -3,8 +3,10 @@
 //! Rules are small and plain; what they need beyond a few bytes stands in pools beside them. Equal
 //! tests and targets are kept once, since kube-proxy writes the same few over and over.
 
+use indexmap::IndexSet;
 use podwire_packet::Mark;
 use podwire_ruleset::{ChainId, Hook, Policy, RuleId, TableName, Target};
+use rustc_hash::FxBuildHasher;
 
 use crate::dispatch::Dispatch;
 use crate::fields::Fields;
@@ -50,7 +52,7 @@ pub(crate) enum Then {
 }
 
 /// Bits of the mark to clear, and then to flip; none of either changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct MarkChange {
     pub(crate) value: Mark,
     pub(crate) mask: Mark,
@@ -125,9 +127,22 @@ pub(crate) struct Program<F: Fields> {
     pub(crate) fronts: [u32; Hook::ALL.len()],
     pub(crate) tests: Vec<Test<F>>,
     pub(crate) sockets: Vec<Socket<F::Address>>,
-    pub(crate) marks: Vec<MarkChange>,
+    pub(crate) marks: IndexSet<MarkChange, FxBuildHasher>,
     pub(crate) targets: Vec<Target>,
     pub(crate) folds: Folds<F>,
+    /// Where lists of tests that name no address stand, the first few.
+    pub(crate) known_tests: Vec<(u32, u16)>,
+    /// What changes have let go of.
+    pub(crate) free: Free,
+    /// How many rules and folds changes have left behind in the pools.
+    pub(crate) garbage: usize,
+}
+
+/// Places that are free.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Free {
+    pub(crate) plans: Vec<u32>,
+    pub(crate) tables: Vec<u32>,
 }
 
 impl<F: Fields> Program<F> {

@@ -1,0 +1,261 @@
+//! Which form each chain gets, and which jumps are folded.
+
+use podwire_ruleset::{ChainId, ChainName, Hook, Table};
+
+use crate::dispatch::Dispatch;
+use crate::fields::{Equality, Fields};
+use crate::program::{Block, Chain, Program, Rule, Then, to_u32};
+use crate::test::Test;
+use crate::tuple_space::{MAX_KINDS, MIN_RULES, TupleSpace};
+
+impl<F: Fields> Program<F> {
+    /// What a rule compares for equality; none if nothing.
+    pub(crate) fn equality(&self, rule: &Rule) -> Option<Equality<F>> {
+        let hashable = &self.tests_of(rule)[..usize::from(rule.hashable)];
+        let mut all = hashable.iter().filter_map(Test::equality);
+        let first = all.next()?;
+        all.try_fold(first, Equality::and)
+    }
+
+    /// Cuts a chain into runs whose rules all test something for equality, and the rest.
+    pub(crate) fn plan(&mut self, id: ChainId) {
+        let Chain { first, len, .. } = self.chains[id.index()];
+        self.drop_plan(id);
+        if (len as usize) < MIN_RULES {
+            return;
+        }
+        let end = first + len;
+        let equalities: Vec<Option<Equality<F>>> = self
+            .rules_of(id)
+            .iter()
+            .map(|rule| self.equality(rule))
+            .collect();
+        let mut blocks = Vec::new();
+        let (mut listed, mut at) = (first, first);
+        while at < end {
+            let rest = &equalities[(at - first) as usize..];
+            let (run, block) = self.block(at, rest);
+            if let Some(block) = block {
+                if listed < at {
+                    blocks.push(Block::List(listed, at));
+                }
+                for rule in &mut self.rules[at as usize..(at + run) as usize] {
+                    rule.made = rule.hashable;
+                }
+                blocks.push(block);
+                listed = at + run;
+            }
+            at += run;
+        }
+        if blocks.is_empty() {
+            return;
+        }
+        if listed < end {
+            blocks.push(Block::List(listed, end));
+        }
+        let place = put(
+            &mut self.plans,
+            &mut self.free.plans,
+            blocks.into_boxed_slice(),
+        );
+        self.chains[id.index()].plan = place + 1;
+    }
+
+    /// Drops the plan of a chain, if it has one.
+    fn drop_plan(&mut self, id: ChainId) {
+        let plan = std::mem::take(&mut self.chains[id.index()].plan);
+        let Some(plan) = plan.checked_sub(1) else {
+            return;
+        };
+        for block in std::mem::take(&mut self.plans[plan as usize]) {
+            if let Block::Dispatch(table) = block {
+                self.tables[table as usize] = Dispatch::default();
+                self.free.tables.push(table);
+            }
+        }
+        self.free.plans.push(plan);
+    }
+
+    /// Gives a chain the rules that its table has for it now; a chain behind the last is made.
+    pub(crate) fn replace(&mut self, table: &Table, id: ChainId) {
+        if self.chains.len() <= id.index() {
+            self.chains.resize(id.index() + 1, Chain::default());
+        }
+        self.garbage += self.chains[id.index()].len as usize;
+        let first = to_u32(self.rules.len());
+        let rules = table.chain(id).map_or(&[][..], |chain| &chain.rules);
+        for rule in rules {
+            let lowered = self.lower(rule, |name: &ChainName| table.chain_id(name.as_str()));
+            self.rules.push(lowered);
+        }
+        let own = &mut self.chains[id.index()];
+        (own.first, own.len) = (first, to_u32(rules.len()));
+        self.plan(id);
+    }
+
+    /// Lets go of what a chain has.
+    pub(crate) fn discard(&mut self, id: ChainId) {
+        self.drop_plan(id);
+        self.garbage += self.chains[id.index()].len as usize;
+    }
+
+    /// Whether more of the pools is left behind than is in use.
+    pub(crate) fn has_much_garbage(&self) -> bool {
+        self.garbage > self.rules.len() / 2 + 1024
+    }
+
+    /// Forgets what the chain was folded to that the rule at a place jumps to.
+    pub(crate) fn unfold(&mut self, chain: Chain, place: u32) {
+        let rule = &mut self.rules[place as usize];
+        rule.fold = 0;
+        // A fold that was kept, or the endpoints of its entry, stay behind.
+        self.garbage += 1;
+        let rule = *rule;
+        let Some(key) = self.equality(&rule).map(|own| own.value.key()) else {
+            return;
+        };
+        let Some(plan) = chain.plan.checked_sub(1) else {
+            return;
+        };
+        for block in &self.plans[plan as usize] {
+            if let Block::Dispatch(table) = block {
+                self.tables[*table as usize].ask(key, place);
+            }
+        }
+    }
+
+    /// A block of rules from a place on, and how many they are; none if they are to be listed.
+    fn block(&mut self, at: u32, rest: &[Option<Equality<F>>]) -> (u32, Option<Block<F>>) {
+        let service = service_mask::<F>();
+        let services: Vec<F::Key> = rest
+            .iter()
+            .map_while(|own| own.filter(|own| own.mask == service))
+            .map(|own| own.value.key())
+            .collect();
+        if services.len() >= MIN_RULES
+            && let Some(table) = Dispatch::new(at, &services)
+        {
+            let table = put(&mut self.tables, &mut self.free.tables, table);
+            return (to_u32(services.len()), Some(Block::Dispatch(table)));
+        }
+        let run = run_length(rest);
+        if run < MIN_RULES {
+            return (to_u32(run.max(1)), None);
+        }
+        let keyed: Vec<(Equality<F>, u32)> = rest[..run]
+            .iter()
+            .zip(at..)
+            .filter_map(|(own, place)| Some(((*own)?, place)))
+            .collect();
+        (to_u32(run), Some(Block::Hashed(TupleSpace::new(&keyed))))
+    }
+
+    /// Folds the chains that rules of a chain jump to, where every jump of the chain's tables can be.
+    pub(crate) fn fold_jumps(&mut self, id: ChainId, budget: &mut usize) {
+        let chain = self.chains[id.index()];
+        for place in chain.first..chain.first + chain.len {
+            self.fold_jump(chain, place, budget);
+        }
+    }
+
+    /// Folds the chain that the rule at a place of a chain jumps to.
+    pub(crate) fn fold_jump(&mut self, chain: Chain, place: u32, budget: &mut usize) {
+        let rule = self.rules[place as usize];
+        if rule.is_uncertain || !matches!(rule.then, Then::Jump(_) | Then::Goto(_)) {
+            return;
+        }
+        let Some(fold) = self.fold(&rule, budget) else {
+            return;
+        };
+        self.rules[place as usize].fold = fold + 1;
+        if rule.made == rule.hashable && u16::from(rule.made) == rule.test_count {
+            self.enter(chain, place, &rule, fold);
+        }
+    }
+
+    /// Writes a fold into the table of Services that its rule is of, if it is of one.
+    fn enter(&mut self, chain: Chain, place: u32, rule: &Rule, fold: u32) {
+        let Some(key) = self.equality(rule).map(|own| own.value.key()) else {
+            return;
+        };
+        let Some(plan) = (chain.plan as usize).checked_sub(1) else {
+            return;
+        };
+        for block in &self.plans[plan] {
+            let Block::Dispatch(table) = block else {
+                continue;
+            };
+            let table = &mut self.tables[*table as usize];
+            if (table.first..table.end).contains(&place) && table.set(key, place, fold, &self.folds)
+            {
+                // The entry holds all of it.
+                self.rules[place as usize].fold = 0;
+                self.folds.forget_last();
+            }
+        }
+    }
+
+    /// Finds for every hook the table of Services that every packet comes to first.
+    pub(crate) fn find_fronts(&mut self) {
+        for hook in Hook::ALL {
+            self.find_front(hook);
+        }
+    }
+
+    fn find_front(&mut self, hook: Hook) {
+        self.fronts[hook as usize] = u32::MAX;
+        let Some(base) = self.bases[hook as usize] else {
+            return;
+        };
+        let mut chain = base.chain;
+        // Chains do not call each other in a circle.
+        while self.chains[chain.index()].plan == 0
+            && let [
+                Rule {
+                    then: Then::Jump(next) | Then::Goto(next),
+                    test_count: 0,
+                    needs_transport: false,
+                    is_uncertain: false,
+                    ..
+                },
+                ..,
+            ] = self.rules_of(chain)
+        {
+            chain = *next;
+        }
+        let plan = (self.chains[chain.index()].plan as usize).checked_sub(1);
+        let first = plan.and_then(|plan| self.plans[plan].first());
+        if let Some(Block::Dispatch(table)) = first {
+            self.fronts[hook as usize] = *table;
+        }
+    }
+}
+
+/// Puts a thing where one was let go, or behind the others.
+fn put<T>(all: &mut Vec<T>, free: &mut Vec<u32>, thing: T) -> u32 {
+    if let Some(place) = free.pop() {
+        all[place as usize] = thing;
+        return place;
+    }
+    all.push(thing);
+    to_u32(all.len() - 1)
+}
+
+/// The bits that the rules of a table of Services compare.
+fn service_mask<F: Fields>() -> F {
+    let address = F::destination(F::all_bits()).union(F::foreign());
+    address.union(F::transport(0, u16::MAX, u8::MAX))
+}
+
+/// How many rules from the first on test something for equality, in at most so many kinds.
+fn run_length<F: Fields>(equalities: &[Option<Equality<F>>]) -> usize {
+    let mut masks: Vec<F> = Vec::with_capacity(MAX_KINDS);
+    for (length, equality) in equalities.iter().enumerate() {
+        match equality {
+            Some(equality) if masks.contains(&equality.mask) => {}
+            Some(equality) if masks.len() < MAX_KINDS => masks.push(equality.mask),
+            Some(_) | None => return length,
+        }
+    }
+    equalities.len()
+}
