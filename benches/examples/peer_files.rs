@@ -1,6 +1,7 @@
 //! Writes the rule sets and packets that podwire and its peers are asked about.
 //!
-//! `peer_files DIR [SIZE]`: no set has more than SIZE rules or Services (1,000,000).
+//! `peer_files DIR [SIZE]`: no set has more than SIZE rules or Services, which is 1,000,000 unless told
+//! otherwise and at least 1,000.
 //!
 //! | file | is |
 //! |---|---|
@@ -35,12 +36,15 @@ const SEEDS: (u64, u64) = (2005, 1);
 
 fn main() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let usage = || io::Error::other("usage: peer_files DIR [SIZE]");
+    let usage = || io::Error::other("usage: peer_files DIR [SIZE], SIZE from 1000");
     let dir = PathBuf::from(arguments.next().ok_or_else(usage)?);
     let most: u32 = match arguments.next() {
         Some(size) => size.parse().map_err(|_| usage())?,
         None => 1_000_000,
     };
+    if most < SERVICES[0] {
+        return Err(usage());
+    }
     fs::create_dir_all(&dir)?;
     for count in SERVICES.into_iter().filter(|count| *count <= most) {
         services(&dir, count)?;

@@ -215,6 +215,8 @@ struct Rte {
     /// rte_acl's algorithm, the wider one, rte_hash's function, seconds to build the ACL; `-` where
     /// there is none.
     about: [String; 4],
+    /// DPDK's version, and EAL's arguments.
+    version: String,
 }
 
 impl Rte {
@@ -231,12 +233,14 @@ impl Rte {
             questions,
             answers: BufReader::new(answers),
             about: Default::default(),
+            version: String::new(),
         };
         let ready = own.line()?;
         let words: Vec<String> = ready.split_whitespace().map(Into::into).collect();
         let about: Result<[String; 5], _> = words.try_into();
         let [_, rest @ ..] = about.map_err(|_| io::Error::other(format!("rte said: {ready}")))?;
         own.about = rest;
+        own.version = own.line()?.trim().into();
         Ok(own)
     }
 
@@ -405,7 +409,8 @@ fn main() -> io::Result<()> {
             let wide = cell(of(Who::WiderAcl), "-");
             writeln!(
                 notes,
-                "{set}, {case}: rte_acl with {usual}, built in {build_s} s; with {wider} {wide}"
+                "{set}, {case}: rte_acl with {usual}, built in {build_s} s; with {wider} {wide}; {}",
+                rte.version
             )
             .map_err(io::Error::other)?;
             rte.end()?;

@@ -3,22 +3,23 @@
  *     rte BOXES PACKETS
  *
  * Reads files that `peer_files` wrote. Every packet of the file is looked up once and its answer compared
- * with the one in the file; a wrong one ends the program. Then it prints one line
+ * with the one in the file; a wrong one ends the program. Then it prints a line
  *
  *     ready ACL_ALGORITHM WIDER_ALGORITHM HASH ACL_BUILD_SECONDS
  *
- * with `-` for what there is not. For every line "WHO FIRST COUNT" that it reads it looks up so many packets,
- * from that place on, and prints nanoseconds a packet. WHO is a for rte_acl_classify, w for the same with the
- * wider algorithm, h for rte_hash_lookup_bulk_data. COUNT is rounded down to batches.
+ * with `-` for what there is not, and one with DPDK's version and the arguments of EAL. For every line
+ * "WHO FIRST COUNT" that it reads it looks up so many packets, from that place on, and prints nanoseconds a
+ * packet. WHO is a for rte_acl_classify, w for the same with the wider algorithm, h for
+ * rte_hash_lookup_bulk_data. COUNT is rounded down to batches.
  *
  * Timed: the calls, 64 packets each. Not timed: reading, building, bringing packets into the form that a
  * library takes (headers in network order behind an array of pointers; keys of address, protocol and port
  * ready in memory, which a program would have to make from the packet). The answer is a rule's number;
  * no endpoint is chosen and nothing is looked up behind it.
  *
- * rte_acl chooses the widest SIMD algorithm that EAL's limit allows by default; the
- * wider one needs a program that lifts the limit. rte_hash knows exact keys alone: it is asked only if
- * every box is one destination address, protocol and port.
+ * rte_acl chooses the widest SIMD algorithm that EAL's limit allows by default; the wider one needs a program
+ * that lifts the limit. rte_hash knows exact keys alone: it is asked only if every box is one destination
+ * address, protocol and port.
  *
  * EAL runs without hugepages, devices and root: see `eal`.
  */
@@ -39,6 +40,7 @@
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
 #include <rte_vect.h>
+#include <rte_version.h>
 
 enum { BATCH = 64, BOX_BYTES = 20, PACKET_BYTES = 40 };
 
@@ -132,13 +134,19 @@ static double now_ns(void)
 	return now.tv_sec * 1e9 + now.tv_nsec;
 }
 
-/* Ordinary memory, no device, nothing shared with other processes. */
+/* Ordinary memory, no device, nothing shared with other processes; `-m` grows with the rules. */
+#define EAL "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "--log-level=error", "-l0"
+
+static size_t megabytes_for(size_t boxes)
+{
+	return 512 + boxes / 128;
+}
+
 static void eal(size_t boxes)
 {
 	char megabytes[24];
-	snprintf(megabytes, sizeof megabytes, "%zu", 512 + boxes / 128);
-	char *arguments[] = {"rte", "--no-huge",   "--no-pci", "--no-shconf", "--no-telemetry", "--log-level",
-			     "error", "-m", megabytes, "-l", "0", NULL};
+	snprintf(megabytes, sizeof megabytes, "%zu", megabytes_for(boxes));
+	char *arguments[] = {"rte", EAL, "-m", megabytes, NULL};
 	/* EAL would keep the thread on one CPU; podwire is not kept on one either. */
 	cpu_set_t cpus;
 	if (sched_getaffinity(0, sizeof cpus, &cpus) || rte_eal_init(RTE_DIM(arguments) - 1, arguments) < 0 ||
@@ -304,6 +312,11 @@ int main(int argc, char **argv)
 	}
 	free(questions);
 	printf("ready %s %s %s %.3f\n", usual->name, wider ? wider->name : "-", hash ? "crc" : "-", build_s);
+	static const char *const eal_arguments[] = {EAL};
+	printf("%s, EAL", rte_version());
+	for (size_t i = 0; i < RTE_DIM(eal_arguments); i++)
+		printf(" %s", eal_arguments[i]);
+	printf(" -m %zu\n", megabytes_for(box_count));
 	fflush(stdout);
 
 	char who;
