@@ -14,8 +14,8 @@
 # Comments (#) name what was left out and why.
 #
 # Rules of legacy and nft are those of kube-proxy. Sources are pods, so nothing is masqueraded. In a round every
-# namespace gets FLOWS new flows, one after the other; conntrack is flushed before, or else old flows would be
-# found instead of rules. The first round's translations are counted: all flows must be translated.
+# namespace gets new flows in its turn, and each round begins with another; conntrack is flushed before, or else
+# old flows would be found instead of rules. What is not above the noise may come out negative. The first round's translations are counted: all flows must be translated.
 #
 # Traffic stays in namespaces made here, on devices whose other ends nobody reads; they are deleted at the end.
 set -euo pipefail
@@ -88,7 +88,8 @@ for size in "${sizes[@]}"; do
         packets=$files/$name.$case.packets
         for kind in "${kinds[@]}"; do : >"$temporary/$kind"; done
         for ((round = 0; round < rounds; round++)); do
-            for kind in "${kinds[@]}"; do
+            for ((turn = 0; turn < ${#kinds[@]}; turn++)); do
+                kind=${kinds[$(((turn + round) % ${#kinds[@]}))]}
                 inside "$kind" conntrack -F 2>/dev/null
                 inside "$kind" "$programs/flows" "$packets" $((round * flows)) $flows >>"$temporary/$kind"
                 if [ "$round" = 0 ]; then

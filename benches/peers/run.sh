@@ -3,7 +3,7 @@
 #
 #     run.sh [SIZE]
 #
-# SIZE is the most rules or Services that a set may have, 1,000,000 unless told otherwise; then some 12 GB of
+# SIZE is the most rules or Services that a set may have, 1,000,000 unless told otherwise; then some 14 GB of
 # memory are needed and some ten minutes. Rule sets, packets and programs go to target/peers.
 #
 # What is timed, and what is not, is said by those that time: `rte.c` (DPDK), `kernel.sh` and `flows.c` (Linux),
