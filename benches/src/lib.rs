@@ -2,7 +2,11 @@
 //!
 //! # Map
 //! - [`lookup`]: one node's rules and packets for them (`benches/lookup.rs`).
+//! - [`policy`]: chains like access lists, and packets for them; [`peers`]: the files from which
+//!   podwire and other programs are asked the same (`benches/peers/`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
 
 pub mod lookup;
+pub mod peers;
+pub mod policy;
 pub mod text;

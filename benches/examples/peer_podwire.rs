@@ -1,0 +1,496 @@
+//! Times podwire beside its peers and prints one table.
+//!
+//! `peer_podwire FILES PROGRAMS KERNEL`: FILES is the folder of `peer_files`, PROGRAMS the one with `rte`
+//! (which may be missing), KERNEL what `kernel.sh` printed.
+//!
+//! Timed: from the five fields of a packet in memory to the decision of one table at one hook, which is
+//! nat at PREROUTING for Services and filter at FORWARD for policies. One call a packet, and one for
+//! every [`BATCH`]. Not timed: reading, compiling, conntrack.
+//!
+//! The floor, for Services: a bare hash table finds the Service, then the endpoint that a draw names is
+//! read. `rte` says what is timed of DPDK, `kernel.sh` what of the kernel.
+//!
+//! A figure is the median of [`ROUNDS`] repetitions, by the CPU clock of the thread that answers, so that
+//! other programs count only for what they take from the caches. All columns but the kernel's are asked
+//! in turn in every round, each round beginning with another and asking about the file's next packets;
+//! some packets before those are asked about untimed. Every answer is compared with the file's before
+//! anything is timed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::hint::black_box;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use nix::time::{ClockId, clock_gettime};
+use podwire_bench::peers::{self, ENDPOINTS, QUESTION_BYTES, Question};
+use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
+use podwire_matcher::Matcher;
+use podwire_packet::{DeviceName, Family, Headers, Mark, SimTime};
+use podwire_ruleset::{
+    Choose as _, Classify as _, ConntrackInfo, CtState, Decision, Draw, Hook, HostAddresses,
+    NatKind, Packet, RuleSet, State, TableName, Target, Verdict, iptables,
+};
+use rustc_hash::FxBuildHasher;
+
+/// Packets of a batch.
+const BATCH: usize = 64;
+
+/// Repetitions of which the median is taken.
+const ROUNDS: usize = 31;
+
+/// A repetition asks about as many packets as take about this long, within [`PACKETS`].
+const REPETITION_NS: f64 = 4e6;
+const PACKETS: std::ops::RangeInclusive<usize> = 512..=32_768;
+
+/// One in so many packets more is asked about before, untimed.
+const WARMING: usize = 4;
+
+/// What the table has rows for: name, size and case, as files are called.
+const ROWS: [(&str, u32, &str); 10] = [
+    ("services", 1_000, "random"),
+    ("services", 10_000, "random"),
+    ("services", 100_000, "random"),
+    ("services", 1_000_000, "random"),
+    ("services", 1_000, "last"),
+    ("services", 10_000, "last"),
+    ("policy", 1_000, "random"),
+    ("policy", 10_000, "random"),
+    ("unfavourable", 1_000, "random"),
+    ("unfavourable", 10_000, "random"),
+];
+
+/// Who is asked in this program and in `rte`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    One,
+    Batch,
+    Floor,
+    Acl,
+    WiderAcl,
+    Hash,
+}
+
+/// podwire with a rule set.
+struct Podwire<'a> {
+    matcher: Matcher,
+    table: TableName,
+    state: State,
+    /// What does not change from packet to packet.
+    packet: Packet<'a>,
+    /// Of a policy: what its rules do, in order.
+    verdicts: Vec<Verdict>,
+}
+
+impl<'a> Podwire<'a> {
+    fn new(name: &str, rules: &RuleSet, host: &'a HostAddresses) -> io::Result<Self> {
+        let is_nat = name == "services";
+        let (table, hook, output) = match is_nat {
+            true => (TableName::Nat, Hook::Prerouting, None),
+            false => (TableName::Filter, Hook::Forward, Some(DeviceName::ETH0)),
+        };
+        let nobody = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        let protocol = podwire_packet::Protocol::UDP;
+        Ok(Self {
+            matcher: Matcher::new(rules).map_err(io::Error::other)?,
+            table,
+            state: State::default(),
+            packet: Packet {
+                headers: Headers::first_of_flow(nobody, nobody, protocol, 0, 0),
+                mark: Mark(0),
+                hook,
+                input: Some(DeviceName::ETH0),
+                output,
+                physdev_in: None,
+                physdev_out: None,
+                conntrack: ConntrackInfo::of_state(CtState::New),
+                host,
+                now: SimTime::START,
+            },
+            verdicts: if is_nat { Vec::new() } else { verdicts(rules) },
+        })
+    }
+
+    /// What is timed: decides about packets, which are one or a batch.
+    fn ask(
+        &mut self,
+        questions: &[Question],
+        draw: &mut Draw,
+        mut each: impl FnMut(&Question, Decision),
+    ) {
+        for question in questions {
+            let flow = &question.flow;
+            self.packet.headers = Headers::first_of_flow(
+                Ipv4Addr::from(flow.src).into(),
+                Ipv4Addr::from(flow.dst).into(),
+                flow.protocol,
+                flow.sport,
+                flow.dport,
+            );
+            self.packet.mark = Mark(flow.mark);
+            self.packet.physdev_in = flow.bridge_port;
+            let decision =
+                self.matcher
+                    .classify(self.table, &self.packet, &self.state, draw, &mut ());
+            each(question, decision);
+        }
+    }
+
+    fn is_right(&self, question: &Question, decision: &Decision) -> bool {
+        match (self.table, question.rule.checked_sub(1)) {
+            (TableName::Nat, Some(service)) => match &decision.nat {
+                Some((NatKind::Dnat, to)) => (0..ENDPOINTS).any(|own| {
+                    let (address, port) = peers::endpoint(service, own);
+                    let address = IpAddr::from(Ipv4Addr::from(address));
+                    to.addresses == Some(address..=address) && to.ports == Some(port..=port)
+                }),
+                Some(_) | None => false,
+            },
+            (_, Some(rule)) => self.verdicts.get(rule as usize) == Some(&decision.verdict),
+            (_, None) => decision.verdict == Verdict::Accept && decision.nat.is_none(),
+        }
+    }
+
+    fn check(&mut self, questions: &[Question]) -> io::Result<()> {
+        let mut answers = Vec::with_capacity(questions.len());
+        for batch in questions.chunks(BATCH) {
+            self.ask(batch, &mut Draw(1), |_, decision| answers.push(decision));
+        }
+        let mut both = questions.iter().zip(&answers);
+        match both.find(|(question, answer)| !self.is_right(question, answer)) {
+            Some(wrong) => Err(io::Error::other(format!("a wrong answer: {wrong:?}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn verdicts(rules: &RuleSet) -> Vec<Verdict> {
+    let table = rules.tables.get(&TableName::Filter);
+    let chain = table.and_then(|table| table.at(Hook::Forward));
+    let rules = chain.iter().flat_map(|(_, chain)| &chain.rules);
+    let verdict = |target: &Option<Target>| match target {
+        Some(Target::Drop) => Verdict::Drop,
+        Some(Target::Reject(with)) => Verdict::Reject(*with),
+        _ => Verdict::Accept,
+    };
+    rules.map(|rule| verdict(&rule.target)).collect()
+}
+
+/// A hash table of Services, and their endpoints.
+struct Floor {
+    services: HashMap<(u32, u8, u16), u32, FxBuildHasher>,
+    /// Of the Service with number n those from n * `ENDPOINTS` on.
+    endpoints: Vec<(u32, u16)>,
+}
+
+impl Floor {
+    fn new(count: u32) -> Self {
+        let key = |number| {
+            let (address, port) = peers::service(number);
+            ((address, podwire_packet::Protocol::UDP.0, port), number)
+        };
+        let all = |number| (0..ENDPOINTS).map(move |own| peers::endpoint(number, own));
+        Self {
+            services: (0..count).map(key).collect(),
+            endpoints: (0..count).flat_map(all).collect(),
+        }
+    }
+
+    fn ask(&self, questions: &[Question], draw: &mut Draw) {
+        for question in questions {
+            let flow = &black_box(question).flow;
+            let service = self.services.get(&(flow.dst, flow.protocol.0, flow.dport));
+            let endpoint = service.and_then(|service| {
+                let place = service * ENDPOINTS + draw.one_of(ENDPOINTS);
+                self.endpoints.get(place as usize)
+            });
+            black_box(endpoint.copied());
+        }
+    }
+}
+
+/// The program `rte` with a rule set.
+struct Rte {
+    child: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// rte_acl's algorithm, the wider one, rte_hash's function, seconds to build the ACL; `-` where
+    /// there is none.
+    about: [String; 4],
+    /// DPDK's version, and EAL's arguments.
+    version: String,
+}
+
+impl Rte {
+    fn new(program: &Path, boxes: &Path, packets: &Path) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args([boxes, packets]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (Some(questions), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("no pipes"));
+        };
+        let mut own = Self {
+            child,
+            questions,
+            answers: BufReader::new(answers),
+            about: Default::default(),
+            version: String::new(),
+        };
+        let ready = own.line()?;
+        let words: Vec<String> = ready.split_whitespace().map(Into::into).collect();
+        let about: Result<[String; 5], _> = words.try_into();
+        let [_, rest @ ..] = about.map_err(|_| io::Error::other(format!("rte said: {ready}")))?;
+        own.about = rest;
+        own.version = own.line()?.trim().into();
+        Ok(own)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.answers.read_line(&mut line)? {
+            0 => Err(io::Error::other(format!("rte: {}", self.child.wait()?))),
+            _ => Ok(line),
+        }
+    }
+
+    fn ask(&mut self, who: char, first: usize, count: usize) -> io::Result<f64> {
+        writeln!(self.questions, "{who} {first} {count}")?;
+        let line = self.line()?;
+        line.trim().parse().map_err(io::Error::other)
+    }
+
+    /// Ends it; the version is left.
+    fn end(self) -> io::Result<String> {
+        let Self {
+            mut child,
+            questions,
+            version,
+            ..
+        } = self;
+        drop(questions);
+        child.wait().map(|_| version)
+    }
+}
+
+/// All that a row of the table is measured with.
+struct Row<'a> {
+    podwire: Podwire<'a>,
+    floor: Option<Floor>,
+    rte: Option<Rte>,
+    questions: Vec<Question>,
+}
+
+impl Row<'_> {
+    fn everybody(&self) -> Vec<Who> {
+        let floor = self.floor.is_some();
+        let has = |place: usize| self.rte.as_ref().is_some_and(|rte| rte.about[place] != "-");
+        let all = [
+            (Who::One, true),
+            (Who::Batch, true),
+            (Who::Floor, floor),
+            (Who::Acl, has(0)),
+            (Who::WiderAcl, has(1)),
+            (Who::Hash, has(2)),
+        ];
+        all.into_iter()
+            .filter_map(|(who, is_there)| is_there.then_some(who))
+            .collect()
+    }
+
+    /// Nanoseconds a packet.
+    fn repetition(&mut self, who: Who, first: usize, count: usize) -> io::Result<f64> {
+        let questions = &self.questions[first..first + count];
+        let mut draw = Draw(first as u64);
+        let begin = thread_time()?;
+        match (who, &mut self.rte) {
+            (Who::One | Who::Batch, _) => {
+                let size = if who == Who::One { 1 } else { BATCH };
+                for batch in questions.chunks(size) {
+                    self.podwire
+                        .ask(black_box(batch), &mut draw, |_, decision| {
+                            black_box(decision);
+                        });
+                }
+            }
+            (Who::Floor, _) => {
+                if let Some(floor) = &self.floor {
+                    floor.ask(questions, &mut draw);
+                }
+            }
+            (Who::Acl, Some(rte)) => return rte.ask('a', first, count),
+            (Who::WiderAcl, Some(rte)) => return rte.ask('w', first, count),
+            (Who::Hash, Some(rte)) => return rte.ask('h', first, count),
+            (Who::Acl | Who::WiderAcl | Who::Hash, None) => {}
+        }
+        let taken = thread_time()?.saturating_sub(begin);
+        Ok(taken.as_secs_f64() * 1e9 / count as f64)
+    }
+
+    /// The median of each.
+    fn medians(&mut self) -> io::Result<Vec<(Who, f64)>> {
+        let mut all = Vec::new();
+        for who in self.everybody() {
+            let ns = self.repetition(who, 0, *PACKETS.start())?;
+            let mut count = *PACKETS.end();
+            while count > *PACKETS.start() && ns * count as f64 > REPETITION_NS {
+                count /= 2;
+            }
+            all.push((who, count, Vec::new()));
+        }
+        for round in 0..ROUNDS {
+            let places = all.len();
+            for turn in 0..places {
+                let (who, count, times) = &mut all[(turn + round) % places];
+                let before = *count / WARMING;
+                let windows = self.questions.len() / (before + *count);
+                let first = round % windows * (before + *count);
+                self.repetition(*who, first, before)?;
+                times.push(self.repetition(*who, first + before, *count)?);
+            }
+        }
+        let median = |(who, _, mut times): (Who, usize, Vec<f64>)| {
+            times.sort_by(f64::total_cmp);
+            (who, times[ROUNDS / 2])
+        };
+        Ok(all.into_iter().map(median).collect())
+    }
+}
+
+fn thread_time() -> io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+}
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(Into::into).collect();
+    let [files, programs, kernel] = arguments.as_slice() else {
+        return Err(io::Error::other(
+            "usage: peer_podwire FILES PROGRAMS KERNEL",
+        ));
+    };
+    let kernel = fs::read_to_string(kernel)?;
+    let program = Some(programs.join("rte")).filter(|own| own.exists());
+    let (mut table, mut notes, mut version) = (String::new(), String::new(), String::new());
+    for (name, size, case) in ROWS {
+        let set = format!("{name}-{size}");
+        let packets = files.join(format!("{set}.{case}.packets"));
+        if !packets.exists() {
+            continue;
+        }
+        let boxes = files.join(format!("{set}.boxes"));
+        let host = HostAddresses::of([IpAddr::from([192, 168, 0, 1])]);
+        let rules = rules(files, name, size)?;
+        let mut row = Row {
+            podwire: Podwire::new(name, &rules, &host)?,
+            floor: (name == "services").then(|| Floor::new(size)),
+            rte: None,
+            questions: questions(&packets)?,
+        };
+        drop(rules);
+        row.podwire.check(&row.questions)?;
+        if let (Some(program), true) = (&program, boxes.exists()) {
+            row.rte = Some(Rte::new(program, &boxes, &packets)?);
+        }
+        let medians = row.medians()?;
+        let of = |who| medians.iter().find(|own| own.0 == who).map(|own| own.1);
+        write!(table, "| {name}, {case} | {size} |").map_err(io::Error::other)?;
+        let acl_is_asked = boxes.exists();
+        let cells = [
+            cell(of(Who::One), "-"),
+            cell(of(Who::Batch), "-"),
+            cell(of(Who::Floor), "-"),
+            cell(of(Who::Acl), or_missing(acl_is_asked, &program)),
+            cell(
+                of(Who::Hash),
+                or_missing(name == "services" && acl_is_asked, &program),
+            ),
+            in_kernel(&kernel, &set, case, "legacy"),
+            in_kernel(&kernel, &set, case, "nft"),
+            in_kernel(&kernel, &set, case, "map"),
+        ];
+        writeln!(table, " {} |", cells.join(" | ")).map_err(io::Error::other)?;
+        if let Some(rte) = row.rte {
+            let [usual, wider, _, build_s] = &rte.about;
+            let wide = cell(of(Who::WiderAcl), "-");
+            writeln!(
+                notes,
+                "{set}, {case}: rte_acl with {usual}, built in {build_s} s; with {wider} {wide}"
+            )
+            .map_err(io::Error::other)?;
+            version = rte.end()?;
+        }
+    }
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "A packet or new flow each; medians of {ROUNDS} rounds, `-`: does not apply.\n"
+    )?;
+    writeln!(
+        out,
+        "| rules | size | podwire | podwire, {BATCH} a call | floor | rte_acl | rte_hash | legacy | nft | nft map |"
+    )?;
+    writeln!(out, "|---|{}", "---:|".repeat(9))?;
+    writeln!(out, "{table}\n{notes}{version}\n")?;
+    kernel
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .try_for_each(|line| writeln!(out, "kernel: {line}"))
+}
+
+/// The rules that podwire is to compile.
+fn rules(files: &Path, name: &str, size: u32) -> io::Result<RuleSet> {
+    if name == "services" {
+        let cluster = peers::services(size);
+        let ports = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+        let node = cluster.nodes.keys().next().expect("there is a node");
+        let proxier = IptablesProxier::new(&cluster, &ports, node).map_err(io::Error::other)?;
+        return Ok(proxier.rule_set());
+    }
+    let text = fs::read_to_string(files.join(format!("{name}-{size}.rules")))?;
+    let parsed = iptables::parse(&text, Family::Ipv4).map_err(io::Error::other)?;
+    Ok(parsed.rules)
+}
+
+fn questions(path: &Path) -> io::Result<Vec<Question>> {
+    let bytes = fs::read(path)?;
+    let (records, rest) = bytes.as_chunks::<QUESTION_BYTES>();
+    let all: Option<Vec<Question>> = records.iter().map(Question::from_bytes).collect();
+    all.filter(|all| rest.is_empty() && all.len() >= 2 * *PACKETS.end())
+        .ok_or_else(|| io::Error::other(format!("{}: not such a file", path.display())))
+}
+
+fn or_missing(is_asked: bool, program: &Option<PathBuf>) -> &'static str {
+    match (is_asked, program) {
+        (true, None) => "not installed",
+        (true, Some(_)) | (false, _) => "-",
+    }
+}
+
+/// What the kernel's script said, or why it did not.
+fn in_kernel(said: &str, set: &str, case: &str, column: &str) -> String {
+    if !set.starts_with("services") {
+        return "-".into();
+    }
+    for reason in ["needs root", "not installed"] {
+        if said.starts_with(&format!("# {reason}")) {
+            return reason.into();
+        }
+    }
+    let begin = format!("{set} {case} {column} ");
+    let figure = said.lines().find_map(|line| line.strip_prefix(&begin));
+    cell(figure.and_then(|figure| figure.parse().ok()), "-")
+}
+
+/// Three digits, or a word where there is no figure.
+fn cell(ns: Option<f64>, otherwise: &str) -> String {
+    match ns {
+        None => otherwise.into(),
+        Some(ns) if ns < 99.95 => format!("{ns:.1} ns"),
+        Some(ns) if ns < 9_999.5 => format!("{ns:.0} ns"),
+        Some(ns) => format!("{:.0} µs", ns / 1e3),
+    }
+}
