@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{
-    MAX_LINE, ReadError, Sink, UnknownOption, line_column, parse, read_into,
+    MAX_LINE, ParseError, ReadError, Sink, UnknownOption, line_column, parse, read_into,
 };
 use podwire_ruleset::{
-    ChainId, ChainName, Counters, Policy, Rule, RuleId, RuleSet, TableName, Target,
+    ChainId, ChainName, Counters, LinkError, Policy, Rule, RuleId, RuleSet, TableName, Target,
 };
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 
 /// Builds a rule set, and checks every number that it is told.
 struct Build {
@@ -117,6 +119,63 @@ fn a_stream_makes_the_rules_that_the_whole_text_makes() {
             || name(&path).contains("pods6");
         let family = if is_ipv6 { Family::Ipv6 } else { Family::Ipv4 };
         is_same(&text, family, &path.display().to_string());
+    }
+}
+
+/// Lines that may stand anywhere, and what a stream may refuse.
+const ODD_LINES: [&str; 12] = [
+    "*nat",
+    "*mangle",
+    "COMMIT",
+    ":KUBE-SERVICES - [0:0]",
+    ":INPUT DROP [0:0]",
+    "-N KUBE-NEW",
+    "-A KUBE-NEW -j KUBE-SERVICES",
+    "-A PREROUTING -s 10.0.0.1,10.0.0.2 -m odd --x -j KUBE-NEW",
+    "-P OUTPUT DROP",
+    "-I KUBE-SERVICES -j DROP",
+    "-X",
+    "-F KUBE-SERVICES",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_stream_refuses_what_it_does_not_read_as_the_whole_text(
+        changes in prop::collection::vec((any::<Index>(), any::<Index>(), select(&ODD_LINES[..])), 0..4),
+        capacity in 1..300_usize,
+    ) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kernel");
+        let text = fs::read_to_string(root.join("hairpin.ipv4.save.txt")).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        for (from, to, odd) in &changes {
+            let moved = lines.remove(from.index(lines.len()));
+            lines.insert(to.index(lines.len() + 1), moved);
+            lines.insert(from.index(lines.len() + 1), odd);
+        }
+        let text = lines.join("\n");
+        let whole = parse(&text, Family::Ipv4);
+        let input = BufReader::with_capacity(capacity, text.as_bytes());
+        match (stream(input, Family::Ipv4), whole) {
+            (Ok((rules, unknown)), Ok(whole)) => {
+                prop_assert_eq!(told(rules), told(whole.rules));
+                prop_assert_eq!(unknown, whole.unknown);
+            }
+            (Err(_), Err(_)) => {}
+            // A jump stands before its chain, or the whole text was needed.
+            (Err(error), Ok(_)) => {
+                let departs = matches!(&error, ReadError::Line { cause, .. }
+                    if matches!(**cause, ParseError::Link { .. } | ParseError::EditsEarlier { .. }));
+                prop_assert!(departs, "{error}");
+            }
+            // The stream does not look for circles.
+            (Ok(_), Err(ParseError::Link { cause, .. })) => {
+                let is_circle = matches!(*cause, LinkError::Loop { .. });
+                prop_assert!(is_circle, "{cause}");
+            }
+            (Ok(_), Err(error)) => prop_assert!(false, "{error}"),
+        }
     }
 }
 

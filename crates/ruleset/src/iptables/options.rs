@@ -59,8 +59,9 @@ pub(super) struct Opt<'w> {
 }
 
 impl<'w> Opt<'w> {
-    /// The option that a word is, if it is one.
-    #[inline]
+    /// The option that a word is, if it is one. Every word of a rule comes here: moved out of a call
+    /// the option would be written in parts and read as a whole, for which the processor waits.
+    #[inline(always)]
     pub(super) fn of(word: &'w Word<'_>, inverted: bool) -> Option<Self> {
         let text: &str = &word.text;
         let end = match text.as_bytes() {

@@ -82,9 +82,14 @@ impl RuleReader {
             let mut word = first;
             let inverted = first.text == "!";
             if inverted {
-                word = words.next().ok_or_else(|| not_an_option(first))?;
+                let Some(next) = words.next() else {
+                    return Err(not_an_option(first));
+                };
+                word = next;
             }
-            let mut option = Opt::of(word, inverted).ok_or_else(|| not_an_option(word))?;
+            let Some(mut option) = Opt::of(word, inverted) else {
+                return Err(not_an_option(word));
+            };
             if self.header(&mut option, &mut words, &chains)?
                 || self.by_module(&mut option, &mut words, from)?
             {
@@ -176,20 +181,21 @@ impl RuleReader {
             }
             Header::Match => {
                 let name = words.plain(option)?;
-                if self.modules.len() >= MAX_MODULES {
+                let module = self.modules.len();
+                if module >= MAX_MODULES {
                     return Err(ParseError::TooManyModules { at: name.at });
                 }
                 let kind = Kind::of_module(name.text, words.family);
                 let slot = self.rule.matches.len();
                 self.rule.matches.push(kind.start(words.family));
-                let mut module = Module::new(kind, name.at, slot);
+                self.modules.push(Module::new(kind, name.at, slot));
                 if kind == Kind::Opaque {
                     self.unknown.push((name.at, name.text.into()));
-                    module.opaque.push_str("-m ");
-                    push_word(&mut module.opaque, name.text);
-                    swallow(&mut module.opaque, words);
+                    let opaque = &mut self.modules[module].opaque;
+                    opaque.push_str("-m ");
+                    push_word(opaque, name.text);
+                    swallow(opaque, words);
                 }
-                self.modules.push(module);
             }
             Header::Jump => self.jump(option, words, chains)?,
             Header::Goto => {

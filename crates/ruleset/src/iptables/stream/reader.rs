@@ -215,7 +215,7 @@ impl<'s, S: Sink> Reader<'s, S> {
         let mut id = RuleId {
             table: *table,
             chain: from,
-            number: names.rules(from) + 1,
+            number: names.rules(from).saturating_add(1),
         };
         let rule = &mut self.rules.rule;
         rule.counters = rule.counters.or(counters);
@@ -245,11 +245,11 @@ impl<'s, S: Sink> Reader<'s, S> {
         }
         if count == 1 {
             self.sink.rule(id, &self.rules.rule, jump);
-            id.number += 1;
+            id.number = id.number.saturating_add(1);
         } else {
             for rule in self.rules.each() {
                 self.sink.rule(id, &rule, jump);
-                id.number += 1;
+                id.number = id.number.saturating_add(1);
             }
         }
         names.set_rules(from, id.number - 1);
