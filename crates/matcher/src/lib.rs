@@ -30,6 +30,11 @@
 //! As those of `podwire-interp`.
 
 mod addrtype;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the compiler does not use it yet")
+)]
+mod boxes;
 mod compile;
 mod fields;
 mod fold;
