@@ -14,18 +14,20 @@
 //! leaf's address, and about 250 bytes for eight rules of a leaf (IPv4). Levels have no branch that
 //! depends on the packet. Nothing is allocated.
 
+mod cut;
 mod grow;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+use std::array::from_fn;
 use std::fmt::Debug;
 use std::ops::{ControlFlow, RangeInclusive};
 
 use wide::{i16x8, i32x8};
 
-use crate::boxes::tree::{Cursor, LANES, Tree};
+use crate::boxes::tree::{LANES, Tree};
 
 /// An address of either family, as a number in host order.
 pub(crate) trait Address: Copy + Ord + Debug + Default + Into<u128> + TryFrom<u128> {
@@ -129,14 +131,8 @@ pub(crate) struct Boxes<A: Address> {
     rules: usize,
 }
 
-/// Where a point is in each tree.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Start([Cursor; MAX_TREES]);
-
 /// Behind every rule.
 const NONE: u32 = u32::MAX;
-/// Trees at most: each costs a packet a walk.
-const MAX_TREES: usize = 4;
 
 impl<A: Address> Boxes<A> {
     /// Compiles rules, in their order.
@@ -160,52 +156,12 @@ impl<A: Address> Boxes<A> {
         from: u32,
         ask: impl FnMut(u32) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        // The numbers of trees that are usual, so that cursors stay in registers.
         match self.trees.as_slice() {
-            [only] => merge(&[only], [only.start(point)], point, from, ask),
-            [one, other] => {
-                let starts = [one.start(point), other.start(point)];
-                merge(&[one, other], starts, point, from, ask)
-            }
-            _ => self.each_of(&self.start(point), point, from, ask),
-        }
-    }
-
-    /// What can be said of a point without a branch that depends on it.
-    ///
-    /// In batches: first the starts of all points, then [`each_of`](Self::each_of). A wrong guess of a
-    /// branch then does not have to wait for memory.
-    #[inline]
-    pub(crate) fn start(&self, point: &Point<A>) -> Start {
-        let mut start = Start::default();
-        for (tree, cursor) in self.trees.iter().zip(&mut start.0) {
-            *cursor = tree.start(point);
-        }
-        start
-    }
-
-    /// [`each`](Self::each), of a point whose start is known.
-    #[inline]
-    pub(crate) fn each_of<B>(
-        &self,
-        start: &Start,
-        point: &Point<A>,
-        from: u32,
-        ask: impl FnMut(u32) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        let [first, second, third, fourth] = start.0;
-        match self.trees.as_slice() {
-            [a] => merge(&[a], [first], point, from, ask),
-            [a, b] => merge(&[a, b], [first, second], point, from, ask),
-            [a, b, c] => merge(&[a, b, c], [first, second, third], point, from, ask),
-            [a, b, c, d] => merge(
-                &[a, b, c, d],
-                [first, second, third, fourth],
-                point,
-                from,
-                ask,
-            ),
-            _ => ControlFlow::Continue(()),
+            [] => ControlFlow::Continue(()),
+            [a] => merge([a], point, from, ask),
+            [a, b] => merge([a, b], point, from, ask),
+            [a, b, c] => merge([a, b, c], point, from, ask),
+            [a, b, c, d, ..] => merge([a, b, c, d], point, from, ask),
         }
     }
 
@@ -229,19 +185,16 @@ impl<A: Address> Boxes<A> {
     }
 }
 
-/// Asks what several trees find, in the order of places.
+/// Asks what trees find, in the order of places.
 #[inline]
 fn merge<A: Address, B, const TREES: usize>(
-    trees: &[&Tree<A>; TREES],
-    mut cursors: [Cursor; TREES],
+    trees: [&Tree<A>; TREES],
     point: &Point<A>,
     from: u32,
     mut ask: impl FnMut(u32) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    let mut heads = [NONE; TREES];
-    for of in 0..TREES {
-        heads[of] = cursors[of].next(trees[of], point);
-    }
+    let mut cursors = trees.map(|tree| tree.start(point));
+    let mut heads: [u32; TREES] = from_fn(|of| cursors[of].next(trees[of], point));
     loop {
         let place = heads.into_iter().fold(NONE, u32::min);
         if place == NONE {

@@ -4,7 +4,8 @@
 //! told apart by whether their source and their destination are wide, as in EffiCuts (SIGCOMM 2010),
 //! and of the ways to share trees the one is taken that costs sampled packets the least.
 
-use crate::boxes::grow::{Extent, Limits, extent, grow, list, low_bits, whole};
+use crate::boxes::cut::{Draw, Extent, address_bits, extent, low_bits, whole};
+use crate::boxes::grow::{Limits, grow, list};
 use crate::boxes::tree::Tree;
 use crate::boxes::{Address, NONE, Point, RuleBox};
 use crate::tuple_space::to_u32;
@@ -12,13 +13,15 @@ use crate::tuple_space::to_u32;
 /// Bytes that a rule may take.
 pub(super) const BYTES_A_RULE: usize = 512;
 /// Bytes that a classifier may take whatever its rules.
-pub(super) const BYTES_AT_LEAST: usize = 16 << 10;
+pub(super) const BYTES_AT_LEAST: usize = 256 << 10;
 /// Rules that growing a tree may hand down, for each rule: what bounds the time of it.
 const COPIES_A_RULE: usize = 64;
 /// As many may be handed down whatever the rules.
 const COPIES_AT_LEAST: usize = 1 << 12;
-/// Above it a lookup begins to wait for memory: some of a core's second level.
-const CACHE_BYTES: f64 = 262_144.0;
+/// Above it a lookup begins to wait for memory.
+const NEAR_BYTES: f64 = 262_144.0;
+/// Above it a lookup waits for memory that cores share.
+const CACHE_BYTES: f64 = 1_048_576.0;
 /// A range is wide from this share of all addresses on, as a power of two.
 const WIDE_BITS: u32 = 6;
 /// Packets that a tree is judged by.
@@ -26,8 +29,8 @@ const SAMPLES: usize = 512;
 
 /// Whether source and destination of a rule are wide, as a number below four.
 fn kind<A>(extent: &Extent) -> u8 {
-    let bits = u32::try_from(8 * size_of::<A>()).unwrap_or(128);
-    let wide = |of: usize| u8::from(extent[of].1 - extent[of].0 >= low_bits(bits - WIDE_BITS));
+    let narrowest = low_bits(address_bits::<A>() - WIDE_BITS);
+    let wide = |of: usize| u8::from(extent[of].1 - extent[of].0 >= narrowest);
     wide(0) | wide(1) << 1
 }
 
@@ -45,7 +48,7 @@ const WAYS: [&[u8]; 7] = [
 /// How trees are grown where ways are compared.
 const USUAL: Shape = (2, 8);
 /// How else they may be grown; the first is tried where the usual way takes too much.
-const OTHERS: [Shape; 5] = [(2, 2), (1, 16), (2, 32), (3, 4), (3, 16)];
+const OTHERS: [Shape; 6] = [(2, 4), (2, 2), (1, 16), (2, 32), (3, 4), (3, 16)];
 /// From so many rules on, one shape of a tree has to do.
 const MANY: usize = 50_000;
 
@@ -66,11 +69,13 @@ pub(super) fn trees<A: Address>(rules: &[RuleBox<A>]) -> Option<Vec<Tree<A>>> {
     for way in WAYS {
         let sets = way.iter().map(|set| set & nursery.present);
         let sets: Vec<u8> = sets.filter(|set| *set != 0).collect();
-        let of_tree = |set: &u8| {
+        let (mut cost, mut bytes) = (0.0, 0);
+        for set in &sets {
             let tree = known[usize::from(*set)].get_or_insert_with(|| nursery.usual(*set));
-            tree.0
-        };
-        let cost: f64 = sets.iter().map(of_tree).sum();
+            cost += tree.0;
+            bytes += tree.1.bytes();
+        }
+        cost += cost_of_bytes(bytes);
         if best.as_ref().is_none_or(|(least, _)| cost < *least) {
             best = Some((cost, sets));
         }
@@ -115,7 +120,7 @@ impl<'a, A: Address> Nursery<'a, A> {
     /// The tree of a set in the usual shape, or near it. Without cuts it always has room.
     fn usual(&self, set: u8) -> Costed<A> {
         let places = self.places(set);
-        let smaller = [USUAL, OTHERS[0]];
+        let smaller = [USUAL, OTHERS[0], OTHERS[1]];
         let tree = smaller
             .into_iter()
             .find_map(|shape| self.tree(&places, shape));
@@ -160,27 +165,22 @@ impl<'a, A: Address> Nursery<'a, A> {
             (all + blocks, more + usize::from(blocks > 1))
         });
         let each = |count: usize| count as f64 / self.samples.len().max(1) as f64;
-        let cache = (tree.bytes() as f64 / CACHE_BYTES).log2().max(0.0);
-        2.0 + 1.5 * f64::from(tree.levels) + 4.0 * each(blocks) + 5.0 * each(more) + 2.0 * cache
+        let (blocks, more) = (each(blocks) - 1.0, each(more));
+        6.0 + 2.5 * f64::from(tree.levels) + 4.0 * blocks + 14.0 * more
     }
+}
+
+/// What it costs to find trees of so many bytes in memory.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn cost_of_bytes(bytes: usize) -> f64 {
+    let over = |cache: f64| (bytes as f64 / cache).log2().max(0.0);
+    3.0 * over(NEAR_BYTES) + 4.0 * over(CACHE_BYTES)
 }
 
 /// Packets, three in four aimed at rules.
 fn samples<A: Address>(extents: &[Extent]) -> Vec<Point<A>> {
     let all = whole::<A>();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut draw = |(low, high): (u128, u128)| {
-        let mut word = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            u128::from(state)
-        };
-        let number = word() << 64 | word();
-        low + (high - low)
-            .checked_add(1)
-            .map_or(number, |span| number % span)
-    };
+    let mut draw = Draw::default();
     let count = SAMPLES.min(4 * extents.len());
     let points = (0..count).map(|sample| {
         let aim = if sample % 4 == 3 {
@@ -189,11 +189,11 @@ fn samples<A: Address>(extents: &[Extent]) -> Vec<Point<A>> {
             &extents[sample * extents.len() / count]
         };
         Point {
-            src: A::try_from(draw(aim[0])).unwrap_or_default(),
-            dst: A::try_from(draw(aim[1])).unwrap_or_default(),
-            sport: u16::try_from(draw(aim[2])).unwrap_or_default(),
-            dport: u16::try_from(draw(aim[3])).unwrap_or_default(),
-            protocol: u8::try_from(draw(aim[4])).unwrap_or_default(),
+            src: A::try_from(draw.within(aim[0].0, aim[0].1)).unwrap_or_default(),
+            dst: A::try_from(draw.within(aim[1].0, aim[1].1)).unwrap_or_default(),
+            sport: u16::try_from(draw.within(aim[2].0, aim[2].1)).unwrap_or_default(),
+            dport: u16::try_from(draw.within(aim[3].0, aim[3].1)).unwrap_or_default(),
+            protocol: u8::try_from(draw.within(aim[4].0, aim[4].1)).unwrap_or_default(),
         }
     });
     points.collect()

@@ -35,7 +35,7 @@ pub(super) struct Block<A: Address> {
     /// The protocol, and above it the bits of it that are compared: all, or none.
     protocol: i16x8,
     /// Ascending; behind the last rule [`NONE`].
-    places: [u32; LANES],
+    places: [u32; LANES + 1],
     /// [`GOES_ON`], or nothing.
     goes_on: u32,
 }
@@ -127,12 +127,10 @@ impl Cursor {
             self.block += 1;
             self.found = tree.blocks[self.block as usize].test(point);
         }
-        if self.found == 0 {
-            return NONE;
-        }
-        let lane = self.found.trailing_zeros();
-        self.found &= self.found - 1;
-        tree.blocks[self.block as usize].places[lane as usize % LANES]
+        // No branch: whether any rule is found is what nobody can foresee.
+        let lane = (self.found | GOES_ON).trailing_zeros();
+        self.found &= self.found.wrapping_sub(1);
+        tree.blocks[self.block as usize].places[lane as usize]
     }
 }
 
@@ -163,7 +161,10 @@ impl<A: Address> Block<A> {
             sport: Ports::new(lanes.map(|lane| lane.map(|(_, rule)| &rule.sport))),
             dport: Ports::new(lanes.map(|lane| lane.map(|(_, rule)| &rule.dport))),
             protocol: protocol.into(),
-            places: lanes.map(|lane| lane.map_or(NONE, |(place, _)| place)),
+            places: from_fn(|lane| match lanes.get(lane) {
+                Some(Some((place, _))) => *place,
+                Some(None) | None => NONE,
+            }),
             goes_on: if goes_on { GOES_ON } else { 0 },
         }
     }
