@@ -42,6 +42,19 @@ pub enum BlockPlan {
         /// Bytes of the table.
         bytes: usize,
     },
+    /// Decision trees over prefixes and ranges.
+    Ranges {
+        /// How many rules.
+        rules: usize,
+        /// How many of them jump to a chain that is one choice.
+        folded: usize,
+        /// How many trees.
+        trees: usize,
+        /// Rules that a packet is compared with at most, eight at a time.
+        most_tested: usize,
+        /// Bytes of the trees.
+        bytes: usize,
+    },
     /// Hash tables, one for each kind of rule, a probe each.
     Hashed {
         /// How many rules.
@@ -58,7 +71,9 @@ impl BlockPlan {
     #[must_use]
     pub const fn folded(&self) -> usize {
         match self {
-            Self::List { folded, .. } | Self::Hashed { folded, .. } => *folded,
+            Self::List { folded, .. }
+            | Self::Hashed { folded, .. }
+            | Self::Ranges { folded, .. } => *folded,
             Self::Services {
                 at_once, folded, ..
             } => *at_once + *folded,
@@ -87,6 +102,19 @@ impl fmt::Display for BlockPlan {
                 write!(
                     f,
                     "table of {rules} by destination, protocol and port: {keys} keys, {bytes} bytes, one probe; {at_once} answered at once"
+                )?;
+                folded(f, *of)
+            }
+            Self::Ranges {
+                rules,
+                folded: of,
+                trees,
+                most_tested,
+                bytes,
+            } => {
+                write!(
+                    f,
+                    "{trees} trees of {rules} by ranges: {bytes} bytes, at most {most_tested} compared"
                 )?;
                 folded(f, *of)
             }
@@ -161,6 +189,16 @@ impl<F: Fields> Program<F> {
                     at_once: counts.at_once,
                     folded: counts.folded,
                     bytes: table.bytes(),
+                }
+            }
+            Block::Ranges(first, boxes) => {
+                let shape = boxes.shape();
+                BlockPlan::Ranges {
+                    rules: shape.rules,
+                    folded: self.folded_of(*first..*first + boxes.len()),
+                    trees: shape.trees,
+                    most_tested: shape.most_tested,
+                    bytes: boxes.bytes(),
                 }
             }
             Block::Hashed(space) => BlockPlan::Hashed {

@@ -9,7 +9,7 @@ use podwire_packet::Headers;
 /// What equality tests look at. Each family has its own form, so that IPv4 hashes two words.
 pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
     /// An address as a number.
-    type Address: Copy + Debug + Default + Ord + Hash + Send + Sync;
+    type Address: crate::boxes::Address + Hash + Send + Sync;
 
     /// What a table of Services is keyed by: destination, protocol, port.
     type Key: Key;
@@ -34,6 +34,9 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
 
     /// A number under a mask.
     fn under(number: Self::Address, mask: Self::Address) -> Self::Address;
+
+    /// The last address under a mask, from the first; none if the mask has holes.
+    fn last_under(first: Self::Address, mask: Self::Address) -> Option<Self::Address>;
 
     /// The key of a packet that has a transport header; none for one of the other family.
     fn key_of(headers: &Headers) -> Option<Self::Key>;
@@ -168,6 +171,10 @@ impl Fields for Narrow {
         number & mask
     }
 
+    fn last_under(first: u32, mask: u32) -> Option<u32> {
+        (mask.leading_ones() == mask.count_ones() && first & !mask == 0).then_some(first | !mask)
+    }
+
     #[inline]
     fn key_of(headers: &Headers) -> Option<u64> {
         let dst = u64::from(Self::number(headers.dst)?);
@@ -262,6 +269,10 @@ impl Fields for Wide {
     #[inline]
     fn under(number: u128, mask: u128) -> u128 {
         number & mask
+    }
+
+    fn last_under(first: u128, mask: u128) -> Option<u128> {
+        (mask.leading_ones() == mask.count_ones() && first & !mask == 0).then_some(first | !mask)
     }
 
     #[inline]

@@ -30,6 +30,7 @@
 //! As those of `podwire-interp`.
 
 mod addrtype;
+mod boxes;
 mod brief;
 mod compile;
 mod decide;

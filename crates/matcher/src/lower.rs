@@ -4,7 +4,7 @@ use podwire_ruleset::{ChainId, ChainName, Match, NatRange, Rule as Written, Targ
 
 use crate::fields::{Equality, Fields};
 use crate::program::{MarkChange, Program, Rule, Socket, Then, to_u32};
-use crate::test::Test;
+use crate::test::{DIMENSIONS, Test};
 
 /// Lists of tests, and targets, that are searched before one more is kept.
 const MANY: usize = 64;
@@ -22,7 +22,10 @@ impl<F: Fields> Program<F> {
         let first = self.tests.len();
         let (mut needs_transport, mut is_uncertain, mut has_address) = (false, false, false);
         let mut equality = Equality::<F>::default();
-        let mut hashable = 0_u8;
+        // The tests that a table can make come first: those for equality, then those of ranges, one of
+        // each field. A mask with holes is no range; then none of the rule's is used.
+        let (mut hashable, mut boxable) = (0_u8, 0_u8);
+        let (mut has_range, mut is_odd) = ([false; DIMENSIONS], false);
         for of in rule.in_kernel_order() {
             is_uncertain |= matches!(of, Match::Unknown(_));
             has_address |= matches!(of, Match::Source(_) | Match::Destination(_));
@@ -36,14 +39,29 @@ impl<F: Fields> Program<F> {
             }
             let joined = test.equality().filter(|_| may_move && hashable < u8::MAX);
             let joined = joined.and_then(|own| equality.and(own));
+            let dimension = test.dimension().filter(|_| may_move);
             let tests = &mut self.tests;
             if let Some(joined) = joined {
                 equality = joined;
                 tests.insert(first + usize::from(hashable), test);
                 hashable += 1;
+                boxable += 1;
+                match dimension {
+                    Some(of) if !has_range[of] => has_range[of] = true,
+                    Some(_) | None => is_odd = true,
+                }
+            } else if let Some(of) = dimension
+                && !has_range[of]
+            {
+                has_range[of] = true;
+                tests.insert(first + usize::from(boxable), test);
+                boxable += 1;
             } else {
                 tests.push(test);
             }
+        }
+        if is_odd {
+            boxable = 0;
         }
         let count = self.tests.len() - first;
         let (tests, test_count) = self.keep(first, count, has_address);
@@ -51,6 +69,7 @@ impl<F: Fields> Program<F> {
             tests,
             test_count,
             hashable,
+            boxable,
             made: 0,
             needs_transport,
             is_uncertain,

@@ -2,6 +2,7 @@
 
 use podwire_ruleset::{ChainId, ChainName, Hook, Table};
 
+use crate::boxes::{Boxes, RuleBox};
 use crate::dispatch::Dispatch;
 use crate::fields::{Equality, Fields};
 use crate::program::{Block, Chain, Program, Rule, Then, to_u32};
@@ -31,16 +32,21 @@ impl<F: Fields> Program<F> {
             .map(|rule| self.equality(rule))
             .collect();
         let mut blocks = Vec::new();
-        let (mut listed, mut at) = (first, first);
+        let (mut listed, mut at, mut tried) = (first, first, first);
         while at < end {
             let rest = &equalities[(at - first) as usize..];
-            let (run, block) = self.block(at, rest);
+            let (run, block) = self.block(at, rest, &mut tried);
             if let Some(block) = block {
                 if listed < at {
                     blocks.push(Block::List(listed, at));
                 }
+                let is_of_ranges = matches!(block, Block::Ranges(..));
                 for rule in &mut self.rules[at as usize..(at + run) as usize] {
-                    rule.made = rule.hashable;
+                    rule.made = if is_of_ranges {
+                        rule.boxable
+                    } else {
+                        rule.hashable
+                    };
                 }
                 blocks.push(block);
                 listed = at + run;
@@ -59,6 +65,39 @@ impl<F: Fields> Program<F> {
             blocks.into_boxed_slice(),
         );
         self.chains[id.index()].plan = place + 1;
+    }
+
+    /// A table by ranges of the rules from a place on, up to the next table of Services, and how many
+    /// they are; `tried` says up to where there is no use in trying again.
+    fn ranges(
+        &self,
+        at: u32,
+        rest: &[Option<Equality<F>>],
+        tried: &mut u32,
+    ) -> Option<(u32, Boxes<F::Address>)> {
+        let service = service_mask::<F>();
+        let is_service = |own: &Option<Equality<F>>| own.is_some_and(|own| own.mask == service);
+        let next = rest
+            .windows(MIN_RULES)
+            .position(|own| own.iter().all(is_service));
+        let length = next.unwrap_or(rest.len());
+        *tried = at + to_u32(length);
+        let rules = &self.rules[at as usize..][..length];
+        let narrowed = rules.iter().filter(|rule| rule.boxable > 0).count();
+        if length < MIN_RANGES || narrowed < length / 2 {
+            return None;
+        }
+        let boxes: Vec<RuleBox<F::Address>> = rules.iter().map(|rule| self.box_of(rule)).collect();
+        Some((to_u32(length), Boxes::new(&boxes)?))
+    }
+
+    /// What a rule asks of ranges.
+    fn box_of(&self, rule: &Rule) -> RuleBox<F::Address> {
+        let mut own = RuleBox::any(F::all_bits());
+        for test in &self.tests_of(rule)[..usize::from(rule.boxable)] {
+            test.narrow(&mut own);
+        }
+        own
     }
 
     /// Drops the plan of a chain, if it has one.
@@ -125,7 +164,12 @@ impl<F: Fields> Program<F> {
     }
 
     /// A block of rules from a place on, and how many they are; none if they are to be listed.
-    fn block(&mut self, at: u32, rest: &[Option<Equality<F>>]) -> (u32, Option<Block<F>>) {
+    fn block(
+        &mut self,
+        at: u32,
+        rest: &[Option<Equality<F>>],
+        tried: &mut u32,
+    ) -> (u32, Option<Block<F>>) {
         let service = service_mask::<F>();
         let services: Vec<F::Key> = rest
             .iter()
@@ -138,7 +182,14 @@ impl<F: Fields> Program<F> {
             let table = put(&mut self.tables, &mut self.free.tables, table);
             return (to_u32(services.len()), Some(Block::Dispatch(table)));
         }
-        let run = run_length(rest);
+        let (run, kinds) = run_length(rest);
+        let is_worth_its_probes = kinds == 1 || run >= MANY_A_KIND * kinds;
+        if (run < MIN_RULES || !is_worth_its_probes)
+            && *tried <= at
+            && let Some((length, boxes)) = self.ranges(at, rest, tried)
+        {
+            return (length, Some(Block::Ranges(at, boxes)));
+        }
         if run < MIN_RULES {
             return (to_u32(run.max(1)), None);
         }
@@ -247,15 +298,22 @@ fn service_mask<F: Fields>() -> F {
     address.union(F::transport(0, u16::MAX, u8::MAX))
 }
 
-/// How many rules from the first on test something for equality, in at most so many kinds.
-fn run_length<F: Fields>(equalities: &[Option<Equality<F>>]) -> usize {
+/// Fewer rules than this are not worth a table by ranges.
+const MIN_RANGES: usize = 16;
+
+/// Rules that each kind of a run has on average, for which its hash tables are worth their probes.
+const MANY_A_KIND: usize = 16;
+
+/// How many rules from the first on test something for equality, in at most so many kinds, and how
+/// many kinds that is.
+fn run_length<F: Fields>(equalities: &[Option<Equality<F>>]) -> (usize, usize) {
     let mut masks: Vec<F> = Vec::with_capacity(MAX_KINDS);
     for (length, equality) in equalities.iter().enumerate() {
         match equality {
             Some(equality) if masks.contains(&equality.mask) => {}
             Some(equality) if masks.len() < MAX_KINDS => masks.push(equality.mask),
-            Some(_) | None => return length,
+            Some(_) | None => return (length, masks.len()),
         }
     }
-    equalities.len()
+    (equalities.len(), masks.len())
 }

@@ -8,6 +8,7 @@ use podwire_packet::Mark;
 use podwire_ruleset::{ChainId, Hook, Policy, RuleId, TableName, Target};
 use rustc_hash::FxBuildHasher;
 
+use crate::boxes::Boxes;
 use crate::dispatch::Dispatch;
 use crate::fields::Fields;
 use crate::fold::Folds;
@@ -22,6 +23,8 @@ pub(crate) struct Rule {
     pub(crate) test_count: u16,
     /// How many of the tests, from the first on, one probe of a hash table can make.
     pub(crate) hashable: u8,
+    /// How many of them a table of ranges can make; no fewer than `hashable`, or none.
+    pub(crate) boxable: u8,
     /// How many of the tests its block has made already.
     pub(crate) made: u8,
     /// Whether a later fragment fails it: it has a test that looks behind the IP header.
@@ -104,6 +107,8 @@ pub(crate) enum Block<F: Fields> {
     Dispatch(u32),
     /// Rules found by hashing.
     Hashed(TupleSpace<F>),
+    /// Rules from a place on, found by ranges.
+    Ranges(u32, Boxes<F::Address>),
 }
 
 /// A base chain.

@@ -14,6 +14,7 @@ use podwire_ruleset::{
 };
 
 use crate::addrtype::types_of;
+use crate::boxes::RuleBox;
 use crate::fields::{Equality, Fields, bits};
 use crate::memory::Memory;
 use crate::sets;
@@ -26,6 +27,17 @@ pub(crate) struct Masked<A> {
     pub(crate) mask: A,
     pub(crate) inverted: bool,
 }
+
+impl<A: Copy> Masked<A> {
+    /// The addresses that it names, if they are neighbours and it has no `!`.
+    fn range<F: Fields<Address = A>>(&self) -> Option<RangeInclusive<A>> {
+        let last = F::last_under(self.value, self.mask)?;
+        (!self.inverted).then_some(self.value..=last)
+    }
+}
+
+/// Fields of a [`RuleBox`].
+pub(crate) const DIMENSIONS: usize = 5;
 
 /// One test of a rule; 16 bytes for IPv4, what is larger is boxed.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +79,11 @@ pub(crate) struct Ports(pub(crate) u16, pub(crate) u16);
 impl Ports {
     fn of(ports: &RangeInclusive<u16>) -> Self {
         Self(*ports.start(), *ports.end())
+    }
+
+    /// None if there are none.
+    fn range(self) -> Option<RangeInclusive<u16>> {
+        (self.0 <= self.1).then_some(self.0..=self.1)
     }
 
     const fn contains(self, port: u16) -> bool {
@@ -247,6 +264,48 @@ impl<F: Fields> Test<F> {
         };
         // A value with bits outside of the mask fits no packet; let it be asked.
         (value.masked(mask) == value).then_some(Equality { value, mask })
+    }
+
+    /// Which field it asks to be within a range, if that is what it does.
+    pub(crate) fn dimension(&self) -> Option<usize> {
+        self.narrow(&mut RuleBox::any(F::all_bits()))
+    }
+
+    /// Makes a box smaller by what it asks, and says which field that is; none if it asks for no range.
+    pub(crate) fn narrow(&self, of: &mut RuleBox<F::Address>) -> Option<usize> {
+        if let Self::Source(test) = self {
+            of.src = test.range::<F>()?;
+            return Some(0);
+        }
+        if let Self::Destination(test) = self {
+            of.dst = test.range::<F>()?;
+            return Some(1);
+        }
+        if let Self::SourcePort(Inv {
+            inverted: false,
+            value,
+        }) = self
+        {
+            of.sport = value.range()?;
+            return Some(2);
+        }
+        if let Self::DestinationPort(Inv {
+            inverted: false,
+            value,
+        }) = self
+        {
+            of.dport = value.range()?;
+            return Some(3);
+        }
+        if let Self::Protocol(Inv {
+            inverted: false,
+            value,
+        }) = self
+        {
+            of.protocol = Some(value.0);
+            return Some(4);
+        }
+        None
     }
 
     /// Whether it looks behind the IP header.

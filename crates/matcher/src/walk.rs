@@ -1,5 +1,7 @@
 //! The walk: a packet through a program, where no table had the whole answer.
 
+use std::ops::ControlFlow;
+
 use podwire_packet::Mark;
 use podwire_ruleset::{
     ChainId, Choose, ConnmarkTarget, CtState, Effect, NatKind, NatRange, Observe, Packet, Policy,
@@ -7,6 +9,7 @@ use podwire_ruleset::{
 };
 use smallvec::SmallVec;
 
+use crate::boxes::{Boxes, Point};
 use crate::brief::{Brief, Nat};
 use crate::dispatch::Found;
 use crate::fields::Fields;
@@ -150,6 +153,7 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
             let flow = match block {
                 Block::List(first, end) => self.each(at.chain, (*first).max(at.rule)..*end),
                 Block::Dispatch(table) => self.dispatch(at, *table),
+                Block::Ranges(first, boxes) => self.within(at, *first, boxes),
                 Block::Hashed(space) => self.each(at.chain, space.candidates(self.fields, at.rule)),
             };
             if !matches!(flow, Flow::Next) {
@@ -189,6 +193,43 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
         Flow::Next
     }
 
+    /// Asks the rules whose ranges the packet is in.
+    fn within(&mut self, at: &Place, first: u32, boxes: &Boxes<F::Address>) -> Flow {
+        let headers = &self.view.packet.headers;
+        let (Some(src), Some(dst)) = (F::number(headers.src), F::number(headers.dst)) else {
+            return self.foreign(at.chain, first.max(at.rule)..first + boxes.len());
+        };
+        let point = Point {
+            src,
+            dst,
+            sport: headers.sport,
+            dport: headers.dport,
+            protocol: headers.protocol.0,
+        };
+        let from = at.rule.saturating_sub(first);
+        let end = boxes.each(&point, from, |place| {
+            match self.ask(at.chain, first + place) {
+                Flow::Next => ControlFlow::Continue(()),
+                flow => ControlFlow::Break(flow),
+            }
+        });
+        match end {
+            ControlFlow::Continue(()) => Flow::Next,
+            ControlFlow::Break(flow) => flow,
+        }
+    }
+
+    /// Asks all of rules, of a packet whose addresses are of the other family.
+    fn foreign(&mut self, chain: ChainId, places: std::ops::Range<u32>) -> Flow {
+        for place in places {
+            let flow = self.ask_from(chain, place, 0);
+            if !matches!(flow, Flow::Next) {
+                return flow;
+            }
+        }
+        Flow::Next
+    }
+
     /// Asks rules one by one.
     #[inline]
     fn each(&mut self, chain: ChainId, places: impl Iterator<Item = u32>) -> Flow {
@@ -204,12 +245,19 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
     /// Asks a rule, and does what it says.
     #[inline]
     fn ask(&mut self, chain: ChainId, place: u32) -> Flow {
+        let made = self.program.rules[place as usize].made;
+        self.ask_from(chain, place, made)
+    }
+
+    /// Asks the tests of a rule behind the first few, and does what it says.
+    #[inline]
+    fn ask_from(&mut self, chain: ChainId, place: u32, made: u8) -> Flow {
         let rule = &self.program.rules[place as usize];
         if rule.needs_transport && self.view.packet.headers.is_later_fragment {
             return Flow::Next;
         }
         let id = self.program.id(chain, place);
-        for test in &self.program.tests_of(rule)[usize::from(rule.made)..] {
+        for test in &self.program.tests_of(rule)[usize::from(made)..] {
             if !test.holds(id, &self.view, &mut self.memory, self.choose) {
                 return Flow::Next;
             }
