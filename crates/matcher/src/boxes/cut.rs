@@ -113,7 +113,7 @@ impl Cut {
         let step = all.len().div_ceil(JUDGES).max(1);
         let judges: Vec<Cells> = all.iter().step_by(step).copied().collect();
         let most_copies = (judges.len() * spread).max(4 * LANES);
-        let children = all.len() * spread.min(4);
+        let children = all.len() * spread;
         let most_bits = children.max(1).ilog2().clamp(4, MAX_BITS);
         let aimed = SAMPLES.min(judges.len());
         let mut pairs = pairs(&judges);

@@ -269,6 +269,15 @@ fn a_packet_of_zeros_is_not_held_by_lanes_without_a_rule() {
 }
 
 #[test]
+fn a_rule_with_an_empty_range_holds_nothing() {
+    let mut rules = vec![any_rule(u32::MAX); 20];
+    rules[3].sport = RangeInclusive::new(9, 8);
+    rules[7].src = RangeInclusive::new(1, 0);
+    check(&rules, &[nowhere()]);
+    check(&rules[7..8], &[nowhere()]);
+}
+
+#[test]
 fn equal_rules_are_all_given_in_their_order() {
     let rules = vec![any_rule(u32::MAX); 1000];
     check(&rules, &[nowhere()]);
