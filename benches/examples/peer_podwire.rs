@@ -3,9 +3,9 @@
 //! `peer_podwire FILES PROGRAMS KERNEL`: FILES is the folder of `peer_files`, PROGRAMS the one with `rte`
 //! (which may be missing), KERNEL what `kernel.sh` printed.
 //!
-//! Timed: from the five fields of a packet in memory to the decision of one table at one hook, which is
-//! nat at PREROUTING for Services and filter at FORWARD for policies. One call a packet, and one for
-//! every [`BATCH`]. Not timed: reading, compiling, conntrack.
+//! Timed: from a packet in memory to the decision of one table at one hook, which is nat at PREROUTING
+//! for Services and filter at FORWARD for policies. One call a packet, and one for every [`BATCH`]. Not
+//! timed: reading, compiling, conntrack.
 //!
 //! The floor, for Services: a bare hash table finds the Service, then the endpoint that a draw names is
 //! read. `rte` says what is timed of DPDK, `kernel.sh` what of the kernel.
@@ -29,11 +29,10 @@ use hashbrown::HashMap;
 use nix::time::{ClockId, clock_gettime};
 use podwire_bench::peers::{self, ENDPOINTS, QUESTION_BYTES, Question};
 use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
-use podwire_matcher::Matcher;
+use podwire_matcher::{Brief, Matcher, Nat};
 use podwire_packet::{DeviceName, Family, Headers, Mark, SimTime};
 use podwire_ruleset::{
-    Choose as _, Classify as _, ConntrackInfo, CtState, Decision, Draw, Hook, HostAddresses,
-    NatKind, Packet, RuleSet, State, TableName, Target, Verdict, iptables,
+    Choose as _, ConntrackInfo, CtState, Draw, Hook, HostAddresses, Packet, RuleSet, State, TableName, Target, Verdict, iptables,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -115,50 +114,72 @@ impl<'a> Podwire<'a> {
         })
     }
 
-    /// What is timed: decides about packets, which are one or a batch.
-    fn ask(
-        &mut self,
-        questions: &[Question],
-        draw: &mut Draw,
-        mut each: impl FnMut(&Question, Decision),
-    ) {
-        for question in questions {
-            let flow = &question.flow;
-            self.packet.headers = Headers::first_of_flow(
+    /// The packet of each question.
+    fn packets(&self, questions: &[Question]) -> Vec<Packet<'a>> {
+        let packet = |Question { flow, .. }: &Question| Packet {
+            headers: Headers::first_of_flow(
                 Ipv4Addr::from(flow.src).into(),
                 Ipv4Addr::from(flow.dst).into(),
                 flow.protocol,
                 flow.sport,
                 flow.dport,
-            );
-            self.packet.mark = Mark(flow.mark);
-            self.packet.physdev_in = flow.bridge_port;
-            let decision =
-                self.matcher
-                    .classify(self.table, &self.packet, &self.state, draw, &mut ());
-            each(question, decision);
+            ),
+            mark: Mark(flow.mark),
+            physdev_in: flow.bridge_port,
+            ..self.packet
+        };
+        questions.iter().map(packet).collect()
+    }
+
+    /// What is timed: decides about packets one by one.
+    fn ask_each(&self, packets: &[Packet<'_>], draw: &mut Draw) {
+        for packet in packets {
+            let packet = black_box(packet);
+            black_box(self.matcher.decide(self.table, packet, &self.state, draw));
         }
     }
 
-    fn is_right(&self, question: &Question, decision: &Decision) -> bool {
+    /// What is timed: decides about batches of packets.
+    fn ask_batches(&self, packets: &[Packet<'_>], seed: u64) {
+        let Some(first) = packets.first() else {
+            return;
+        };
+        let mut out = [Brief::accept(first); BATCH];
+        for (batch, seed) in packets.chunks(BATCH).zip(seed..) {
+            let draws = |at: usize| Draw(seed.wrapping_mul(BATCH as u64) + at as u64);
+            let packets = black_box(batch);
+            self.matcher
+                .decide_batch(self.table, packets, &self.state, draws, &mut out);
+            black_box(&out);
+        }
+    }
+
+    fn is_right(&self, question: &Question, decision: &Brief<'_>) -> bool {
         match (self.table, question.rule.checked_sub(1)) {
-            (TableName::Nat, Some(service)) => match &decision.nat {
-                Some((NatKind::Dnat, to)) => (0..ENDPOINTS).any(|own| {
-                    let (address, port) = peers::endpoint(service, own);
-                    let address = IpAddr::from(Ipv4Addr::from(address));
-                    to.addresses == Some(address..=address) && to.ports == Some(port..=port)
+            (TableName::Nat, Some(service)) => match decision.nat {
+                Nat::To(to, port) => (0..ENDPOINTS).any(|own| {
+                    let (address, own) = peers::endpoint(service, own);
+                    to == IpAddr::from(Ipv4Addr::from(address)) && port == Some(own)
                 }),
-                Some(_) | None => false,
+                Nat::None | Nat::Range(..) => false,
             },
             (_, Some(rule)) => self.verdicts.get(rule as usize) == Some(&decision.verdict),
-            (_, None) => decision.verdict == Verdict::Accept && decision.nat.is_none(),
+            (_, None) => decision.verdict == Verdict::Accept && decision.nat == Nat::None,
         }
     }
 
-    fn check(&mut self, questions: &[Question]) -> io::Result<()> {
-        let mut answers = Vec::with_capacity(questions.len());
-        for batch in questions.chunks(BATCH) {
-            self.ask(batch, &mut Draw(1), |_, decision| answers.push(decision));
+    fn check(&self, questions: &[Question], packets: &[Packet<'_>]) -> io::Result<()> {
+        let Some(first) = packets.first() else {
+            return Ok(());
+        };
+        let (matcher, state) = (&self.matcher, &self.state);
+        let mut answers = vec![Brief::accept(first); packets.len()];
+        matcher.decide_batch(self.table, packets, state, |n| Draw(n as u64), &mut answers);
+        for (at, (packet, answer)) in packets.iter().zip(&answers).enumerate() {
+            let alone = matcher.decide(self.table, packet, state, &mut Draw(at as u64));
+            if alone != *answer {
+                return Err(io::Error::other("a batch and a call disagree"));
+            }
         }
         let mut both = questions.iter().zip(&answers);
         match both.find(|(question, answer)| !self.is_right(question, answer)) {
@@ -200,10 +221,14 @@ impl Floor {
         }
     }
 
-    fn ask(&self, questions: &[Question], draw: &mut Draw) {
-        for question in questions {
-            let flow = &black_box(question).flow;
-            let service = self.services.get(&(flow.dst, flow.protocol.0, flow.dport));
+    fn ask(&self, packets: &[Packet<'_>], draw: &mut Draw) {
+        for packet in packets {
+            let headers = &black_box(packet).headers;
+            let dst = match headers.dst {
+                IpAddr::V4(ip) => u32::from(ip),
+                IpAddr::V6(_) => 0,
+            };
+            let service = self.services.get(&(dst, headers.protocol.0, headers.dport));
             let endpoint = service.and_then(|service| {
                 let place = service * ENDPOINTS + draw.one_of(ENDPOINTS);
                 self.endpoints.get(place as usize)
@@ -282,7 +307,7 @@ struct Row<'a> {
     podwire: Podwire<'a>,
     floor: Option<Floor>,
     rte: Option<Rte>,
-    questions: Vec<Question>,
+    packets: Vec<Packet<'a>>,
 }
 
 impl Row<'_> {
@@ -304,22 +329,15 @@ impl Row<'_> {
 
     /// Nanoseconds a packet.
     fn repetition(&mut self, who: Who, first: usize, count: usize) -> io::Result<f64> {
-        let questions = &self.questions[first..first + count];
+        let packets = &self.packets[first..first + count];
         let mut draw = Draw(first as u64);
         let begin = thread_time()?;
         match (who, &mut self.rte) {
-            (Who::One | Who::Batch, _) => {
-                let size = if who == Who::One { 1 } else { BATCH };
-                for batch in questions.chunks(size) {
-                    self.podwire
-                        .ask(black_box(batch), &mut draw, |_, decision| {
-                            black_box(decision);
-                        });
-                }
-            }
+            (Who::One, _) => self.podwire.ask_each(packets, &mut draw),
+            (Who::Batch, _) => self.podwire.ask_batches(packets, first as u64),
             (Who::Floor, _) => {
                 if let Some(floor) = &self.floor {
-                    floor.ask(questions, &mut draw);
+                    floor.ask(packets, &mut draw);
                 }
             }
             (Who::Acl, Some(rte)) => return rte.ask('a', first, count),
@@ -347,7 +365,7 @@ impl Row<'_> {
             for turn in 0..places {
                 let (who, count, times) = &mut all[(turn + round) % places];
                 let before = *count / WARMING;
-                let windows = self.questions.len() / (before + *count);
+                let windows = self.packets.len() / (before + *count);
                 let first = round % windows * (before + *count);
                 self.repetition(*who, first, before)?;
                 times.push(self.repetition(*who, first + before, *count)?);
@@ -384,14 +402,16 @@ fn main() -> io::Result<()> {
         let boxes = files.join(format!("{set}.boxes"));
         let host = HostAddresses::of([IpAddr::from([192, 168, 0, 1])]);
         let rules = rules(files, name, size)?;
+        let questions = questions(&packets)?;
+        let podwire = Podwire::new(name, &rules, &host)?;
+        drop(rules);
         let mut row = Row {
-            podwire: Podwire::new(name, &rules, &host)?,
+            packets: podwire.packets(&questions),
+            podwire,
             floor: (name == "services").then(|| Floor::new(size)),
             rte: None,
-            questions: questions(&packets)?,
         };
-        drop(rules);
-        row.podwire.check(&row.questions)?;
+        row.podwire.check(&questions, &row.packets)?;
         if let (Some(program), true) = (&program, boxes.exists()) {
             row.rte = Some(Rte::new(program, &boxes, &packets)?);
         }
