@@ -48,7 +48,7 @@ mod skb;
 mod vxlan;
 mod watch;
 
-pub use conntrack::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction};
+pub use conntrack::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction, Entry};
 pub use disposition::{Delivery, Disposition, DropReason, Unroutable};
 pub use fib::{Fib, Lookup, Route, RouteKind};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};
