@@ -6,7 +6,7 @@
 //!
 //! # Memory
 //! For an IPv4 connection 102 to 205 bytes in `tuples` (134 with a million connections; IPv6 three
-//! times that), 144 in `slots`, and about 30 in the order of expiry; both grow by doubling. No more
+//! times that), 136 in `slots`, and about 30 in the order of expiry; both grow by doubling. No more
 //! than [`Conntrack::max`] connections are held.
 //!
 //! Source: net/netfilter/nf_conntrack_core.c and nf_conntrack_proto_*.c; timeouts:
@@ -26,7 +26,7 @@ pub use entry::Entry;
 use slots::Slots;
 use tuples::Tuples;
 
-use crate::nat::Manip;
+use crate::Manip;
 
 /// A connection in its table, as long as the table lives; in the order in which they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +75,7 @@ pub struct Connection {
 
 impl Connection {
     /// The tuple of packets of a direction as they come, and once they are translated.
+    #[inline]
     pub(crate) const fn ways(&self, direction: Direction) -> (FiveTuple, FiveTuple) {
         match direction {
             Direction::Original => (self.original, self.reply.reversed()),
@@ -168,7 +169,7 @@ impl Conntrack {
 
     /// Decides on an end of a connection: once translated, its packets are `leaving`. As in the kernel
     /// (`nf_nat_setup_info`), a confirmed connection stays as it is.
-    pub(crate) fn settle(&mut self, id: ConnectionId, manip: Manip, leaving: FiveTuple) {
+    pub fn settle(&mut self, id: ConnectionId, manip: Manip, leaving: FiveTuple) {
         let slot = self.slots.slot(id);
         let connection = slot.and_then(|slot| self.slots.get_mut(slot));
         let Some(connection) = connection.filter(|connection| !connection.confirmed) else {
@@ -297,9 +298,8 @@ impl Conntrack {
     /// Whether a confirmed connection has packets of that tuple (`nf_conntrack_tuple_taken`).
     #[must_use]
     pub fn is_taken(&self, tuple: &FiveTuple, now: SimTime) -> bool {
-        let wanted = self.tuples.wanted(tuple);
-        wanted
-            .and_then(|wanted| self.tuples.find(&wanted))
+        let found = self.tuples.find(tuple);
+        found
             .and_then(|found| self.slots.get(found.facts().slot))
             .is_some_and(|connection| connection.expires > now)
     }
@@ -337,6 +337,7 @@ impl Conntrack {
 
 /// The packet as a tuple; an ICMP echo has its identifier in place of both ports, so that a reply's
 /// tuple is the request's reversed.
+#[inline]
 pub(crate) const fn tuple_of(headers: &Headers) -> FiveTuple {
     let mut tuple = headers.five_tuple();
     if matches!(headers.protocol, Protocol::ICMP | Protocol::ICMPV6) {

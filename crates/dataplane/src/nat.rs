@@ -13,8 +13,10 @@ use crate::{ConnectionId, Conntrack, Direction};
 
 /// Which end of a connection a hook translates (`enum nf_nat_manip_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manip {
+pub enum Manip {
+    /// The source: INPUT and POSTROUTING.
     Source,
+    /// The destination: PREROUTING and OUTPUT.
     Destination,
 }
 

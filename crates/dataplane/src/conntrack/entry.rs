@@ -3,8 +3,8 @@
 use podwire_packet::{FiveTuple, Headers, Mark, SimTime};
 use podwire_ruleset::CtState;
 
-use super::tuples::{Found, Wanted};
-use super::{Connection, Conntrack, Direction, tuple_of};
+use super::tuples::Found;
+use super::{Connection, Conntrack, Direction};
 
 /// How many lookups [`Conntrack::lookup_batch`] overlaps.
 const BATCH: usize = 64;
@@ -24,10 +24,11 @@ impl Entry<'_> {
     #[must_use]
     #[inline]
     pub const fn state(&self) -> CtState {
-        match self.direction() {
-            Direction::Reply => CtState::Established,
-            Direction::Original if self.found.facts().seen_reply() => CtState::Established,
-            Direction::Original => CtState::New,
+        // One test for both, since which way a packet goes is anybody's guess.
+        if self.found.facts().is_answered() {
+            CtState::Established
+        } else {
+            CtState::New
         }
     }
 
@@ -80,9 +81,14 @@ impl Conntrack {
     /// in the next line. The connection itself is asked if it has a mark, or if it is not sure to live:
     /// packets went only the other way for long, or its timeout is seconds. No allocation.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, headers: &Headers, now: SimTime) -> Option<Entry<'_>> {
-        self.entry(&self.tuples.wanted(&tuple_of(headers))?, now)
+        let found = self.tuples.find_packet(headers)?;
+        let facts = found.facts();
+        if facts.is_fresh(now) && !facts.is_aside() {
+            return Some(Entry { found, aside: None });
+        }
+        self.entry_of_connection(found, now)
     }
 
     /// Looks many packets up, as [`lookup`](Self::lookup) does each, but so that one does not wait for
@@ -97,33 +103,22 @@ impl Conntrack {
     ) {
         let batches = packets.chunks(BATCH).zip(answers.chunks_mut(BATCH));
         for (packets, answers) in batches {
-            let mut wanted = [None; BATCH];
-            let mut touched = 0;
-            for (wanted, headers) in wanted.iter_mut().zip(packets) {
-                *wanted = self.tuples.wanted(&tuple_of(headers));
-                touched |= wanted.as_ref().map_or(0, |one| self.tuples.touch(one));
-            }
+            let touch = |all, headers| all | self.tuples.touch(headers);
+            let touched = packets.iter().fold(0, touch);
             // What was read is not needed, but that it was.
             std::hint::black_box(touched);
-            for (answer, wanted) in answers.iter_mut().zip(&wanted).take(packets.len()) {
-                *answer = wanted.as_ref().and_then(|one| self.entry(one, now));
+            for (answer, headers) in answers.iter_mut().zip(packets) {
+                *answer = self.lookup(headers, now);
             }
         }
     }
 
-    #[inline]
-    fn entry(&self, wanted: &Wanted, now: SimTime) -> Option<Entry<'_>> {
-        let found = self.tuples.find(wanted)?;
+    /// The entry, where the connection has to be asked.
+    #[cold]
+    fn entry_of_connection<'a>(&'a self, found: Found<'a>, now: SimTime) -> Option<Entry<'a>> {
         let facts = found.facts();
-        let aside = if facts.is_fresh(now) && !facts.is_aside() {
-            None
-        } else {
-            let connection = self.slots.get(facts.slot)?;
-            if connection.expires <= now {
-                return None;
-            }
-            facts.is_aside().then_some(connection)
-        };
-        Some(Entry { found, aside })
+        let connection = self.slots.get(facts.slot)?;
+        let aside = facts.is_aside().then_some(connection);
+        (connection.expires > now).then_some(Entry { found, aside })
     }
 }

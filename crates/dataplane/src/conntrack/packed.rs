@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use podwire_packet::{FiveTuple, Protocol};
+use podwire_packet::{FiveTuple, Headers, Protocol};
 
 /// Both addresses of a tuple.
 pub(super) trait Ends: Copy + Default {
@@ -82,6 +82,7 @@ impl Ends for Wide {
         ]))
     }
 
+    #[inline]
     fn unpack(self) -> (IpAddr, IpAddr) {
         let [src_high, src_low, dst_high, dst_low, kinds] = self.0;
         let whole = |high, low, is_ipv4: bool| {
@@ -112,6 +113,7 @@ impl Ends for Wide {
 }
 
 /// The high and the low half.
+#[inline]
 fn halves(bits: u128) -> (u64, u64) {
     let [a, b, c, d, e, f, g, h, low @ ..] = bits.to_be_bytes();
     (
@@ -145,6 +147,23 @@ impl<E: Ends> Packed<E> {
             ends: E::pack(tuple.src, tuple.dst)?,
             ports: u32::from(tuple.sport) << 16 | u32::from(tuple.dport),
             protocol: tuple.protocol.0,
+        })
+    }
+
+    /// Packs the tuple of a packet, as [`tuple_of`](super::tuple_of) makes it, from where the packet has
+    /// it: a copy on the way costs more than all the rest.
+    #[inline]
+    pub(super) fn of_packet(headers: &Headers) -> Option<Self> {
+        let is_echo = matches!(headers.protocol, Protocol::ICMP | Protocol::ICMPV6);
+        let (sport, dport) = if is_echo {
+            (headers.icmp_id, headers.icmp_id)
+        } else {
+            (headers.sport, headers.dport)
+        };
+        Some(Self {
+            ends: E::pack(headers.src, headers.dst)?,
+            ports: u32::from(sport) << 16 | u32::from(dport),
+            protocol: headers.protocol.0,
         })
     }
 

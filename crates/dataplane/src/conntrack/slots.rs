@@ -178,3 +178,14 @@ impl Slots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_as_large_as_is_said() {
+        assert_eq!(size_of::<Slot>(), 136);
+        assert_eq!(size_of::<(SimTime, u32)>(), 16);
+    }
+}

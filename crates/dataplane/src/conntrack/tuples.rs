@@ -19,7 +19,7 @@
 //! measure lookups to learn it. Removal shifts back what stood behind, so that no tombstones are left
 //! to walk over.
 
-use podwire_packet::{FiveTuple, SimTime};
+use podwire_packet::{FiveTuple, Headers, SimTime};
 
 use super::packed::{Ends, Narrow, Packed, Wide};
 use super::{Connection, Direction};
@@ -49,8 +49,9 @@ impl Facts {
     /// its translation is of another family and does not fit into the cell.
     const ASIDE: u8 = 32;
 
-    const fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
+    #[inline]
+    const fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
     }
 
     /// Which way packets with the tuple go.
@@ -63,10 +64,10 @@ impl Facts {
         }
     }
 
-    /// Whether packets went both ways.
+    /// Whether packets went both ways, once one with the tuple has come.
     #[inline]
-    pub(super) const fn seen_reply(&self) -> bool {
-        self.has(Self::SEEN_REPLY)
+    pub(super) const fn is_answered(&self) -> bool {
+        self.has(Self::SEEN_REPLY | Self::REPLY)
     }
 
     #[inline]
@@ -144,6 +145,7 @@ impl<E: Ends> Cell<E> {
         })
     }
 
+    #[inline]
     const fn is_taken(&self) -> bool {
         self.facts.has(Facts::TAKEN)
     }
@@ -204,15 +206,15 @@ impl<E: Ends> Table<E> {
         usize::try_from(hash & mask as u64).unwrap_or(0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, tuple: &Packed<E>, hash: u64) -> Option<&Cell<E>> {
         let mut at = self.home(hash);
         loop {
-            let Line([first, second]) = self.lines.get(at)?;
-            let is_second = first.difference(tuple) != 0;
+            let Line(cells) = self.lines.get(at)?;
+            let [first, second] = cells;
             // Which of both it is depends on chance: a branch here would be mispredicted, and would
             // keep the next packet's lookup from beginning while memory is waited for.
-            let cell = std::hint::select_unpredictable(is_second, second, first);
+            let cell = &cells[usize::from(first.difference(tuple) != 0)];
             if cell.difference(tuple) == 0 {
                 return Some(cell);
             }
@@ -323,13 +325,6 @@ impl<'a> Found<'a> {
     }
 }
 
-/// A tuple as it is looked for, and its hash: of IPv4, or of anything else.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted {
-    Narrow(Packed<Narrow>, u64),
-    Wide(Packed<Wide>, u64),
-}
-
 /// The tuples of confirmed connections.
 #[derive(Clone, Debug)]
 pub(super) struct Tuples {
@@ -347,29 +342,42 @@ impl Tuples {
         }
     }
 
-    #[inline]
-    pub(super) fn wanted(&self, tuple: &FiveTuple) -> Option<Wanted> {
-        if let Some(narrow) = Packed::of(tuple) {
-            return Some(Wanted::Narrow(narrow, narrow.hash(self.key)));
-        }
-        let wide = Packed::of(tuple)?;
-        Some(Wanted::Wide(wide, wide.hash(self.key)))
-    }
-
-    /// Brings near what [`find`](Self::find) will need.
-    #[inline]
-    pub(super) fn touch(&self, wanted: &Wanted) -> u32 {
-        match wanted {
-            Wanted::Narrow(_, hash) => self.narrow.touch(*hash),
-            Wanted::Wide(_, hash) => self.wide.touch(*hash),
+    pub(super) fn find(&self, tuple: &FiveTuple) -> Option<Found<'_>> {
+        match Packed::of(tuple) {
+            Some(narrow) => self.find_narrow(&narrow),
+            None => self.find_wide(&Packed::of(tuple)?),
         }
     }
 
+    /// Finds the tuple of a packet. IPv4 stays in the caller's loop, so that the processor can begin with
+    /// the next packet while memory is waited for.
+    #[inline(always)]
+    pub(super) fn find_packet(&self, headers: &Headers) -> Option<Found<'_>> {
+        match Packed::of_packet(headers) {
+            Some(narrow) => self.find_narrow(&narrow),
+            None => self.find_wide(&Packed::of_packet(headers)?),
+        }
+    }
+
+    #[inline(always)]
+    fn find_narrow(&self, tuple: &Packed<Narrow>) -> Option<Found<'_>> {
+        let found = self.narrow.find(tuple, tuple.hash(self.key));
+        found.map(Found::Narrow)
+    }
+
+    #[inline(never)]
+    fn find_wide(&self, tuple: &Packed<Wide>) -> Option<Found<'_>> {
+        let found = self.wide.find(tuple, tuple.hash(self.key));
+        found.map(Found::Wide)
+    }
+
+    /// Reads what [`find_packet`](Self::find_packet) will need, so that it is near then.
     #[inline]
-    pub(super) fn find(&self, wanted: &Wanted) -> Option<Found<'_>> {
-        match wanted {
-            Wanted::Narrow(tuple, hash) => self.narrow.find(tuple, *hash).map(Found::Narrow),
-            Wanted::Wide(tuple, hash) => self.wide.find(tuple, *hash).map(Found::Wide),
+    pub(super) fn touch(&self, headers: &Headers) -> u32 {
+        match Packed::<Narrow>::of_packet(headers) {
+            Some(narrow) => self.narrow.touch(narrow.hash(self.key)),
+            None => Packed::<Wide>::of_packet(headers)
+                .map_or(0, |wide| self.wide.touch(wide.hash(self.key))),
         }
     }
 
