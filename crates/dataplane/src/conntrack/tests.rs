@@ -100,7 +100,7 @@ fn removed_tuples_hide_no_others() {
         let (_, found) = table.track(&numbered(number), SimTime::START).unwrap();
         table.confirm(found.unwrap().0);
     }
-    let goes = |number: u16| number % 3 == 0;
+    let goes = |number: u16| number.is_multiple_of(3);
     assert_eq!(table.delete(|of| goes(of.original.sport)), 3_334);
     for number in 0..10_000 {
         let packet = numbered(number);
