@@ -181,10 +181,8 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         if let Some(rule) = decision.uncertain {
             self.watch.event(Event::Uncertain { rule });
         }
-        if let Some((id, _)) = skb.tracked.and_then(|tracked| tracked.connection)
-            && let Some(connection) = self.state.conntrack.get_mut(id)
-        {
-            connection.mark = decision.conntrack_mark;
+        if let Some((id, _)) = skb.tracked.and_then(|tracked| tracked.connection) {
+            self.state.conntrack.set_mark(id, decision.conntrack_mark);
         }
         // `notrack_tg`: what has no connection, be it not looked at yet or invalid, stays without.
         if decision.notrack

@@ -48,10 +48,11 @@ mod skb;
 mod vxlan;
 mod watch;
 
-pub use conntrack::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction};
+pub use conntrack::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction, Entry};
 pub use disposition::{Delivery, Disposition, DropReason, Unroutable};
 pub use fib::{Fib, Lookup, Route, RouteKind};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};
+pub use nat::Manip;
 pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls};
 pub use path::{Outcome, receive, send};
 pub use skb::{Frame, Payload};

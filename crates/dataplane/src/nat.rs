@@ -13,8 +13,10 @@ use crate::{ConnectionId, Conntrack, Direction};
 
 /// Which end of a connection a hook translates (`enum nf_nat_manip_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manip {
+pub enum Manip {
+    /// The source: INPUT and POSTROUTING.
     Source,
+    /// The destination: PREROUTING and OUTPUT.
     Destination,
 }
 
@@ -40,20 +42,7 @@ pub(crate) fn set_up(
     // Whether nobody else's packets look like that (`nf_nat_used_tuple`).
     let is_free = |tuple: FiveTuple| !table.is_taken(&tuple.reversed(), now);
     let new = unique_tuple(is_free, current, manip, range, choose)?;
-    let connection = table.get_mut(id).expect("it was there");
-    if new != current {
-        connection.reply = new.reversed();
-    }
-    match manip {
-        Manip::Source => {
-            connection.snat |= new != current;
-            connection.source_settled = true;
-        }
-        Manip::Destination => {
-            connection.dnat |= new != current;
-            connection.destination_settled = true;
-        }
-    }
+    table.settle(id, manip, new);
     Ok(())
 }
 
@@ -229,10 +218,7 @@ pub(crate) fn translate(
     if !is_translated {
         return None;
     }
-    let target = match direction {
-        Direction::Original => connection.reply.reversed(),
-        Direction::Reply => connection.original.reversed(),
-    };
+    let (_, target) = connection.ways(direction);
     let before = tuple_of(headers);
     match manip {
         Manip::Source => headers.src = target.src,
