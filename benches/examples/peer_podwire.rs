@@ -32,7 +32,8 @@ use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, Servic
 use podwire_matcher::{Brief, Matcher, Nat};
 use podwire_packet::{DeviceName, Family, Headers, Mark, SimTime};
 use podwire_ruleset::{
-    Choose as _, ConntrackInfo, CtState, Draw, Hook, HostAddresses, Packet, RuleSet, State, TableName, Target, Verdict, iptables,
+    Choose as _, ConntrackInfo, CtState, Draw, Hook, HostAddresses, Packet, RuleSet, State,
+    TableName, Target, Verdict, iptables,
 };
 use rustc_hash::FxBuildHasher;
 

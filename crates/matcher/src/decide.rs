@@ -1,5 +1,6 @@
 //! **The hot functions**: packets that a table of Services answers at once.
 
+use podwire_packet::Headers;
 use podwire_ruleset::{Choose, Draw, Packet, State};
 
 use crate::brief::{Brief, Nat};
@@ -8,48 +9,51 @@ use crate::fields::Fields;
 use crate::program::{Program, Socket};
 
 impl<F: Fields> Program<F> {
-    /// What the table decides, told in brief.
+    /// What the table decides about a packet with those headers, and otherwise like another.
     #[inline]
     pub(crate) fn decide<'m>(
         &'m self,
-        packet: &Packet<'_>,
+        like: &Packet<'_>,
+        headers: &Headers,
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        if let Some(table) = self.tables.get(self.fronts[packet.hook as usize] as usize)
-            && let Some(key) = key_of::<F>(packet)
+        if let Some(table) = self.front(like)
+            && let Some(key) = key_of::<F>(headers)
             && let Found::Endpoints(service) = table.find(key)
         {
-            return self.translated(packet, &service, choose);
+            return self.translated(like, headers, &service, choose);
         }
-        self.walk(packet, state, choose)
+        self.walk(like, headers, state, choose)
     }
 
     /// As [`decide`](Self::decide) of each packet with a draw of its own. All are of one hook.
-    pub(crate) fn decide_batch<'m>(
+    #[inline]
+    pub(crate) fn decide_batch<'m, 'p, P: Asked<'p>>(
         &'m self,
-        packets: &[Packet<'_>],
+        packets: &[P],
+        like: &'p Packet<'p>,
         state: &State,
         draws: impl Fn(usize) -> Draw,
         out: &mut [Brief<'m>],
     ) {
-        let front = packets
-            .first()
-            .map_or(u32::MAX, |first| self.fronts[first.hook as usize]);
-        let Some(table) = self.tables.get(front as usize) else {
+        let Some(table) = self.front(like) else {
             for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
-                *brief = self.walk(packet, state, &mut draws(at));
+                let (like, headers) = packet.parts(like);
+                *brief = self.walk(like, headers, state, &mut draws(at));
             }
             return;
         };
         if table.bytes() <= NEAR {
             for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
-                *brief = match key_of::<F>(packet).map(|key| table.find(key)) {
+                let (like, headers) = packet.parts(like);
+                let draw = &mut draws(at);
+                *brief = match key_of::<F>(headers).map(|key| table.find(key)) {
                     Some(Found::Endpoints(service)) => {
-                        self.translated(packet, &service, &mut draws(at))
+                        self.translated(like, headers, &service, draw)
                     }
                     Some(Found::Nothing | Found::Fold(_) | Found::Ask) | None => {
-                        self.walk(packet, state, &mut draws(at))
+                        self.walk(like, headers, state, draw)
                     }
                 };
             }
@@ -57,7 +61,8 @@ impl<F: Fields> Program<F> {
         }
         let chunks = packets.chunks(BATCH).zip(out.chunks_mut(BATCH));
         for (chunk, (packets, out)) in chunks.enumerate() {
-            self.decide_chunk(table, packets, state, |at| draws(chunk * BATCH + at), out);
+            let draws = |at| draws(chunk * BATCH + at);
+            self.decide_chunk(table, packets, like, state, draws, out);
         }
     }
 
@@ -66,21 +71,22 @@ impl<F: Fields> Program<F> {
     /// Where they stand is worked out for all before anything is looked at, and everything is looked at
     /// before anything is decided: so the processor waits for many cache lines at once, and no branch
     /// waits for one of them.
-    fn decide_chunk<'m>(
+    #[inline]
+    fn decide_chunk<'m, 'p, P: Asked<'p>>(
         &'m self,
         table: &Dispatch<F>,
-        packets: &[Packet<'_>],
+        packets: &[P],
+        like: &'p Packet<'p>,
         state: &State,
         draws: impl Fn(usize) -> Draw,
         out: &mut [Brief<'m>],
     ) {
-        let mut keys = [(F::Key::default(), 0_usize); BATCH];
+        let mut keys = [(F::Key::default(), 0_u32); BATCH];
         for (packet, own) in packets.iter().zip(&mut keys) {
-            if let Some(key) = key_of::<F>(packet) {
-                *own = (key, table.slot_of(key));
-            } else {
-                *own = (F::Key::default(), usize::MAX);
-            }
+            let key = key_of::<F>(packet.parts(like).1);
+            *own = key.map_or((F::Key::default(), u32::MAX), |key| {
+                (key, table.slot_of(key))
+            });
         }
         let mut is_there = [false; BATCH];
         for (is_there, (key, slot)) in is_there.iter_mut().zip(&keys[..packets.len()]) {
@@ -88,14 +94,22 @@ impl<F: Fields> Program<F> {
         }
         for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
             let (key, slot) = keys[at];
+            let (like, headers) = packet.parts(like);
+            let draw = &mut draws(at);
             *brief = if is_there[at]
                 && let Found::Endpoints(service) = table.at(slot, key)
             {
-                self.translated(packet, &service, &mut draws(at))
+                self.translated(like, headers, &service, draw)
             } else {
-                self.walk(packet, state, &mut draws(at))
+                self.walk(like, headers, state, draw)
             };
         }
+    }
+
+    /// The table of Services that every packet of the hook comes to first.
+    #[inline]
+    fn front(&self, like: &Packet<'_>) -> Option<&Dispatch<F>> {
+        self.tables.get(self.fronts[like.hook as usize] as usize)
     }
 
     /// What the table decides where no table of Services has the whole answer. Apart, so that the
@@ -103,11 +117,19 @@ impl<F: Fields> Program<F> {
     #[inline(never)]
     fn walk<'m>(
         &'m self,
-        packet: &Packet<'_>,
+        like: &Packet<'_>,
+        headers: &Headers,
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        self.run(packet, state, choose, &mut ()).brief
+        if std::ptr::eq(headers, &raw const like.headers) {
+            return self.run(like, state, choose, &mut ()).brief;
+        }
+        let packet = Packet {
+            headers: *headers,
+            ..*like
+        };
+        self.run(&packet, state, choose, &mut ()).brief
     }
 
     /// One of the endpoints of a Service.
@@ -128,21 +150,22 @@ impl<F: Fields> Program<F> {
     #[inline]
     fn translated<'m>(
         &'m self,
-        packet: &Packet<'_>,
+        like: &Packet<'_>,
+        headers: &Headers,
         service: &Service<'_, F>,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
         let socket = self.choose(service, choose);
         let marking = self.folds.marking(service.marking.into());
         // A source of the other family is no endpoint, and no rule's source.
-        let mark = match F::number(packet.headers.src) {
-            Some(source) => marking.of(packet.mark, source, socket.address),
-            None => packet.mark,
+        let mark = match F::number(headers.src) {
+            Some(source) => marking.of(like.mark, source, socket.address),
+            None => like.mark,
         };
         Brief {
             mark,
             nat: Nat::To(F::address_of(socket.address), socket.port),
-            ..Brief::accept(packet)
+            ..Brief::accept(like)
         }
     }
 }
@@ -153,8 +176,28 @@ pub(crate) const BATCH: usize = 64;
 /// Bytes of a table that stays near the core, in its own cache, so that there is nothing to wait for.
 const NEAR: usize = 256 << 10;
 
+/// A packet of a batch.
+pub(crate) trait Asked<'p> {
+    /// A packet that it is like but for its headers, and its headers; `like` is the batch's.
+    fn parts<'a>(&'a self, like: &'a Packet<'p>) -> (&'a Packet<'p>, &'a Headers);
+}
+
+impl<'p> Asked<'p> for Packet<'p> {
+    #[inline]
+    fn parts<'a>(&'a self, _: &'a Packet<'p>) -> (&'a Self, &'a Headers) {
+        (self, &self.headers)
+    }
+}
+
+impl<'p> Asked<'p> for Headers {
+    #[inline]
+    fn parts<'a>(&'a self, like: &'a Packet<'p>) -> (&'a Packet<'p>, &'a Self) {
+        (like, self)
+    }
+}
+
 /// The key of a packet, if it has a transport header and is of the family.
 #[inline]
-fn key_of<F: Fields>(packet: &Packet<'_>) -> Option<F::Key> {
-    F::key_of(&packet.headers).filter(|_| !packet.headers.is_later_fragment)
+fn key_of<F: Fields>(headers: &Headers) -> Option<F::Key> {
+    F::key_of(headers).filter(|_| !headers.is_later_fragment)
 }

@@ -101,9 +101,19 @@ const PLACE: u64 = 0xc4ce_b9fe_1a85_ec53;
 
 /// A number below `n`, by the high half of a hash.
 #[inline]
-fn scaled(hash: u64, n: usize) -> usize {
-    let scaled = (hash >> 32).wrapping_mul(n as u64) >> 32;
-    usize::try_from(scaled).unwrap_or(0)
+fn scaled(hash: u64, n: usize) -> u32 {
+    let [_, high] = halves((hash >> 32).wrapping_mul(n as u64));
+    high
+}
+
+/// The low and the high half.
+#[inline]
+const fn halves(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+    [
+        u32::from_le_bytes([a, b, c, d]),
+        u32::from_le_bytes([e, f, g, h]),
+    ]
 }
 
 impl<F: Fields> Dispatch<F> {
@@ -132,7 +142,7 @@ impl<F: Fields> Dispatch<F> {
         let mut grouped: Vec<(u32, u32)> = keys
             .iter()
             .zip(0..)
-            .map(|(key, at)| (to_u32(scaled(key.mixed(multiplier), self.pilots.len())), at))
+            .map(|(key, at)| (scaled(key.mixed(multiplier), self.pilots.len()), at))
             .collect();
         grouped.sort_unstable();
         let mut groups: Vec<&[(u32, u32)]> = grouped.chunk_by(|(a, _), (b, _)| a == b).collect();
@@ -169,7 +179,8 @@ impl<F: Fields> Dispatch<F> {
             let slot = table.slot(keys[at].key.mixed(table.multiplier), pilot);
             let is_taken_here =
                 |own: &Keyed<F::Key>| table.slot(own.key.mixed(table.multiplier), pilot) == slot;
-            table.entries[slot].key.low_byte() == EMPTY && !keys[..at].iter().any(is_taken_here)
+            table.entries[slot as usize].key.low_byte() == EMPTY
+                && !keys[..at].iter().any(is_taken_here)
         };
         let pilot = (0..=u8::MAX).find(|&pilot| (0..keys.len()).all(|at| is_free(self, pilot, at)));
         let Some(pilot) = pilot else {
@@ -177,7 +188,7 @@ impl<F: Fields> Dispatch<F> {
         };
         self.pilots[group] = pilot;
         for &Keyed { key, first, .. } in keys {
-            let slot = self.slot(key.mixed(self.multiplier), pilot);
+            let slot = self.slot(key.mixed(self.multiplier), pilot) as usize;
             self.entries[slot].key = key.with_low_byte(ASK);
             self.places[slot] = first;
         }
@@ -185,23 +196,23 @@ impl<F: Fields> Dispatch<F> {
     }
 
     #[inline]
-    fn slot(&self, hash: u64, pilot: u8) -> usize {
+    fn slot(&self, hash: u64, pilot: u8) -> u32 {
         let moved = hash ^ hash >> 32 ^ u64::from(pilot).wrapping_mul(PILOT);
         scaled(moved.wrapping_mul(PLACE), self.entries.len())
     }
 
     /// Where a key stands, if it is in the table.
     #[inline]
-    pub(crate) fn slot_of(&self, key: F::Key) -> usize {
+    pub(crate) fn slot_of(&self, key: F::Key) -> u32 {
         let hash = key.mixed(self.multiplier);
-        let pilot = self.pilots.get(scaled(hash, self.pilots.len()));
+        let pilot = self.pilots.get(scaled(hash, self.pilots.len()) as usize);
         self.slot(hash, pilot.copied().unwrap_or(0))
     }
 
     /// Sets what stands for the key of a rule, if the rule is the first of its key, to a fold. Says
     /// whether the entry holds all of it, so that the fold need not be kept.
     pub(crate) fn set(&mut self, key: F::Key, place: u32, fold: u32, folds: &Folds<F>) -> bool {
-        let slot = self.slot_of(key);
+        let slot = self.slot_of(key) as usize;
         let entry = &mut self.entries[slot];
         if self.places[slot] != place || !entry.key.is_alike(key) {
             return false;
@@ -227,7 +238,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// Has the rules of a key asked, if the rule is the first of them.
     pub(crate) fn ask(&mut self, key: F::Key, place: u32) {
-        let slot = self.slot_of(key);
+        let slot = self.slot_of(key) as usize;
         if self.places.get(slot) == Some(&place) && self.entries[slot].key.is_alike(key) {
             self.entries[slot].key = key.with_low_byte(ASK);
         }
@@ -235,7 +246,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// The first rule of the packet's key, from a place on.
     pub(crate) fn rule_from(&self, key: F::Key, from: u32) -> Option<u32> {
-        let slot = self.slot_of(key);
+        let slot = self.slot_of(key) as usize;
         let own = self.entries.get(slot)?.key;
         if !own.is_alike(key) || own.low_byte() == EMPTY {
             return None;
@@ -275,16 +286,16 @@ impl<F: Fields> Dispatch<F> {
 
     /// Whether the key stands at a place; looks at the entry and branches on nothing.
     #[inline]
-    pub(crate) fn is_at(&self, slot: usize, key: F::Key) -> bool {
+    pub(crate) fn is_at(&self, slot: u32, key: F::Key) -> bool {
         self.entries
-            .get(slot)
+            .get(slot as usize)
             .is_some_and(|entry| entry.key.is_alike(key))
     }
 
     /// What stands for a key at the one place where it can be.
     #[inline]
-    pub(crate) fn at(&self, slot: usize, key: F::Key) -> Found<'_, F> {
-        let Some(entry) = self.entries.get(slot) else {
+    pub(crate) fn at(&self, slot: u32, key: F::Key) -> Found<'_, F> {
+        let Some(entry) = self.entries.get(slot as usize) else {
             return Found::Nothing;
         };
         if !entry.key.is_alike(key) {

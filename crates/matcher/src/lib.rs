@@ -50,13 +50,14 @@ mod tuple_space;
 mod view;
 mod walk;
 
-use podwire_packet::Family;
+use podwire_packet::{Family, Headers};
 use podwire_ruleset::{
     CallGraph, Choose, Classify, Decision, Draw, Hook, LinkError, Observe, Packet, RuleSet, State,
     TableName,
 };
 
 pub use crate::brief::{Brief, Nat};
+use crate::decide::Asked;
 pub use crate::explain::{BlockPlan, ChainPlan};
 use crate::fields::{Fields, Narrow, Wide};
 pub use crate::live::{ChangeError, Live};
@@ -116,13 +117,28 @@ impl Matcher {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'_> {
+        self.decide_like(table, packet, &packet.headers, state, choose)
+    }
+
+    /// [`decide`](Self::decide) of a packet that has those headers and is otherwise like `packet`: one
+    /// of many that come by the same device in the same state.
+    #[inline]
+    #[must_use]
+    pub fn decide_like(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        headers: &Headers,
+        state: &State,
+        choose: &mut impl Choose,
+    ) -> Brief<'_> {
         match &self.tables {
             Tables::Ipv4(of) => match &of[table as usize] {
-                Some(program) => program.decide(packet, state, choose),
+                Some(program) => program.decide(packet, headers, state, choose),
                 None => Brief::accept(packet),
             },
             Tables::Ipv6(of) => match &of[table as usize] {
-                Some(program) => program.decide(packet, state, choose),
+                Some(program) => program.decide(packet, headers, state, choose),
                 None => Brief::accept(packet),
             },
         }
@@ -144,23 +160,55 @@ impl Matcher {
         draws: impl Fn(usize) -> Draw,
         out: &mut [Brief<'m>],
     ) {
-        let out = &mut out[..packets.len()];
-        match &self.tables {
-            Tables::Ipv4(of) => match &of[table as usize] {
-                Some(program) => program.decide_batch(packets, state, draws, out),
-                None => accept_all(packets, out),
-            },
-            Tables::Ipv6(of) => match &of[table as usize] {
-                Some(program) => program.decide_batch(packets, state, draws, out),
-                None => accept_all(packets, out),
-            },
+        if let Some(like) = packets.first() {
+            self.decide_all(table, packets, like, state, draws, out);
         }
     }
-}
 
-fn accept_all(packets: &[Packet<'_>], out: &mut [Brief<'_>]) {
-    for (packet, brief) in packets.iter().zip(out) {
-        *brief = Brief::accept(packet);
+    /// [`decide_batch`](Self::decide_batch) of packets that have those headers and are otherwise like
+    /// one.
+    ///
+    /// # Panics
+    /// If `out` is shorter than `headers`.
+    pub fn decide_batch_like<'m>(
+        &'m self,
+        table: TableName,
+        packet: &Packet<'_>,
+        headers: &[Headers],
+        state: &State,
+        draws: impl Fn(usize) -> Draw,
+        out: &mut [Brief<'m>],
+    ) {
+        self.decide_all(table, headers, packet, state, draws, out);
+    }
+
+    #[inline]
+    fn decide_all<'m, 'p, P: Asked<'p>>(
+        &'m self,
+        table: TableName,
+        packets: &[P],
+        like: &'p Packet<'p>,
+        state: &State,
+        draws: impl Fn(usize) -> Draw,
+        out: &mut [Brief<'m>],
+    ) {
+        let out = &mut out[..packets.len()];
+        let place = table as usize;
+        match &self.tables {
+            Tables::Ipv4(of) => {
+                if let Some(program) = &of[place] {
+                    return program.decide_batch(packets, like, state, draws, out);
+                }
+            }
+            Tables::Ipv6(of) => {
+                if let Some(program) = &of[place] {
+                    return program.decide_batch(packets, like, state, draws, out);
+                }
+            }
+        }
+        for (packet, brief) in packets.iter().zip(out) {
+            *brief = Brief::accept(packet.parts(like).0);
+        }
     }
 }
 

@@ -161,9 +161,11 @@ impl<F: Fields> Test<F> {
         }
     }
 
+    /// Whether it holds; `id` says of which rule it is, which those ask that remember.
+    #[inline]
     pub(crate) fn holds(
         &self,
-        id: RuleId,
+        id: impl Fn() -> RuleId,
         view: &View<'_>,
         memory: &mut Memory<'_>,
         choose: &mut impl Choose,
@@ -204,7 +206,7 @@ impl<F: Fields> Test<F> {
                 view.state().has_connection() && mark(test, view.conntrack_mark.0)
             }
             Self::Random(test) => choose.chance(test.value) != test.inverted,
-            Self::Nth(test) => memory.nth(id, test.every, test.packet) != test.inverted,
+            Self::Nth(test) => memory.nth(id(), test.every, test.packet) != test.inverted,
             Self::Set(test) => sets::has(&test.value, view, memory.sets()) != test.inverted,
             Self::Physdev(test) => physdev(test, view),
             Self::Iprange(test) => {
@@ -215,7 +217,7 @@ impl<F: Fields> Test<F> {
                 };
                 within(&test.src, headers.src) && within(&test.dst, headers.dst)
             }
-            Self::Limit(test) => memory.limit(id, test, packet.now),
+            Self::Limit(test) => memory.limit(id(), test, packet.now),
             Self::Recent(test) => memory.recent(test, packet),
         }
     }

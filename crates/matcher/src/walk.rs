@@ -66,7 +66,6 @@ impl<F: Fields> Program<F> {
     ) -> Outcome<'m> {
         let mut walk = Walk {
             program: self,
-            fields: F::of(&packet.headers),
             view: View::new(packet),
             memory: Memory::new(state),
             nat: Nat::None,
@@ -100,7 +99,6 @@ impl<F: Fields> Program<F> {
 /// A packet on its way, and what was decided so far.
 struct Walk<'m, 'p, F: Fields, C, O> {
     program: &'m Program<F>,
-    fields: F,
     view: View<'p>,
     memory: Memory<'p>,
     nat: Nat<'m>,
@@ -154,7 +152,10 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
                 Block::List(first, end) => self.each(at.chain, (*first).max(at.rule)..*end),
                 Block::Dispatch(table) => self.dispatch(at, *table),
                 Block::Ranges(first, boxes) => self.within(at, *first, boxes),
-                Block::Hashed(space) => self.each(at.chain, space.candidates(self.fields, at.rule)),
+                Block::Hashed(space) => self.each(
+                    at.chain,
+                    space.candidates(F::of(&self.view.packet.headers), at.rule),
+                ),
             };
             if !matches!(flow, Flow::Next) {
                 return flow;
@@ -256,17 +257,20 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
         if rule.needs_transport && self.view.packet.headers.is_later_fragment {
             return Flow::Next;
         }
-        let id = self.program.id(chain, place);
-        for test in &self.program.tests_of(rule)[usize::from(made)..] {
+        let (program, tests) = (self.program, self.program.tests_of(rule));
+        let id = || program.id(chain, place);
+        for test in &tests[usize::from(made)..] {
             if !test.holds(id, &self.view, &mut self.memory, self.choose) {
                 return Flow::Next;
             }
         }
         if rule.is_uncertain {
-            self.uncertain.get_or_insert(id);
+            self.uncertain.get_or_insert_with(id);
             return Flow::Next;
         }
-        self.observe.matched(id);
+        if !self.observe.is_silent() {
+            self.observe.matched(id());
+        }
         if rule.fold != 0 && self.observe.is_silent() {
             return self.fold(rule.fold - 1);
         }
@@ -286,7 +290,7 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
                 self.nat = Nat::To(F::address_of(socket.address), socket.port);
                 Flow::End(Verdict::Accept)
             }
-            Then::Target(target) => self.apply(id, &self.program.targets[target as usize]),
+            Then::Target(target) => self.apply(id(), &self.program.targets[target as usize]),
         }
     }
 
