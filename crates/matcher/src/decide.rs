@@ -81,10 +81,10 @@ impl<F: Fields> Program<F> {
         draws: impl Fn(usize) -> Draw,
         out: &mut [Brief<'m>],
     ) {
-        let mut keys = [(F::Key::default(), 0_u32); BATCH];
+        let mut keys = [(F::Key::default(), 0_usize); BATCH];
         for (packet, own) in packets.iter().zip(&mut keys) {
             let key = key_of::<F>(packet.parts(like).1);
-            *own = key.map_or((F::Key::default(), u32::MAX), |key| {
+            *own = key.map_or((F::Key::default(), usize::MAX), |key| {
                 (key, table.slot_of(key))
             });
         }
@@ -139,8 +139,7 @@ impl<F: Fields> Program<F> {
         service: &Service<'_, F>,
         choose: &mut impl Choose,
     ) -> Socket<F::Address> {
-        let ladder = self.folds.ladder(service.endpoints.len());
-        let rung = choose.even_ladder(ladder);
+        let rung = choose.even_way(service.endpoints.len(), self.folds.even());
         Socket {
             address: service.endpoints.get(rung).copied().unwrap_or_default(),
             port: Some(service.port),

@@ -95,25 +95,14 @@ const GROUP: usize = 3;
 const MAX_MULTIPLIERS: u64 = 8;
 /// 2^64 over the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Odd numbers that share no pattern with it (constants of MurmurHash3's finalizer, public domain).
-const PILOT: u64 = 0xff51_afd7_ed55_8ccd;
+/// An odd number that shares no pattern with it (a constant of MurmurHash3's finalizer, public domain).
 const PLACE: u64 = 0xc4ce_b9fe_1a85_ec53;
 
-/// A number below `n`, by the high half of a hash.
+/// A number below `n`, spread as the hash is: the high half of their product.
 #[inline]
-fn scaled(hash: u64, n: usize) -> u32 {
-    let [_, high] = halves((hash >> 32).wrapping_mul(n as u64));
-    high
-}
-
-/// The low and the high half.
-#[inline]
-const fn halves(number: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
-    [
-        u32::from_le_bytes([a, b, c, d]),
-        u32::from_le_bytes([e, f, g, h]),
-    ]
+fn scaled(hash: u64, n: usize) -> usize {
+    let product = u128::from(hash) * n as u128;
+    usize::try_from(product >> 64).unwrap_or(0)
 }
 
 impl<F: Fields> Dispatch<F> {
@@ -142,7 +131,7 @@ impl<F: Fields> Dispatch<F> {
         let mut grouped: Vec<(u32, u32)> = keys
             .iter()
             .zip(0..)
-            .map(|(key, at)| (scaled(key.mixed(multiplier), self.pilots.len()), at))
+            .map(|(key, at)| (to_u32(scaled(key.mixed(multiplier), self.pilots.len())), at))
             .collect();
         grouped.sort_unstable();
         let mut groups: Vec<&[(u32, u32)]> = grouped.chunk_by(|(a, _), (b, _)| a == b).collect();
@@ -179,8 +168,7 @@ impl<F: Fields> Dispatch<F> {
             let slot = table.slot(keys[at].key.mixed(table.multiplier), pilot);
             let is_taken_here =
                 |own: &Keyed<F::Key>| table.slot(own.key.mixed(table.multiplier), pilot) == slot;
-            table.entries[slot as usize].key.low_byte() == EMPTY
-                && !keys[..at].iter().any(is_taken_here)
+            table.entries[slot].key.low_byte() == EMPTY && !keys[..at].iter().any(is_taken_here)
         };
         let pilot = (0..=u8::MAX).find(|&pilot| (0..keys.len()).all(|at| is_free(self, pilot, at)));
         let Some(pilot) = pilot else {
@@ -188,7 +176,7 @@ impl<F: Fields> Dispatch<F> {
         };
         self.pilots[group] = pilot;
         for &Keyed { key, first, .. } in keys {
-            let slot = self.slot(key.mixed(self.multiplier), pilot) as usize;
+            let slot = self.slot(key.mixed(self.multiplier), pilot);
             self.entries[slot].key = key.with_low_byte(ASK);
             self.places[slot] = first;
         }
@@ -196,23 +184,25 @@ impl<F: Fields> Dispatch<F> {
     }
 
     #[inline]
-    fn slot(&self, hash: u64, pilot: u8) -> u32 {
-        let moved = hash ^ hash >> 32 ^ u64::from(pilot).wrapping_mul(PILOT);
+    fn slot(&self, hash: u64, pilot: u8) -> usize {
+        // The group is of the hash's high bits, and they are alike in it: so the pilot moves low ones, and
+        // the multiplication brings all of them up.
+        let moved = hash ^ u64::from(pilot) << 8;
         scaled(moved.wrapping_mul(PLACE), self.entries.len())
     }
 
     /// Where a key stands, if it is in the table.
     #[inline]
-    pub(crate) fn slot_of(&self, key: F::Key) -> u32 {
+    pub(crate) fn slot_of(&self, key: F::Key) -> usize {
         let hash = key.mixed(self.multiplier);
-        let pilot = self.pilots.get(scaled(hash, self.pilots.len()) as usize);
+        let pilot = self.pilots.get(scaled(hash, self.pilots.len()));
         self.slot(hash, pilot.copied().unwrap_or(0))
     }
 
     /// Sets what stands for the key of a rule, if the rule is the first of its key, to a fold. Says
     /// whether the entry holds all of it, so that the fold need not be kept.
     pub(crate) fn set(&mut self, key: F::Key, place: u32, fold: u32, folds: &Folds<F>) -> bool {
-        let slot = self.slot_of(key) as usize;
+        let slot = self.slot_of(key);
         let entry = &mut self.entries[slot];
         if self.places[slot] != place || !entry.key.is_alike(key) {
             return false;
@@ -238,7 +228,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// Has the rules of a key asked, if the rule is the first of them.
     pub(crate) fn ask(&mut self, key: F::Key, place: u32) {
-        let slot = self.slot_of(key) as usize;
+        let slot = self.slot_of(key);
         if self.places.get(slot) == Some(&place) && self.entries[slot].key.is_alike(key) {
             self.entries[slot].key = key.with_low_byte(ASK);
         }
@@ -246,7 +236,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// The first rule of the packet's key, from a place on.
     pub(crate) fn rule_from(&self, key: F::Key, from: u32) -> Option<u32> {
-        let slot = self.slot_of(key) as usize;
+        let slot = self.slot_of(key);
         let own = self.entries.get(slot)?.key;
         if !own.is_alike(key) || own.low_byte() == EMPTY {
             return None;
@@ -286,16 +276,16 @@ impl<F: Fields> Dispatch<F> {
 
     /// Whether the key stands at a place; looks at the entry and branches on nothing.
     #[inline]
-    pub(crate) fn is_at(&self, slot: u32, key: F::Key) -> bool {
+    pub(crate) fn is_at(&self, slot: usize, key: F::Key) -> bool {
         self.entries
-            .get(slot as usize)
+            .get(slot)
             .is_some_and(|entry| entry.key.is_alike(key))
     }
 
     /// What stands for a key at the one place where it can be.
     #[inline]
-    pub(crate) fn at(&self, slot: u32, key: F::Key) -> Found<'_, F> {
-        let Some(entry) = self.entries.get(slot as usize) else {
+    pub(crate) fn at(&self, slot: usize, key: F::Key) -> Found<'_, F> {
+        let Some(entry) = self.entries.get(slot) else {
             return Found::Nothing;
         };
         if !entry.key.is_alike(key) {

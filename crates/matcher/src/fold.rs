@@ -122,6 +122,12 @@ impl<F: Fields> Folds<F> {
         &self.markings[place as usize]
     }
 
+    /// The longest of the ladders that even ways share.
+    #[inline]
+    pub(crate) fn even(&self) -> &[u32] {
+        &self.even[..]
+    }
+
     /// The thresholds of an even ladder to so many ways, at most [`LONGEST`] + 1.
     #[inline]
     pub(crate) fn ladder(&self, ways: usize) -> &[u32] {

@@ -29,6 +29,13 @@ pub trait Choose {
             .position(|&threshold| self.chance(threshold));
         taken.unwrap_or(thresholds.len())
     }
+
+    /// [`even_ladder`](Self::even_ladder) to so many ways, at least one, whose thresholds are the last of
+    /// those given.
+    fn even_way(&mut self, ways: usize, thresholds: &[u32]) -> usize {
+        let first = (thresholds.len() + 1).saturating_sub(ways);
+        self.even_ladder(thresholds.get(first..).unwrap_or_default())
+    }
 }
 
 /// Seeded random numbers: the same draw gives the same choices on every machine.
@@ -70,6 +77,11 @@ impl Choose for Draw {
     fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
         let ways = u32::try_from(thresholds.len() + 1).unwrap_or(u32::MAX);
         self.one_of(ways) as usize
+    }
+
+    #[inline]
+    fn even_way(&mut self, ways: usize, _: &[u32]) -> usize {
+        self.one_of(u32::try_from(ways).unwrap_or(u32::MAX)) as usize
     }
 }
 
@@ -161,6 +173,10 @@ impl<C: Choose + ?Sized> Choose for &mut C {
 
     fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
         (**self).even_ladder(thresholds)
+    }
+
+    fn even_way(&mut self, ways: usize, thresholds: &[u32]) -> usize {
+        (**self).even_way(ways, thresholds)
     }
 }
 
