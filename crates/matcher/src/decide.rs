@@ -1,12 +1,15 @@
 //! **The hot functions**: packets that a table of Services answers at once.
 
-use podwire_packet::Headers;
-use podwire_ruleset::{Choose, Draw, Packet, State};
+use std::ops::ControlFlow;
 
+use podwire_packet::Headers;
+use podwire_ruleset::{Choose, Draw, Packet, Policy, State, Target, Verdict};
+
+use crate::boxes::Point;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::{Dispatch, Found, Service};
 use crate::fields::Fields;
-use crate::program::{Program, Socket};
+use crate::program::{Block, Program, Socket, Then};
 
 impl<F: Fields> Program<F> {
     /// What the table decides about a packet with those headers, and otherwise like another.
@@ -122,6 +125,12 @@ impl<F: Fields> Program<F> {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
+        if let Some(verdict) = self.by_ranges(like, headers) {
+            return Brief {
+                verdict,
+                ..Brief::accept(like)
+            };
+        }
         if std::ptr::eq(headers, &raw const like.headers) {
             return self.run(like, state, choose, &mut ()).brief;
         }
@@ -130,6 +139,62 @@ impl<F: Fields> Program<F> {
             ..*like
         };
         self.run(&packet, state, choose, &mut ()).brief
+    }
+
+    /// The verdict of a base chain that begins with rules of ranges, if the first of them that the packet
+    /// is within says it and asks for nothing else, as most of a firewall's do.
+    #[inline]
+    fn by_ranges(&self, like: &Packet<'_>, headers: &Headers) -> Option<Verdict> {
+        let base = self.bases[like.hook as usize].as_ref()?;
+        let plan = self.chains[base.chain.index()].plan.checked_sub(1)?;
+        let [Block::Ranges(first, boxes), rest @ ..] = &*self.plans[plan as usize] else {
+            return None;
+        };
+        let point = Point {
+            src: F::number(headers.src)?,
+            dst: F::number(headers.dst)?,
+            sport: headers.sport,
+            dport: headers.dport,
+            protocol: headers.protocol.0,
+        };
+        let rules = &self.rules[*first as usize..];
+        let said = boxes.each(&point, 0, |place| {
+            let rule = &rules[place as usize];
+            let asks_more = u16::from(rule.made) != rule.test_count
+                || rule.is_uncertain
+                || rule.needs_transport && headers.is_later_fragment;
+            ControlFlow::Break(match rule.then {
+                Then::Accept if !asks_more => Some(Verdict::Accept),
+                Then::Drop if !asks_more => Some(Verdict::Drop),
+                Then::Target(target) if !asks_more => self.rejects(target),
+                Then::Nothing if !asks_more => return ControlFlow::Continue(()),
+                Then::Accept
+                | Then::Drop
+                | Then::Nothing
+                | Then::Jump(_)
+                | Then::Goto(_)
+                | Then::Mark(_)
+                | Then::Return
+                | Then::Dnat(_)
+                | Then::Target(_) => None,
+            })
+        });
+        match said {
+            ControlFlow::Break(verdict) => verdict,
+            ControlFlow::Continue(()) => rest.is_empty().then_some(match base.policy {
+                Policy::Accept => Verdict::Accept,
+                Policy::Drop => Verdict::Drop,
+            }),
+        }
+    }
+
+    /// The verdict of a target that rejects.
+    fn rejects(&self, target: u32) -> Option<Verdict> {
+        if let Target::Reject(with) = self.targets[target as usize] {
+            Some(Verdict::Reject(with))
+        } else {
+            None
+        }
     }
 
     /// One of the endpoints of a Service.
@@ -183,7 +248,7 @@ pub(crate) trait Asked<'p> {
 
 impl<'p> Asked<'p> for Packet<'p> {
     #[inline]
-    fn parts<'a>(&'a self, _: &'a Packet<'p>) -> (&'a Self, &'a Headers) {
+    fn parts<'a>(&'a self, _: &'a Self) -> (&'a Self, &'a Headers) {
         (self, &self.headers)
     }
 }

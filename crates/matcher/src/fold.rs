@@ -274,20 +274,25 @@ impl<F: Fields> Facts<F> {
                 None => {}
             }
         }
-        match test {
-            Test::HasTransport if self.are_whole => Some(Matches::All),
-            Test::Constant(true) => Some(Matches::All),
-            Test::Constant(false) => Some(Matches::None),
+        if let Test::Source(source) = test
             // The address is of the table's family, where a destination says so.
-            Test::Source(source) if self.equality.mask.masked(F::foreign()) == F::foreign() => {
-                Some(Matches::From(*source))
-            }
-            Test::Random(Inv {
-                inverted: false,
-                value,
-            }) => Some(Matches::ByChance(*value)),
-            _ => None,
+            && self.equality.mask.masked(F::foreign()) == F::foreign()
+        {
+            return Some(Matches::From(*source));
         }
+        if let Test::Random(Inv {
+            inverted: false,
+            value,
+        }) = test
+        {
+            return Some(Matches::ByChance(*value));
+        }
+        if let Test::Constant(false) = test {
+            return Some(Matches::None);
+        }
+        let holds = matches!(test, Test::Constant(true))
+            || matches!(test, Test::HasTransport) && self.are_whole;
+        holds.then_some(Matches::All)
     }
 }
 
@@ -331,9 +336,7 @@ impl<F: Fields> Program<F> {
     ///
     /// `budget` is how many rules may still be looked at in this program.
     pub(crate) fn fold(&mut self, rule: &Rule, budget: &mut usize) -> Option<u32> {
-        let (Then::Jump(to) | Then::Goto(to)) = rule.then else {
-            return None;
-        };
+        let to = rule.then.chain()?;
         let facts = Facts::of(self, rule);
         let nothing = MarkChange::default();
         let mut found = Finding {
@@ -373,10 +376,10 @@ impl<F: Fields> Program<F> {
         let rules = self.rules_of(chain);
         for rule in rules {
             *budget = budget.checked_sub(1)?;
-            let matched = match facts.matched_by(self, rule)? {
-                Matches::None => continue,
-                matched => matched,
-            };
+            let matched = facts.matched_by(self, rule)?;
+            if matches!(matched, Matches::None) {
+                continue;
+            }
             if let Some(change) = self.mark_change(rule) {
                 if !found.endpoints.is_empty() {
                     return None;
@@ -397,9 +400,7 @@ impl<F: Fields> Program<F> {
                     if self.end(rule, facts, found).is_some() {
                         return Some(());
                     }
-                    let (Then::Jump(next) | Then::Goto(next)) = rule.then else {
-                        return None;
-                    };
+                    let next = rule.then.chain()?;
                     return self.follow(next, facts, found, deep.checked_sub(1)?, budget);
                 }
             }
@@ -410,30 +411,36 @@ impl<F: Fields> Program<F> {
 
     /// What a rule does to the mark, if that is all that it does.
     fn mark_change(&self, rule: &Rule) -> Option<MarkChange> {
-        match rule.then {
-            Then::Mark(change) => Some(self.marks[change as usize]),
-            Then::Jump(chain) => match self.rules_of(chain) {
-                [
-                    Rule {
-                        then: Then::Mark(change),
-                        test_count: 0,
-                        is_uncertain: false,
-                        needs_transport: false,
-                        ..
-                    },
-                ] => Some(self.marks[*change as usize]),
-                _ => None,
-            },
-            _ => None,
+        if let Then::Mark(change) = rule.then {
+            return Some(self.marks[change as usize]);
+        }
+        let Then::Jump(chain) = rule.then else {
+            return None;
+        };
+        let [only] = self.rules_of(chain) else {
+            return None;
+        };
+        let is_plain = only.test_count == 0 && !only.is_uncertain && !only.needs_transport;
+        match only.then {
+            Then::Mark(change) if is_plain => Some(self.marks[change as usize]),
+            Then::Mark(_)
+            | Then::Nothing
+            | Then::Jump(_)
+            | Then::Goto(_)
+            | Then::Accept
+            | Then::Drop
+            | Then::Return
+            | Then::Dnat(_)
+            | Then::Target(_) => None,
         }
     }
 
     /// Adds the endpoint that a rule leads to: itself a translation, or a jump to a chain with one.
     fn end(&self, rule: &Rule, facts: &Facts<F>, found: &mut Finding<F>) -> Option<()> {
-        let (socket, own) = match rule.then {
-            Then::Dnat(socket) => (self.sockets[socket as usize], None),
-            Then::Jump(leaf) | Then::Goto(leaf) => self.leaf(leaf, facts)?,
-            _ => return None,
+        let (socket, own) = if let Then::Dnat(socket) = rule.then {
+            (self.sockets[socket as usize], None)
+        } else {
+            self.leaf(rule.then.chain()?, facts)?
         };
         let own = own.unwrap_or_default();
         if found.endpoints.is_empty() {

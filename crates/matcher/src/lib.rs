@@ -55,6 +55,7 @@ use podwire_ruleset::{
     CallGraph, Choose, Classify, Decision, Draw, Hook, LinkError, Observe, Packet, RuleSet, State,
     TableName,
 };
+use rayon::prelude::*;
 
 pub use crate::brief::{Brief, Nat};
 use crate::decide::Asked;
@@ -180,6 +181,29 @@ impl Matcher {
         out: &mut [Brief<'m>],
     ) {
         self.decide_all(table, headers, packet, state, draws, out);
+    }
+
+    /// [`decide_batch`](Self::decide_batch) on all cores that rayon's pool has. The answers are the same on
+    /// any number of them, since a packet's draw is its own.
+    ///
+    /// # Panics
+    /// If `out` is shorter than `packets`.
+    pub fn decide_in_parallel<'m>(
+        &'m self,
+        table: TableName,
+        packets: &[Packet<'_>],
+        state: &State,
+        draws: impl Fn(usize) -> Draw + Sync,
+        out: &mut [Brief<'m>],
+    ) {
+        // Long enough that handing it out costs nothing, short enough that the cores end together.
+        const PART: usize = 4096;
+        let out = &mut out[..packets.len()];
+        let parts = packets.par_chunks(PART).zip(out.par_chunks_mut(PART));
+        parts.enumerate().for_each(|(part, (packets, out))| {
+            let draws = |at| draws(part * PART + at);
+            self.decide_batch(table, packets, state, draws, out);
+        });
     }
 
     #[inline]

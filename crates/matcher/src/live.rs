@@ -255,9 +255,10 @@ fn remove<F: Fields>(program: &mut Option<Program<F>>, callers: &mut Callers, id
         for (caller, number) in callers.of_all(last, program) {
             let place = program.chains[caller.index()].first + number;
             let then = &mut program.rules[place as usize].then;
-            match then {
-                Then::Jump(to) | Then::Goto(to) if *to == last => *to = id,
-                _ => {}
+            if let Then::Jump(to) | Then::Goto(to) = then
+                && *to == last
+            {
+                *to = id;
             }
         }
         callers.renumber(program, last, id);

@@ -54,6 +54,17 @@ pub(crate) enum Then {
     Target(u32),
 }
 
+impl Then {
+    /// The chain that it goes to, if it goes to one.
+    pub(crate) const fn chain(self) -> Option<ChainId> {
+        if let Self::Jump(to) | Self::Goto(to) = self {
+            Some(to)
+        } else {
+            None
+        }
+    }
+}
+
 /// Bits of the mark to clear, and then to flip; none of either changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct MarkChange {

@@ -9,7 +9,7 @@ use podwire_ruleset::{ChainId, Hook, Policy, Rule, RuleId, TableName};
 
 use crate::compile::Builder;
 use crate::fields::{Fields, Narrow, Wide};
-use crate::program::{Program, Then};
+use crate::program::Program;
 use crate::{Matcher, Programs, Tables};
 
 /// Why there is no matcher of a text.
@@ -160,13 +160,8 @@ impl<F: Fields> Program<F> {
             way.push((start, 0));
             while let Some((chain, next)) = way.last_mut() {
                 let rest = self.rules_of(*chain).get(*next..).unwrap_or_default();
-                let jump = rest
-                    .iter()
-                    .enumerate()
-                    .find_map(|(ahead, rule)| match rule.then {
-                        Then::Jump(to) | Then::Goto(to) => Some((ahead, to)),
-                        _ => None,
-                    });
+                let mut jumps = rest.iter().enumerate();
+                let jump = jumps.find_map(|(ahead, rule)| Some((ahead, rule.then.chain()?)));
                 let Some((ahead, to)) = jump else {
                     seen[chain.index()] = Seen::Done;
                     way.pop();

@@ -57,6 +57,7 @@ pub(crate) struct Outcome<'m> {
 
 impl<F: Fields> Program<F> {
     /// Takes a packet through the base chain of its hook.
+    #[inline]
     pub(crate) fn run<'m>(
         &'m self,
         packet: &Packet<'_>,
@@ -211,7 +212,9 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
         let end = boxes.each(&point, from, |place| {
             match self.ask(at.chain, first + place) {
                 Flow::Next => ControlFlow::Continue(()),
-                flow => ControlFlow::Break(flow),
+                flow @ (Flow::Return | Flow::Call(..) | Flow::Replace(_) | Flow::End(_)) => {
+                    ControlFlow::Break(flow)
+                }
             }
         });
         match end {

@@ -4,7 +4,7 @@ use podwire_ruleset::ChainId;
 use smallvec::SmallVec;
 
 use crate::fields::Fields;
-use crate::program::{Program, Then, to_u32};
+use crate::program::{Program, to_u32};
 
 /// A rule: its chain, and how many rules stand before it there.
 pub(crate) type Caller = (ChainId, u32);
@@ -133,8 +133,5 @@ fn jumps<F: Fields>(
     chain: ChainId,
 ) -> impl Iterator<Item = (Caller, ChainId)> {
     let rules = (0..).zip(program.rules_of(chain));
-    rules.filter_map(move |(number, rule)| match rule.then {
-        Then::Jump(to) | Then::Goto(to) => Some(((chain, number), to)),
-        _ => None,
-    })
+    rules.filter_map(move |(number, rule)| Some(((chain, number), rule.then.chain()?)))
 }
