@@ -248,7 +248,8 @@ sorted by rules.
 
 Examples:
   podwire match --rules tests/data/node.rules --packets tests/data/packets.jsonl
-  iptables-save | podwire match --rules - --packets packets.jsonl")]
+  iptables-save | podwire match --rules - --packets packets.jsonl
+  podwire match --rules tests/data/node.rules --explain-plan")]
 pub(crate) struct MatchArgs {
     /// iptables-save text, or - for standard input
     #[arg(long, value_name = "FILE")]
@@ -257,8 +258,15 @@ pub(crate) struct MatchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) sets: Option<PathBuf>,
     /// Packets as JSON lines, or - for standard input
-    #[arg(long, value_name = "FILE.jsonl")]
-    pub(crate) packets: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE.jsonl",
+        required_unless_present = "explain_plan"
+    )]
+    pub(crate) packets: Option<PathBuf>,
+    /// Say what the compiled evaluator makes of each chain, and ask nothing
+    #[arg(long, conflicts_with = "packets")]
+    pub(crate) explain_plan: bool,
     /// The family of the rules; that of the first packet if not said
     #[arg(long, value_enum)]
     pub(crate) family: Option<FamilyArg>,

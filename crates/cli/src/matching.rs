@@ -2,6 +2,7 @@
 
 mod hook;
 mod packet;
+mod plan;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -15,6 +16,7 @@ use podwire_ruleset::{Classify, Match, RuleSet, Sets, State, ipset};
 
 use self::hook::{answer, outcomes_of};
 use self::packet::PacketLine;
+use self::plan::write_plan;
 use crate::args::{EvaluatorArg, Global, MatchArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::read_text;
@@ -24,7 +26,15 @@ pub(crate) fn run(
     args: &MatchArgs,
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
-    let (packets, family) = read_packets(&args.packets, args.family.map(Family::from))?;
+    let family = args.family.map(Family::from);
+    let Some(packets) = &args.packets else {
+        // Clap takes no packets only where the plan is asked for.
+        let rules = read_rules(global, &args.rules, family.unwrap_or(Family::Ipv4))?;
+        let matcher = Matcher::new(&rules).map_err(Failure::input)?;
+        write_plan(&matcher, &rules, out)?;
+        return Ok(Answer::Yes);
+    };
+    let (packets, family) = read_packets(packets, family)?;
     let rules = read_rules(global, &args.rules, family)?;
     let mut state = State::default();
     if let Some(path) = &args.sets {

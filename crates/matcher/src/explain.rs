@@ -67,6 +67,15 @@ pub enum BlockPlan {
 }
 
 impl BlockPlan {
+    /// How many rules it is of.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        match self {
+            Self::List { rules, .. } | Self::Services { rules, .. } => *rules as usize,
+            Self::Hashed { rules, .. } | Self::Ranges { rules, .. } => *rules,
+        }
+    }
+
     /// How many keys or rules lead to one choice, wherever it stands.
     #[must_use]
     pub const fn folded(&self) -> usize {

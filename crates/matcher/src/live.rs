@@ -94,13 +94,16 @@ impl Live {
         chain: &ChainName,
         rules: Vec<Rule>,
     ) -> Result<(), ChangeError> {
+        let had_table = self.rules.tables.contains_key(&table);
         let of = self.rules.table_mut(table);
         let is_new = !of.chains.contains_key(chain);
         let before = std::mem::replace(&mut of.chain_mut(chain).rules, rules);
         let (id, _, _) = of.chains.get_full(chain).expect("the line above made it");
         let id = ChainId(to_u32(id));
         if let Err(error) = check(table, of, id) {
-            if is_new {
+            if !had_table {
+                self.rules.tables.pop();
+            } else if is_new {
                 of.chains.pop();
             } else {
                 of.chain_mut(chain).rules = before;

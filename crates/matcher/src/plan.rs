@@ -78,7 +78,7 @@ impl<F: Fields> Program<F> {
         let service = service_mask::<F>();
         let is_service = |own: &Option<Equality<F>>| own.is_some_and(|own| own.mask == service);
         let next = rest
-            .windows(MIN_RULES)
+            .windows(MANY_A_KIND)
             .position(|own| own.iter().all(is_service));
         let length = next.unwrap_or(rest.len());
         *tried = at + to_u32(length);
@@ -176,7 +176,10 @@ impl<F: Fields> Program<F> {
             .map_while(|own| own.filter(|own| own.mask == service))
             .map(|own| own.value.key())
             .collect();
+        // A few of them among other rules are better found with those.
+        let are_many = services.len() >= MANY_A_KIND || services.len() * 2 >= rest.len();
         if services.len() >= MIN_RULES
+            && are_many
             && let Some(table) = Dispatch::new(at, &services)
         {
             let table = put(&mut self.tables, &mut self.free.tables, table);

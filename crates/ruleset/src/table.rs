@@ -296,8 +296,10 @@ impl Table {
     /// The built-in chain that is asked at `hook`.
     #[must_use]
     pub fn at(&self, hook: Hook) -> Option<(ChainId, &Chain)> {
-        let index = self.chains.get_index_of(hook.name())?;
-        Some((ChainId::at(index), &self.chains[index]))
+        let (index, _, chain) = self.chains.get_full(hook.name())?;
+        // A user's chain may have the name of a hook that the table has not.
+        chain.built_in?;
+        Some((ChainId::at(index), chain))
     }
 }
 
