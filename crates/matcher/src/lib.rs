@@ -5,20 +5,26 @@
 //! code with it.
 //!
 //! # Map
-//! - [`Matcher::new`]: compilation, in `compile`. Chains become blocks; a run of rules that test
-//!   addresses, protocol or ports for equality becomes hash tables (`tuple_space`), whatever fits
-//!   nothing stays a list.
-//! - [`Matcher::classify`](Classify::classify): **the hot path**, in `walk`.
-//! - `fold`: chains that end in one of several translations, as one choice.
-//! - `fields`: a packet's headers as numbers; `view`: the packet as rules have changed it.
-//! - `test`: what a rule still has to ask; `addrtype`, `sets`, `memory` belong to it.
+//! - [`Matcher::decide`]: **the hot function**, in `decide`: one packet, or a batch. It answers at once what
+//!   a table of Services (`dispatch`) or the trees of a firewall (`boxes`) hold whole.
+//! - [`Matcher::classify`](Classify::classify): the same with every rule on the way; the general walk, in
+//!   `walk`, is what both fall back on.
+//! - [`Matcher::new`], [`Matcher::read`]: compilation. `lower` makes each rule small by itself, `plan` gives
+//!   each chain its form, `fold` turns chains that end in one of several translations into one choice.
+//! - `program`: what the compiler writes and the walk reads.
+//! - Forms of a run of rules: `dispatch` (destination, protocol and port), `tuple_space` (hash tables, one a
+//!   kind of rule), `boxes` (prefixes and ranges), or a list. [`Matcher::plan`] says which were chosen.
+//! - [`Live`]: rules that change, a chain at a time.
+//! - `fields`: a packet's headers as numbers; `view`: the packet as rules have changed it; `test`: what a rule
+//!   asks; `addrtype`, `sets`, `memory` belong to it.
 //!
 //! # Cost
-//! A block of hash tables costs a probe for each kind of rule in it (a kind is which fields are
-//! tested, and prefix lengths), at most six, and then the residual tests of the rules found. A list
-//! costs each of its rules: many prefix lengths, ranges of ports and `!` are lists. A rule takes 64
-//! bytes and its residual tests. No allocation (`tests/allocations.rs`), but for effects and for more
-//! than 16 chains on the way.
+//! A Service with at most five endpoints of one port (two of IPv6) is one entry of 32 bytes (64) behind a
+//! byte of a pilot table; one with more is two more loads. A block of hash tables costs a probe for each kind
+//! of rule in it, at most six, and then what is left to ask of the rules found; trees cost what `boxes` says.
+//! A list costs each of its rules. A rule takes 24 bytes, and 16 (48 for IPv6) for each test that no other
+//! rule shares. No allocation (`tests/allocations.rs`), but for effects and for more than 16 chains on the
+//! way.
 //!
 //! # Chance
 //! With an observer that listens, choices are asked for one by one, as `podwire-interp` asks for them:
