@@ -14,6 +14,14 @@
 mod generated;
 #[path = "agrees_with_interp/golden.rs"]
 mod golden;
+#[path = "agrees_with_interp/many.rs"]
+mod many;
+#[path = "agrees_with_interp/mutated.rs"]
+mod mutated;
+#[path = "agrees_with_interp/probes.rs"]
+mod probes;
+#[path = "agrees_with_interp/shapes.rs"]
+mod shapes;
 
 use podwire_interp::Interp;
 use podwire_matcher::Matcher;
@@ -112,6 +120,46 @@ impl Both {
         compared.matched += usize::from(matches!(events.first(), Some(Event::Matched(_))));
         compared.outcomes += expected.len();
         state.apply(&decision.effects);
+    }
+}
+
+impl Both {
+    /// Asks both with one draw: what rules are met, what is decided, and whether `decide` says so.
+    fn compare_one(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        state: &State,
+        seed: u64,
+        compared: &mut Compared,
+    ) {
+        let steps = || Steps(Draw(seed));
+        let (decision, events) = watched(&self.interp, table, packet, state, &mut steps());
+        let (found, met) = watched(&self.matcher, table, packet, state, &mut steps());
+        assert!(
+            met == events && found == decision,
+            "{packet:?}: {met:?}, {events:?}, {found:?}, {decision:?}"
+        );
+        let brief = self.matcher.decide(table, packet, state, &mut steps());
+        assert!(
+            brief.agrees_with(&decision),
+            "{packet:?}: {brief:?}, {decision:?}"
+        );
+        compared.packets += 1;
+        compared.matched += usize::from(matches!(events.first(), Some(Event::Matched(_))));
+    }
+}
+
+/// A draw that takes ladders rung by rung, so that what is folded and what is not choose alike.
+struct Steps(Draw);
+
+impl Choose for Steps {
+    fn chance(&mut self, threshold: u32) -> bool {
+        self.0.chance(threshold)
+    }
+
+    fn one_of(&mut self, n: u32) -> u32 {
+        self.0.one_of(n)
     }
 }
 
