@@ -196,7 +196,7 @@ fn compare_together(
     assert_eq!(out.last(), Some(&untouched));
 }
 
-fn number_from(variable: &str, otherwise: usize) -> usize {
+pub(super) fn number_from(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable).map_or(otherwise, |given| given.parse().expect("a number"))
 }
 
