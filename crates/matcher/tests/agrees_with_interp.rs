@@ -14,6 +14,20 @@
 mod generated;
 #[path = "agrees_with_interp/golden.rs"]
 mod golden;
+#[path = "agrees_with_interp/kept.rs"]
+mod kept;
+#[path = "agrees_with_interp/live.rs"]
+mod live;
+#[path = "agrees_with_interp/many.rs"]
+mod many;
+#[path = "agrees_with_interp/mutated.rs"]
+mod mutated;
+#[path = "agrees_with_interp/probes.rs"]
+mod probes;
+#[path = "agrees_with_interp/read.rs"]
+mod read;
+#[path = "agrees_with_interp/shapes.rs"]
+mod shapes;
 
 use podwire_interp::Interp;
 use podwire_matcher::Matcher;
@@ -85,11 +99,10 @@ impl Both {
         let answer = watched(&self.matcher, table, packet, state, &mut Draw(seed));
         assert_eq!(answer, (decision.clone(), events.clone()), "{packet:?}");
 
-        // Chance may make a great many outcomes; their number is bounded by the choices of one walk.
-        let expected = outcomes(ask);
-        let found = outcomes(|choose| watched(&self.matcher, table, packet, state, choose));
+        let expected = first_outcomes(ask);
+        let found = first_outcomes(|choose| watched(&self.matcher, table, packet, state, choose));
         assert_eq!(found, expected, "{packet:?}");
-        let unwatched = outcomes(|mut choose| {
+        let unwatched = first_outcomes(|mut choose| {
             self.matcher
                 .classify(table, packet, state, &mut choose, &mut ())
         });
@@ -99,7 +112,8 @@ impl Both {
             .collect();
         assert_eq!(unwatched, decisions, "{packet:?}");
 
-        let brief = outcomes(|mut choose| self.matcher.decide(table, packet, state, &mut choose));
+        let brief =
+            first_outcomes(|mut choose| self.matcher.decide(table, packet, state, &mut choose));
         assert_eq!(brief.len(), decisions.len(), "{packet:?}");
         for ((probability, brief), (expected, decision)) in brief.iter().zip(&decisions) {
             assert!(
@@ -112,6 +126,63 @@ impl Both {
         compared.matched += usize::from(matches!(events.first(), Some(Event::Matched(_))));
         compared.outcomes += expected.len();
         state.apply(&decision.effects);
+    }
+}
+
+impl Both {
+    /// Asks both with one draw: what rules are met, what is decided, and whether `decide` says so.
+    fn compare_one(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        state: &State,
+        seed: u64,
+        compared: &mut Compared,
+    ) {
+        let steps = || Steps(Draw(seed));
+        let (decision, events) = watched(&self.interp, table, packet, state, &mut steps());
+        let (found, met) = watched(&self.matcher, table, packet, state, &mut steps());
+        assert!(
+            met == events && found == decision,
+            "{packet:?}: {met:?}, {events:?}, {found:?}, {decision:?}"
+        );
+        let brief = self.matcher.decide(table, packet, state, &mut steps());
+        assert!(
+            brief.agrees_with(&decision),
+            "{packet:?}: {brief:?}, {decision:?}"
+        );
+        compared.packets += 1;
+        compared.matched += usize::from(matches!(events.first(), Some(Event::Matched(_))));
+    }
+}
+
+/// Outcomes of one packet that are looked at.
+const MAX_OUTCOMES: usize = 600;
+
+/// The first outcomes, of all that chance may have: rules that each leave something to chance have as
+/// many as the product of their ways.
+fn first_outcomes<T>(mut run: impl FnMut(&mut dyn Choose) -> T) -> Vec<(f64, T)> {
+    let mut count = 0;
+    let all = outcomes(|choose| {
+        count += 1;
+        // Who asks for nothing has no further ways.
+        (count <= MAX_OUTCOMES).then(|| run(choose))
+    });
+    all.into_iter()
+        .filter_map(|(probability, outcome)| Some((probability, outcome?)))
+        .collect()
+}
+
+/// A draw that takes ladders rung by rung, so that what is folded and what is not choose alike.
+struct Steps(Draw);
+
+impl Choose for Steps {
+    fn chance(&mut self, threshold: u32) -> bool {
+        self.0.chance(threshold)
+    }
+
+    fn one_of(&mut self, n: u32) -> u32 {
+        self.0.one_of(n)
     }
 }
 

@@ -15,33 +15,33 @@ use super::{Both, Compared};
 const PACKETS_A_RULE_SET: usize = 40;
 
 /// Everything random is drawn from one seed; proptest finds the seed.
-struct Lots(Draw);
+pub(super) struct Lots(pub(super) Draw);
 
 impl Lots {
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub(super) fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.below(of.len())]
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0.one_of(u32::try_from(n).unwrap()) as usize
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub(super) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 }
 
 /// The words of a family.
-struct Words {
-    family: Family,
-    addresses: &'static [&'static str],
-    prefixes: &'static [&'static str],
+pub(super) struct Words {
+    pub(super) family: Family,
+    pub(super) addresses: &'static [&'static str],
+    pub(super) prefixes: &'static [&'static str],
     ranges: &'static [&'static str],
     mask: &'static str,
-    sets: &'static str,
+    pub(super) sets: &'static str,
 }
 
-const IPV4: Words = Words {
+pub(super) const IPV4: Words = Words {
     family: Family::Ipv4,
     addresses: &[
         "10.0.0.1",
@@ -76,7 +76,7 @@ const IPV4: Words = Words {
            create all list:set\nadd all nets\nadd all pairs\n",
 };
 
-const IPV6: Words = Words {
+pub(super) const IPV6: Words = Words {
     family: Family::Ipv6,
     addresses: &[
         "fd00::1",
@@ -187,7 +187,7 @@ fn write_transport_tests(line: &mut String, lots: &mut Lots, words: &Words) {
     }
 }
 
-fn write_module(line: &mut String, lots: &mut Lots, words: &Words) {
+pub(super) fn write_module(line: &mut String, lots: &mut Lots, words: &Words) {
     let not = not(lots);
     match lots.below(26) {
         0 => write!(
@@ -388,7 +388,13 @@ fn write_target(line: &mut String, lots: &mut Lots, words: &Words, table: TableN
     }
 }
 
-fn rule(lots: &mut Lots, words: &Words, table: TableName, chain: &str, from: usize) -> String {
+pub(super) fn rule(
+    lots: &mut Lots,
+    words: &Words,
+    table: TableName,
+    chain: &str,
+    from: usize,
+) -> String {
     let mut line = format!("-A {chain}");
     if lots.below(5) < 3 {
         write_equality(&mut line, lots, words);
@@ -465,7 +471,7 @@ fn service(lots: &mut Lots, words: &Words) -> String {
     text
 }
 
-fn rules(lots: &mut Lots, words: &Words, table: TableName) -> String {
+pub(super) fn rules(lots: &mut Lots, words: &Words, table: TableName) -> String {
     let mut text = format!("*{table}\n");
     for hook in table.hooks() {
         let policy = if table == TableName::Nat {
@@ -507,7 +513,7 @@ fn rules(lots: &mut Lots, words: &Words, table: TableName) -> String {
     text + "COMMIT\n"
 }
 
-fn host(words: &Words) -> HostAddresses {
+pub(super) fn host(words: &Words) -> HostAddresses {
     let own = [words.addresses[2], words.addresses[4]].map(|ip| ip.parse().unwrap());
     let mut host = HostAddresses::of(own);
     let cni0 = "cni0".parse().unwrap();

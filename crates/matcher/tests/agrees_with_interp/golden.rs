@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use podwire_packet::{Family, Headers, Mark, Protocol, SimTime};
 use podwire_ruleset::{
@@ -71,12 +71,7 @@ fn named(rules: &RuleSet, host: IpAddr) -> Named {
 
 fn compare(path: &Path, tries_all: bool, compared: &mut Compared) {
     let text = std::fs::read_to_string(path).unwrap();
-    let name = path.file_name().unwrap().to_string_lossy();
-    let family = if name.contains(".ipv6.") {
-        Family::Ipv6
-    } else {
-        Family::Ipv4
-    };
+    let family = family_of(path);
     let rules = iptables::parse(&text, family)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         .rules;
@@ -128,22 +123,36 @@ fn compare(path: &Path, tries_all: bool, compared: &mut Compared) {
     }
 }
 
+pub(super) fn family_of(path: &Path) -> Family {
+    let name = path.file_name().unwrap().to_string_lossy();
+    if name.contains(".ipv6.") {
+        Family::Ipv6
+    } else {
+        Family::Ipv4
+    }
+}
+
+/// The texts of one node of every case: all nodes have nearly the same rules.
+pub(super) fn files() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/kube-proxy");
+    let cases = std::fs::read_dir(root).expect("golden files");
+    let files = cases.flat_map(|case| std::fs::read_dir(case.unwrap().path()).expect("a case"));
+    let paths = files.map(|file| file.unwrap().path());
+    let is_asked = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.contains("tables-save.node-a")
+    };
+    paths.filter(is_asked).collect()
+}
+
 #[test]
 fn on_kube_proxys_rules() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/kube-proxy");
     let mut compared = Compared::default();
     let tries_all = std::env::var_os("PODWIRE_AGREEMENT_CASES").is_some();
     let mut files = 0;
-    for case in std::fs::read_dir(root).expect("golden files") {
-        for file in std::fs::read_dir(case.unwrap().path()).expect("a case") {
-            let path = file.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            // All nodes of a case have nearly the same rules.
-            if name.contains("tables-save.node-a") {
-                compare(&path, tries_all, &mut compared);
-                files += 1;
-            }
-        }
+    for path in self::files() {
+        compare(&path, tries_all, &mut compared);
+        files += 1;
     }
     println!("{compared:?} over {files} rule sets");
     assert!(files >= 30, "{files}");
