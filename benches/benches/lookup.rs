@@ -149,7 +149,7 @@ struct Probe<A> {
 impl<A: Eq + Hash> Probe<A> {
     fn new(node: &Node, address: fn(IpAddr) -> A) -> Self {
         let service = |number| {
-            let (ip, port) = node.receiver(number);
+            let (ip, port) = node.kind.receiver(number);
             ((address(ip), Protocol::TCP, port), number)
         };
         Self {

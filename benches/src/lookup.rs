@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use podwire_cluster::{AddressKind, Cluster, EndpointSlice, ServiceType, synthetic};
+use podwire_cluster::{AddressKind, Cluster, EndpointSlice, IpMode, LoadBalancerIngress, ServiceType, synthetic};
 use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
 use podwire_interp::Interp;
 use podwire_matcher::Matcher;
-use podwire_packet::{Family, Headers, Mark, Prefix, Protocol, SimTime};
+use podwire_packet::{DeviceName, Family, Headers, Mark, Prefix, Protocol, SimTime};
 use podwire_ruleset::{
     Choose, Classify, ConntrackInfo, CtState, Draw, Hook, HostAddresses, NatKind, Packet, State,
     TableName, Verdict,
@@ -20,6 +20,12 @@ pub const ENDPOINTS: u32 = 3;
 
 const FIRST_NODE_PORT: u16 = 30_000;
 
+/// Who asks, from beyond the node.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 77);
+
+/// The node's address.
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
+
 /// What the Services of a cluster are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -29,6 +35,8 @@ pub enum Kind {
     ClusterIpV6,
     /// Type NodePort, IPv4.
     NodePort,
+    /// Type LoadBalancer, IPv4, open to some source addresses; packets are for its own address.
+    LoadBalancer,
     /// Type ClusterIP, IPv4, with no endpoint.
     NoEndpoints,
 }
@@ -38,7 +46,7 @@ impl Kind {
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
-            Self::ClusterIp | Self::NodePort | Self::NoEndpoints => Family::Ipv4,
+            Self::ClusterIp | Self::NodePort | Self::LoadBalancer | Self::NoEndpoints => Family::Ipv4,
             Self::ClusterIpV6 => Family::Ipv6,
         }
     }
@@ -47,11 +55,58 @@ impl Kind {
     #[must_use]
     pub const fn asked(self) -> (Hook, TableName) {
         match self {
-            Self::ClusterIp | Self::ClusterIpV6 | Self::NodePort => {
+            Self::ClusterIp | Self::ClusterIpV6 | Self::NodePort | Self::LoadBalancer => {
                 (Hook::Prerouting, TableName::Nat)
             }
             Self::NoEndpoints => (Hook::Forward, TableName::Filter),
         }
+    }
+
+    /// Address and port of the Service with that number; there need be no such Service.
+    #[must_use]
+    pub fn receiver(self, service: u32) -> (IpAddr, u16) {
+        let (address, port) = synthetic::cluster_ip(service);
+        match self {
+            Self::ClusterIp | Self::NoEndpoints => (address, port),
+            Self::ClusterIpV6 => (v6_of(address), port),
+            Self::NodePort => (OWN.into(), node_port(service)),
+            Self::LoadBalancer => (balancer(service).into(), port),
+        }
+    }
+
+    /// The first packet of a flow to it from beyond the node.
+    #[must_use]
+    pub fn packet(self, service: u32, host: &HostAddresses) -> Packet<'_> {
+        let (dst, dport) = self.receiver(service);
+        let src: IpAddr = match self.family() {
+            Family::Ipv4 => CLIENT.into(),
+            Family::Ipv6 => to_v6(CLIENT).into(),
+        };
+        Packet {
+            headers: Headers::first_of_flow(src, dst, Protocol::TCP, 40_000, dport),
+            mark: Mark(0),
+            hook: self.asked().0,
+            input: Some(DeviceName::ETH0),
+            output: None,
+            physdev_in: None,
+            physdev_out: None,
+            conntrack: ConntrackInfo::of_state(CtState::New),
+            host,
+            now: SimTime::START,
+        }
+    }
+
+    /// A node's rules as kube-proxy writes them, in the form of `iptables-save`.
+    ///
+    /// # Panics
+    /// As [`Node::new`].
+    #[must_use]
+    pub fn iptables_save(self, services: u32) -> String {
+        let cluster = cluster(self, services);
+        let ports = ServicePorts::new(&cluster, self.family(), KubeProxyVersion::default());
+        let (name, _) = cluster.nodes.first().expect("there is a node");
+        let proxier = IptablesProxier::new(&cluster, &ports, name).expect("the node's proxier");
+        proxier.save_text()
     }
 }
 
@@ -153,40 +208,8 @@ impl Node {
         };
         (0..PACKETS)
             .map(|_| service())
-            .map(|service| (service, self.packet(service)))
+            .map(|service| (service, self.kind.packet(service, &self.host)))
             .collect()
-    }
-
-    /// The first packet of a flow from beyond the node.
-    fn packet(&self, service: u32) -> Packet<'_> {
-        let (dst, dport) = self.receiver(service);
-        let src: IpAddr = match self.kind.family() {
-            Family::Ipv4 => Ipv4Addr::new(192, 168, 0, 77).into(),
-            Family::Ipv6 => to_v6(Ipv4Addr::new(192, 168, 0, 77)).into(),
-        };
-        Packet {
-            headers: Headers::first_of_flow(src, dst, Protocol::TCP, 40_000, dport),
-            mark: Mark(0),
-            hook: self.kind.asked().0,
-            input: Some("eth0".parse().expect("a device's name")),
-            output: None,
-            physdev_in: None,
-            physdev_out: None,
-            conntrack: ConntrackInfo::of_state(CtState::New),
-            host: &self.host,
-            now: SimTime::START,
-        }
-    }
-
-    /// Address and port of the Service with that number; there need be no such Service.
-    #[must_use]
-    pub fn receiver(&self, service: u32) -> (IpAddr, u16) {
-        let (address, port) = synthetic::cluster_ip(service);
-        match self.kind {
-            Kind::ClusterIp | Kind::NoEndpoints => (address, port),
-            Kind::ClusterIpV6 => (v6_of(address), port),
-            Kind::NodePort => (Ipv4Addr::new(192, 168, 0, 1).into(), node_port(service)),
-        }
     }
 
     /// Asks about every packet once, and counts answers by whether they are right.
@@ -233,6 +256,12 @@ fn node_port(service: u32) -> u16 {
     FIRST_NODE_PORT + offset
 }
 
+/// A load balancer's address, of a range of its own.
+fn balancer(service: u32) -> Ipv4Addr {
+    let range = u32::from(Ipv4Addr::new(100, 64, 1, 0));
+    (range + service).into()
+}
+
 fn to_v6(address: Ipv4Addr) -> Ipv6Addr {
     let unique_local = u128::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0));
     (unique_local | u128::from(u32::from(address))).into()
@@ -261,6 +290,17 @@ fn cluster(kind: Kind, services: u32) -> Cluster {
                 for port in &mut service.ports {
                     port.node_port = node_port(number);
                 }
+            }
+        }
+        Kind::LoadBalancer => {
+            for (number, service) in (0..).zip(cluster.services.values_mut()) {
+                service.kind = ServiceType::LoadBalancer;
+                service.load_balancer = vec![LoadBalancerIngress {
+                    ip: balancer(number).to_string().into(),
+                    ip_mode: IpMode::default(),
+                }];
+                service.load_balancer_source_ranges =
+                    vec!["192.168.0.0/24".into(), "172.16.0.0/12".into()];
             }
         }
     }

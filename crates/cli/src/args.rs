@@ -297,21 +297,35 @@ pub(crate) enum MatchOutput {
 /// `podwire bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+RATIO is to the floor: one probe of a hash table by destination, protocol and port, and the load of the
+endpoint that it leads to, on the same packets in turn. Exit code 1: a ratio is above the baseline's.
+
 Examples:
-  podwire bench --services 100,1000,10000
-  podwire bench --services 1000 -o json")]
+  podwire bench --services 1000,10000
+  podwire bench --services 1000,10000,100000,1000000 -o json
+  podwire bench --services 10000 --baseline before.json --fail-above 5%")]
 pub(crate) struct BenchArgs {
-    /// How many Services, each with three endpoints; several sizes with commas between
+    /// How many Services, each with three endpoints; several sizes with commas between. The reference
+    /// is asked up to 10000
     #[arg(
         long,
         value_name = "N,N…",
         value_delimiter = ',',
-        default_value = "100,1000,10000"
+        default_value = "1000,10000"
     )]
     pub(crate) services: Vec<u32>,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "table")]
     pub(crate) output: BenchOutput,
+    /// Write the answer to a file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// What --save wrote, to compare ratios with
+    #[arg(long, value_name = "FILE", requires = "fail_above")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// How much higher than the baseline's a ratio may be
+    #[arg(long, value_name = "P%", requires = "baseline")]
+    pub(crate) fail_above: Option<Percent>,
 }
 
 /// How `bench` answers.
@@ -321,4 +335,44 @@ pub(crate) enum BenchOutput {
     Table,
     /// An object.
     Json,
+    /// What github-action-benchmark reads as customSmallerIsBetter.
+    Gha,
+}
+
+/// A share in percent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Percent(f64);
+
+/// Why a text is not a [`Percent`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParsePercentError;
+
+impl std::fmt::Display for ParsePercentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("accepted is a number that is not below 0, with or without % behind it")
+    }
+}
+
+impl std::error::Error for ParsePercentError {}
+
+impl std::str::FromStr for Percent {
+    type Err = ParsePercentError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePercentError> {
+        let number: f64 = text
+            .strip_suffix('%')
+            .unwrap_or(text)
+            .parse()
+            .map_err(|_| ParsePercentError)?;
+        (number.is_finite() && number >= 0.0)
+            .then_some(Self(number))
+            .ok_or(ParsePercentError)
+    }
+}
+
+impl Percent {
+    /// What a value that may grow by so much is multiplied with.
+    pub(crate) fn factor(self) -> f64 {
+        1.0 + self.0 / 100.0
+    }
 }
