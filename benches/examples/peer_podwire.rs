@@ -136,7 +136,8 @@ impl<'a> Podwire<'a> {
     fn ask_each(&self, packets: &[Packet<'_>], draw: &mut Draw) {
         for packet in packets {
             let packet = black_box(packet);
-            black_box(self.matcher.decide(self.table, packet, &self.state, draw));
+            let decision = self.matcher.decide(self.table, packet, &self.state, draw);
+            black_box(&decision);
         }
     }
 
@@ -234,7 +235,7 @@ impl Floor {
                 let place = service * ENDPOINTS + draw.one_of(ENDPOINTS);
                 self.endpoints.get(place as usize)
             });
-            black_box(endpoint.copied());
+            black_box(&endpoint.copied());
         }
     }
 }

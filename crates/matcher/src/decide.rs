@@ -51,14 +51,14 @@ impl<F: Fields> Program<F> {
             for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
-                *brief = match key_of::<F>(headers).map(|key| table.find(key)) {
-                    Some(Found::Endpoints(service)) => {
-                        self.translated(like, headers, &service, draw)
-                    }
-                    Some(Found::Nothing | Found::Fold(_) | Found::Ask) | None => {
-                        self.walk(like, headers, state, draw)
-                    }
-                };
+                if let Some(Found::Endpoints(service)) =
+                    key_of::<F>(headers).map(|key| table.find(key))
+                {
+                    // Written where it stays: a copy of what was just written in parts would wait.
+                    *brief = self.translated(like, headers, &service, draw);
+                } else {
+                    *brief = self.walk(like, headers, state, draw);
+                }
             }
             return;
         }
@@ -99,13 +99,13 @@ impl<F: Fields> Program<F> {
             let (key, slot) = keys[at];
             let (like, headers) = packet.parts(like);
             let draw = &mut draws(at);
-            *brief = if is_there[at]
+            if is_there[at]
                 && let Found::Endpoints(service) = table.at(slot, key)
             {
-                self.translated(like, headers, &service, draw)
+                *brief = self.translated(like, headers, &service, draw);
             } else {
-                self.walk(like, headers, state, draw)
-            };
+                *brief = self.walk(like, headers, state, draw);
+            }
         }
     }
 
@@ -238,7 +238,7 @@ impl<F: Fields> Program<F> {
 pub(crate) const BATCH: usize = 64;
 
 /// Bytes of a table that stays near the core, in its own cache, so that there is nothing to wait for.
-const NEAR: usize = 256 << 10;
+const NEAR: usize = 1 << 20;
 
 /// A packet of a batch.
 pub(crate) trait Asked<'p> {
