@@ -2,7 +2,15 @@
 
 # The most rules or Services of a set: `make peers SIZE=10000` is short.
 SIZE ?= 1000000
+# How many rule sets the matcher and the reference evaluator are compared on, and how many packets each.
+CASES ?= 12000
+PACKETS ?= 1000
 
-.PHONY: peers
+.PHONY: peers agreement
 peers: ## podwire beside DPDK and the Linux kernel, one table
 	@benches/peers/run.sh $(SIZE)
+
+agreement: ## the matcher beside the reference evaluator, rule sets and packets at random
+	@PODWIRE_AGREEMENT_CASES=$(CASES) PODWIRE_AGREEMENT_PACKETS=$(PACKETS) cargo test --release \
+		--package podwire-matcher --test agrees_with_interp -- --exact \
+		many::on_many_rule_sets_of_every_kind --nocapture

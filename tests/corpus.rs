@@ -35,3 +35,13 @@ fn ipset_text_of_the_corpus_is_read_or_refused() {
 fn clusters_of_the_corpus_are_read_or_refused() {
     replay("cluster", fuzz::cluster);
 }
+
+#[test]
+fn rules_of_the_corpus_mean_the_same_to_both_evaluators() {
+    replay("match_rules", fuzz::match_rules);
+}
+
+#[test]
+fn streams_of_the_corpus_are_read_as_texts_are() {
+    replay("stream", fuzz::stream);
+}

@@ -443,3 +443,48 @@ fn what_is_refused_leaves_the_rules_as_they_were() {
     changing.remove(TableName::Filter, &"A".into());
     changing.compare(&mut Lots(Draw(1)), 50, &mut Compared::default());
 }
+
+#[test]
+fn what_is_refused_makes_no_table() {
+    let mut live = Live::new(RuleSet::empty(Family::Ipv4)).unwrap();
+    let before = live.rules().clone();
+    let rules = vec![Rule::to(Target::Jump("NOWHERE".into()))];
+    let table = TableName::Filter;
+    assert!(live.set_chain(table, &"A".into(), rules).is_err());
+    assert_eq!(*live.rules(), before);
+}
+
+#[test]
+fn a_chain_with_the_name_of_a_hook_that_the_table_has_not_is_as_compiled_anew() {
+    let text = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j ACCEPT\nCOMMIT\n";
+    let rules = parsed(text, &IPV4);
+    let donor = RuleSet::empty(Family::Ipv4);
+    let host = HostAddresses::default();
+    let mut changing = Changing::new(rules, donor, host, State::default());
+    let marks = Rule::to(Target::Mark {
+        value: podwire_packet::Mark(1),
+        mask: podwire_packet::Mark(1),
+    });
+    changing.set(TableName::Nat, &Hook::Forward.into(), vec![marks]);
+    let both = Both {
+        interp: podwire_interp::Interp::new(changing.expected.clone()).unwrap(),
+        matcher: changing.live.matcher().clone(),
+    };
+    let probes = Probes::of(&changing.expected, &changing.host);
+    let mut lots = Lots(Draw(1));
+    for packet in probes.aimed_from(&mut lots, TableName::Nat, Hook::Forward, 8) {
+        let compared = &mut Compared::default();
+        both.compare_one(TableName::Nat, &packet, &State::default(), 1, compared);
+    }
+}
+
+#[test]
+fn a_chain_with_the_name_of_a_hook_that_the_table_has_not_can_be_removed() {
+    let text = "*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n";
+    let mut live = Live::new(parsed(text, &IPV4)).unwrap();
+    let (raw, chain) = (TableName::Raw, Hook::Input.into());
+    live.set_chain(raw, &chain, Vec::new()).unwrap();
+    // By way of a compiling of all, which finds the chain.
+    let mut live = Live::new(live.rules().clone()).unwrap();
+    assert_eq!(live.remove_chain(raw, &chain), Ok(()));
+}

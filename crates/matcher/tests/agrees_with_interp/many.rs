@@ -35,32 +35,28 @@ struct Kinds {
 }
 
 impl Kinds {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "counted as others")]
     fn note(&mut self, matcher: &Matcher) {
         let has = |has: bool| usize::from(has);
         for block in matcher.plan().iter().flat_map(|chain| &chain.blocks) {
-            match block {
-                BlockPlan::List { folded, .. } => {
-                    self.list += 1;
-                    self.list_folded += has(*folded > 0);
-                }
-                BlockPlan::Services {
-                    keys,
-                    at_once,
-                    folded,
-                    ..
-                } => {
-                    self.services += 1;
-                    self.at_once += has(*at_once > 0);
-                    self.folded += has(*folded > 0);
-                    self.asked += has(at_once + folded < *keys);
-                }
-                BlockPlan::Hashed { folded, .. } => {
-                    self.hashed += 1;
-                    self.hashed_folded += has(*folded > 0);
-                }
-                #[allow(unreachable_patterns, reason = "there may be more kinds")]
-                _ => self.other += 1,
+            if let BlockPlan::List { folded, .. } = block {
+                self.list += 1;
+                self.list_folded += has(*folded > 0);
+            } else if let BlockPlan::Services {
+                keys,
+                at_once,
+                folded,
+                ..
+            } = block
+            {
+                self.services += 1;
+                self.at_once += has(*at_once > 0);
+                self.folded += has(*folded > 0);
+                self.asked += has(at_once + folded < *keys);
+            } else if let BlockPlan::Hashed { folded, .. } = block {
+                self.hashed += 1;
+                self.hashed_folded += has(*folded > 0);
+            } else {
+                self.other += 1;
             }
         }
     }

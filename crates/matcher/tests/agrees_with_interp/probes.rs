@@ -1,6 +1,7 @@
 //! Packets made for a rule set: each is aimed at a rule, by way of the rules that lead to its chain, and
 //! often misses a test of it by one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -12,6 +13,9 @@ use podwire_ruleset::{
 
 use super::generated::Lots;
 
+/// By chain, the rules that jump there: each a chain and its place in it.
+type Callers = Vec<Vec<(usize, usize)>>;
+
 /// What packets are drawn from.
 pub(super) struct Probes<'a> {
     rules: &'a RuleSet,
@@ -21,7 +25,7 @@ pub(super) struct Probes<'a> {
     /// Of every table, where each rule stands.
     places: Vec<(TableName, usize, usize)>,
     /// Of every table and chain, the rules that jump there.
-    callers: Vec<(TableName, Vec<Vec<(usize, usize)>>)>,
+    callers: BTreeMap<TableName, Callers>,
 }
 
 pub(super) fn number(address: IpAddr) -> u128 {
@@ -33,7 +37,7 @@ pub(super) fn number(address: IpAddr) -> u128 {
 
 pub(super) fn address(family: Family, number: u128) -> IpAddr {
     match family {
-        Family::Ipv4 => IpAddr::V4((number as u32).into()),
+        Family::Ipv4 => IpAddr::V4(u32::try_from(number & u128::from(u32::MAX)).unwrap().into()),
         Family::Ipv6 => IpAddr::V6(number.into()),
     }
 }
@@ -54,7 +58,8 @@ fn near(lots: &mut Lots, first: u128, last: u128) -> u128 {
 }
 
 fn near_port(lots: &mut Lots, ports: &RangeInclusive<u16>) -> u16 {
-    near(lots, (*ports.start()).into(), (*ports.end()).into()) as u16
+    let found = near(lots, (*ports.start()).into(), (*ports.end()).into());
+    u16::try_from(found & 0xffff).unwrap()
 }
 
 fn called(rule: &Rule) -> Option<&str> {
@@ -64,7 +69,7 @@ fn called(rule: &Rule) -> Option<&str> {
     }
 }
 
-fn callers(table: &Table) -> Vec<Vec<(usize, usize)>> {
+fn callers(table: &Table) -> Callers {
     let mut callers = vec![Vec::new(); table.chains.len()];
     for (at, chain) in table.chains.values().enumerate() {
         for (number, rule) in chain.rules.iter().enumerate() {
@@ -121,7 +126,7 @@ impl<'a> Probes<'a> {
         };
         let port = |lots: &mut Lots| match lots.below(4) {
             0 => [80, 81, 53, 443, 8080, 0, 65_535][lots.below(7)],
-            _ => lots.below(1 << 16) as u16,
+            _ => u16::try_from(lots.below(1 << 16)).unwrap(),
         };
         let mut headers = Headers::first_of_flow(src, dst, protocol, port(lots), port(lots));
         headers.is_later_fragment = lots.one_in(30);
@@ -198,8 +203,7 @@ impl<'a> Probes<'a> {
         number: usize,
     ) -> Packet<'a> {
         let table = &self.rules.tables[&name];
-        let callers = self.callers.iter().find(|(own, _)| *own == name);
-        let callers = callers.map_or(&[][..], |(_, callers)| callers);
+        let callers = &self.callers[&name];
         let chain_at = |at: usize| -> &Chain { &table.chains[at] };
         // Upwards from the rule to a built-in chain; chains do not call each other in a circle.
         let (mut way, mut at) = (vec![&chain_at(chain).rules[number]], chain);
@@ -252,6 +256,10 @@ impl<'a> Probes<'a> {
     }
 
     /// Changes the packet so that the test holds, or just does not.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "other tests are met by chance"
+    )]
     fn satisfy(&self, lots: &mut Lots, packet: &mut Packet<'_>, test: &Match) {
         let headers = &mut packet.headers;
         match test {
@@ -328,6 +336,7 @@ fn device(of: &Inv<InterfaceMatch>) -> Option<DeviceName> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others name no address")]
 fn note_addresses(rule: &Rule, addresses: &mut Vec<IpAddr>) {
     for test in &rule.matches {
         match test {

@@ -132,3 +132,22 @@ fn a_circle_and_a_chain_that_is_missing_are_refused() {
         assert!(matches!(error, CompileError::Read(_)), "{missing}: {error}");
     }
 }
+
+#[test]
+fn a_chain_with_the_name_of_a_hook_that_the_table_has_not_is_read_as_it_is_parsed() {
+    let text = "*raw\n:PREROUTING ACCEPT [0:0]\n:INPUT - [0:0]\n-A INPUT -p tcp -j DROP\n\
+                -A PREROUTING -j INPUT\nCOMMIT\n";
+    for hook in podwire_ruleset::Hook::ALL {
+        let parsed = iptables::parse(text, Family::Ipv4).unwrap();
+        let both = Both {
+            interp: Interp::new(parsed.rules.clone()).unwrap(),
+            matcher: Matcher::read(text.as_bytes(), Family::Ipv4).unwrap().0,
+        };
+        let host = HostAddresses::default();
+        let probes = Probes::of(&parsed.rules, &host);
+        for packet in probes.aimed_from(&mut Lots(Draw(1)), TableName::Raw, hook, 8) {
+            let compared = &mut Compared::default();
+            both.compare_one(TableName::Raw, &packet, &State::default(), 1, compared);
+        }
+    }
+}
