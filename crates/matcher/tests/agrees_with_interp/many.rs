@@ -30,8 +30,8 @@ struct Kinds {
     asked: usize,
     hashed: usize,
     hashed_folded: usize,
-    /// Any other.
-    other: usize,
+    /// Trees by ranges.
+    ranges: usize,
 }
 
 impl Kinds {
@@ -56,7 +56,7 @@ impl Kinds {
                 self.hashed += 1;
                 self.hashed_folded += has(*folded > 0);
             } else {
-                self.other += 1;
+                self.ranges += 1;
             }
         }
     }
@@ -70,7 +70,7 @@ impl Kinds {
         self.asked += other.asked;
         self.hashed += other.hashed;
         self.hashed_folded += other.hashed_folded;
-        self.other += other.other;
+        self.ranges += other.ranges;
     }
 }
 
@@ -261,6 +261,7 @@ fn on_many_rule_sets_of_every_kind() {
         ("services elsewhere", kinds.folded),
         ("services asked", kinds.asked),
         ("hash tables", kinds.hashed),
+        ("trees by ranges", kinds.ranges),
         ("hash tables with folds", kinds.hashed_folded),
     ] {
         assert!(count > floor, "{what}: {all:?}");
@@ -275,7 +276,7 @@ fn packets_together_are_decided_as_alone_in_a_large_table() {
         let mut text = shapes::services(&mut lots, words);
         let chains = text.matches(":SVC").count();
         text.truncate(text.find("-A KUBE-SERVICES").unwrap());
-        for n in 0..5_200_u128 {
+        for n in 0..21_000_u128 {
             let base = match words.family {
                 Family::Ipv4 => 0x0a60_0000,
                 Family::Ipv6 => 0xfd << 120,
