@@ -190,6 +190,22 @@ fn compare_together(
         );
     }
     assert_eq!(out.last(), Some(&untouched));
+
+    let mut in_parallel = vec![untouched; packets.len()];
+    matcher.decide_in_parallel(table, packets, state, draw, &mut in_parallel);
+    assert_eq!(in_parallel, out[..packets.len()]);
+
+    // The same headers, all of packets like the first.
+    let headers: Vec<_> = packets.iter().map(|packet| packet.headers).collect();
+    matcher.decide_batch_like(table, first, &headers, state, draw, &mut out);
+    for (at, (headers, brief)) in headers.iter().zip(&out).enumerate() {
+        let packet = Packet {
+            headers: *headers,
+            ..*first
+        };
+        let alone = matcher.decide(table, &packet, state, &mut draw(at));
+        assert_eq!(*brief, alone, "{packet:?}");
+    }
 }
 
 pub(super) fn number_from(variable: &str, otherwise: usize) -> usize {
