@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use podwire_cluster::{AddressKind, Cluster, EndpointSlice, IpMode, LoadBalancerIngress, ServiceType, synthetic};
+use podwire_cluster::{
+    AddressKind, Cluster, EndpointSlice, IpMode, LoadBalancerIngress, ServiceType, synthetic,
+};
 use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
 use podwire_interp::Interp;
 use podwire_matcher::Matcher;
@@ -46,7 +48,9 @@ impl Kind {
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
-            Self::ClusterIp | Self::NodePort | Self::LoadBalancer | Self::NoEndpoints => Family::Ipv4,
+            Self::ClusterIp | Self::NodePort | Self::LoadBalancer | Self::NoEndpoints => {
+                Family::Ipv4
+            }
             Self::ClusterIpV6 => Family::Ipv6,
         }
     }
