@@ -6,9 +6,15 @@ SIZE ?= 1000000
 CASES ?= 12000
 PACKETS ?= 1000
 
-.PHONY: peers agreement
+.PHONY: peers gate gate-baseline agreement
 peers: ## podwire beside DPDK and the Linux kernel, one table
 	@benches/peers/run.sh $(SIZE)
+
+gate: ## instructions and allocations of a lookup, a compilation and a change, against benches/baseline.json
+	@cargo run --release --locked --quiet -p podwire-bench --example gate
+
+gate-baseline: ## writes benches/baseline.json
+	@cargo run --release --locked --quiet -p podwire-bench --example gate -- --write
 
 agreement: ## the matcher beside the reference evaluator, rule sets and packets at random
 	@PODWIRE_AGREEMENT_CASES=$(CASES) PODWIRE_AGREEMENT_PACKETS=$(PACKETS) cargo test --release \

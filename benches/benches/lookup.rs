@@ -1,129 +1,205 @@
 //! How long a rule set takes to decide about one packet.
 //!
-//! Timed: `classify` of `Interp` and of `Matcher`, of one table at one hook, for 64 packets that are the first of their
-//! flows, over and over; a result is divided by 64 (throughput counts packets). The table is nat at
-//! PREROUTING, and filter at FORWARD for Services without endpoints. Not timed: making the rules and
-//! the packets, conntrack, and what becomes of the decision. Rules are those of kube-proxy for
-//! Services with three endpoints each.
+//! A benchmark's name is `lookup/family/size/case/evaluator`, of [`PACKETS`] packets that are the first of
+//! their flows, over and over; a result is divided by their number (throughput counts packets). Timed is
+//! one table at one hook: nat at PREROUTING for Services of three endpoints each, with kube-proxy's rules,
+//! filter at FORWARD for Services without endpoints and for policies (`podwire_bench::policy`). Not timed:
+//! making the rules and the packets, conntrack, and what becomes of the decision.
 //!
-//! `bare-probe` is the reference in the same run, on the same packets: a hash table keyed on
-//! destination address, protocol and port gives the number of a Service. It does nothing else that a
-//! rule set does. Ratios to it hold on a noisy machine; nanoseconds do not.
+//! - `interp`: `classify` of the reference, rule by rule.
+//! - `matcher`: `decide` of the compiled one; `matcher-batch`: all packets in one call of `decide_batch`.
+//! - `bare-probe`, of Services only: a hash table keyed on destination address, protocol and port gives the
+//!   number of a Service. It does nothing else that a rule set does.
+//! - `floor`: the same probe and then the load of the endpoint that the draw chooses: two loads of which
+//!   the second waits for the first, and nothing else.
 //!
-//! `floor` is the same probe and then the load of the endpoint that the draw chooses: two loads of which
-//! the second waits for the first, and nothing else.
+//! All are asked about the same packets in the same run. So few packets, and what is found for them, stay in
+//! the nearest caches: what lookups cost beyond them, and ratios taken pair by pair, are in `podwire bench`.
 //!
 //! Every case counts its answers before it is timed: a packet must be translated to an endpoint of the
-//! Service that it is for, or rejected where there is none, or left alone where there is no Service.
+//! Service that it is for, or rejected where there is none, or left alone where there is no Service; a
+//! policy's packet must get the verdict of the first rule that holds for it.
 
 use std::hash::Hash;
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use criterion::measurement::WallTime;
 use criterion::{
-    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+    BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use hashbrown::HashMap;
 use podwire_bench::lookup::{Answers, Case, ENDPOINTS, Kind, Node, PACKETS};
+use podwire_bench::policy::Policy;
+use podwire_interp::Interp;
+use podwire_matcher::{Brief, Matcher};
 use podwire_packet::{Family, Headers, Protocol};
-use podwire_ruleset::{Choose, Classify, Draw, Packet, State, TableName};
+use podwire_ruleset::{
+    Choose, Classify, Draw, Hook, HostAddresses, Packet, State, TableName, Verdict, iptables,
+};
 use rustc_hash::FxBuildHasher;
 
-const SIZES: [u32; 3] = [100, 1_000, 10_000];
+const SIZES: [u32; 2] = [1_000, 10_000];
 
-fn classify(c: &mut Criterion) {
+fn services(c: &mut Criterion) {
     for services in SIZES {
-        let node = Node::new(Kind::ClusterIp, services);
-        for case in [Case::First, Case::Last, Case::Random, Case::Miss] {
-            measure(c, &node, case, case.name());
+        for kind in [Kind::ClusterIp, Kind::NodePort, Kind::LoadBalancer] {
+            let node = Node::new(kind, services);
+            for case in [Case::First, Case::Last, Case::Random, Case::Miss] {
+                measure(c, &node, case);
+            }
         }
-        measure(
-            c,
-            &Node::new(Kind::NodePort, services),
-            Case::Last,
-            "nodeport/last",
-        );
-        measure(
-            c,
-            &Node::new(Kind::NoEndpoints, services),
-            Case::Last,
-            "no-endpoints/last",
-        );
-        measure(
-            c,
-            &Node::new(Kind::ClusterIpV6, services),
-            Case::Last,
-            "last",
-        );
+        measure(c, &Node::new(Kind::NoEndpoints, services), Case::Last);
+        let node = Node::new(Kind::ClusterIpV6, services);
+        for case in [Case::Last, Case::Random, Case::Miss] {
+            measure(c, &node, case);
+        }
     }
 }
 
-fn measure(c: &mut Criterion, node: &Node, case: Case, name: &str) {
+fn measure(c: &mut Criterion, node: &Node, case: Case) {
     let packets = node.packets(case);
     let right = expected(node.kind, case);
-    let of = format!("{name} of {} Services", node.services);
+    let of = format!("{:?}, {} of {}", node.kind, case.name(), node.services);
     assert_eq!(node.answers(&node.interp, &packets), right, "{of}");
     assert_eq!(node.answers(&node.matcher, &packets), right, "{of}");
-    let family = match node.kind.family() {
-        Family::Ipv4 => "ipv4",
-        Family::Ipv6 => "ipv6",
+    let (family, kind) = match node.kind {
+        Kind::ClusterIp => ("ipv4", "clusterip"),
+        Kind::ClusterIpV6 => ("ipv6", "clusterip"),
+        Kind::NodePort => ("ipv4", "nodeport"),
+        Kind::LoadBalancer => ("ipv4", "loadbalancer"),
+        Kind::NoEndpoints => ("ipv4", "no-endpoints"),
     };
-    let mut group = c.benchmark_group(format!(
-        "classify/{family}/services={}/{name}",
-        node.services
-    ));
-    group.throughput(Throughput::Elements(PACKETS as u64));
-    group.sampling_mode(SamplingMode::Flat);
+    let packets: Vec<(u32, Packet<'_>)> = packets;
+    let alone: Vec<Packet<'_>> = packets.iter().map(|(_, packet)| *packet).collect();
+    let name = format!(
+        "lookup/{family}/services={}/{kind}/{}",
+        node.services,
+        case.name()
+    );
+    let mut group = group(c, &name);
     let table = node.kind.asked().1;
-    group.bench_function("interp", |b| {
-        let (state, mut draw) = (State::default(), Draw(1));
-        b.iter(|| classify_all(&node.interp, table, &packets, &state, &mut draw));
-    });
-    group.bench_function("matcher", |b| {
-        let (state, mut draw) = (State::default(), Draw(1));
-        b.iter(|| classify_all(&node.matcher, table, &packets, &state, &mut draw));
-    });
-    let id = BenchmarkId::from_parameter("bare-probe");
+    evaluators(&mut group, &node.interp, &node.matcher, table, &alone);
     match node.kind.family() {
         Family::Ipv4 => {
             let probe = Probe::new(node, |address| match address {
                 IpAddr::V4(address) => u32::from(address),
                 IpAddr::V6(_) => 0,
             });
-            assert_eq!(probe.right(&packets), probe.right_expected(case));
-            group.bench_function(id, |b| b.iter(|| probe.all(&packets)));
-            group.bench_function("floor", |b| {
-                let mut draw = Draw(1);
-                b.iter(|| probe.all_with_endpoints(&packets, &mut draw));
-            });
+            probes(&mut group, &probe, case, &packets, &alone);
         }
         Family::Ipv6 => {
             let probe = Probe::new(node, |address| match address {
                 IpAddr::V4(_) => 0,
                 IpAddr::V6(address) => u128::from(address),
             });
-            assert_eq!(probe.right(&packets), probe.right_expected(case));
-            group.bench_function(id, |b| b.iter(|| probe.all(&packets)));
-            group.bench_function("floor", |b| {
-                let mut draw = Draw(1);
-                b.iter(|| probe.all_with_endpoints(&packets, &mut draw));
-            });
+            probes(&mut group, &probe, case, &packets, &alone);
         }
     }
     group.finish();
 }
 
-fn classify_all(
-    evaluator: &impl Classify,
-    table: TableName,
-    packets: &[(u32, Packet<'_>)],
-    state: &State,
-    draw: &mut Draw,
-) {
-    for (_, packet) in packets {
-        black_box(evaluator.classify(table, black_box(packet), state, draw, &mut ()));
+fn policies(c: &mut Criterion) {
+    let host = HostAddresses::of([]);
+    for rules in SIZES {
+        for (kind, policy) in [
+            ("policy", Policy::like_an_access_list(rules as usize, 1)),
+            ("unfavourable", Policy::unfavourable(rules, 1)),
+        ] {
+            let parsed = iptables::parse(&policy.iptables_save(), Family::Ipv4);
+            let parsed = parsed.expect("a policy is text of rules").rules;
+            let matcher = Matcher::new(&parsed).expect("a policy has no jumps");
+            let interp = Interp::new(parsed).expect("a policy has no jumps");
+            let flows = policy.packets(PACKETS, 1);
+            let packets: Vec<Packet<'_>> = flows
+                .iter()
+                .map(|flow| flow.packet(Hook::Forward, &host))
+                .collect();
+            let (state, mut draw) = (State::default(), Draw(1));
+            for (flow, packet) in flows.iter().zip(&packets) {
+                let rule = policy.first_match(flow).checked_sub(1);
+                let right =
+                    rule.map_or(Verdict::Accept, |rule| policy.rules[rule as usize].verdict);
+                let own = interp.classify(TableName::Filter, packet, &state, &mut draw, &mut ());
+                let brief = matcher.decide(TableName::Filter, packet, &state, &mut draw);
+                assert_eq!((own.verdict, brief.verdict), (right, right), "{flow:?}");
+            }
+            let mut group = group(c, &format!("lookup/ipv4/rules={rules}/{kind}/mixed"));
+            evaluators(&mut group, &interp, &matcher, TableName::Filter, &packets);
+            group.finish();
+        }
     }
+}
+
+fn group<'c>(c: &'c mut Criterion, name: &str) -> BenchmarkGroup<'c, WallTime> {
+    let mut group = c.benchmark_group(name);
+    group.throughput(Throughput::Elements(PACKETS as u64));
+    group.sampling_mode(SamplingMode::Flat);
+    group
+}
+
+fn evaluators(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    interp: &Interp,
+    matcher: &Matcher,
+    table: TableName,
+    packets: &[Packet<'_>],
+) {
+    let state = State::default();
+    group.bench_function("interp", |b| {
+        let mut draw = Draw(1);
+        b.iter(|| {
+            for packet in packets {
+                let packet = black_box(packet);
+                black_box(&interp.classify(table, packet, &state, &mut draw, &mut ()));
+            }
+        });
+    });
+    group.bench_function("matcher", |b| {
+        let mut draw = Draw(1);
+        b.iter(|| {
+            for packet in packets {
+                black_box(&matcher.decide(table, black_box(packet), &state, &mut draw));
+            }
+        });
+    });
+    group.bench_function("matcher-batch", |b| {
+        let mut draw = Draw(1);
+        let mut out = vec![Brief::accept(&packets[0]); packets.len()];
+        b.iter(|| {
+            let begin = draw.next();
+            let draws = |packet: usize| Draw(begin.wrapping_add(packet as u64));
+            matcher.decide_batch(table, black_box(packets), &state, draws, &mut out);
+            black_box(&out);
+        });
+    });
+}
+
+fn probes<A: Eq + Hash>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    probe: &Probe<A>,
+    case: Case,
+    packets: &[(u32, Packet<'_>)],
+    alone: &[Packet<'_>],
+) {
+    let right = if case == Case::Miss { 0 } else { PACKETS };
+    assert_eq!(probe.right(packets), right);
+    group.bench_function("bare-probe", |b| {
+        b.iter(|| {
+            for packet in alone {
+                black_box(&probe.service(&black_box(packet).headers));
+            }
+        });
+    });
+    group.bench_function("floor", |b| {
+        let mut draw = Draw(1);
+        b.iter(|| {
+            for packet in alone {
+                black_box(&probe.endpoint(&black_box(packet).headers, &mut draw));
+            }
+        });
+    });
 }
 
 /// What is right for every packet of a case.
@@ -132,7 +208,9 @@ fn expected(kind: Kind, case: Case) -> Answers {
     let counter = match (kind, case) {
         (_, Case::Miss) => &mut answers.untouched,
         (Kind::NoEndpoints, _) => &mut answers.rejected,
-        (Kind::ClusterIp | Kind::ClusterIpV6 | Kind::NodePort, _) => &mut answers.endpoint,
+        (Kind::ClusterIp | Kind::ClusterIpV6 | Kind::NodePort | Kind::LoadBalancer, _) => {
+            &mut answers.endpoint
+        }
     };
     *counter = PACKETS;
     answers
@@ -161,26 +239,16 @@ impl<A: Eq + Hash> Probe<A> {
         }
     }
 
+    #[inline]
     fn service(&self, headers: &Headers) -> Option<u32> {
         let key = ((self.address)(headers.dst), headers.protocol, headers.dport);
         self.table.get(&key).copied()
     }
 
-    fn all(&self, packets: &[(u32, Packet<'_>)]) {
-        for (_, packet) in packets {
-            black_box(self.service(&black_box(packet).headers));
-        }
-    }
-
-    fn all_with_endpoints(&self, packets: &[(u32, Packet<'_>)], draw: &mut Draw) {
-        for (_, packet) in packets {
-            let service = self.service(&black_box(packet).headers);
-            let endpoint = service.and_then(|service| {
-                let place = service * ENDPOINTS + draw.one_of(ENDPOINTS);
-                self.endpoints.get(usize::try_from(place).ok()?)
-            });
-            black_box(endpoint.copied());
-        }
+    #[inline]
+    fn endpoint(&self, headers: &Headers, draw: &mut Draw) -> Option<IpAddr> {
+        let place = self.service(headers)? * ENDPOINTS + draw.one_of(ENDPOINTS);
+        self.endpoints.get(place as usize).copied()
     }
 
     /// How many packets it finds the Service of.
@@ -190,18 +258,14 @@ impl<A: Eq + Hash> Probe<A> {
         };
         packets.iter().filter(right).count()
     }
-
-    fn right_expected(&self, case: Case) -> usize {
-        if case == Case::Miss { 0 } else { PACKETS }
-    }
 }
 
 criterion_group! {
     name = benches;
     config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600));
-    targets = classify
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(50))
+        .measurement_time(Duration::from_millis(150));
+    targets = services, policies
 }
 criterion_main!(benches);

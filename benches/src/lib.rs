@@ -4,8 +4,10 @@
 //! - [`lookup`]: one node's rules and packets for them (`benches/lookup.rs`).
 //! - [`policy`]: chains like access lists, and packets for them; [`peers`]: the files from which
 //!   podwire and other programs are asked the same (`benches/peers/`).
+//! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
 
+pub mod gate;
 pub mod lookup;
 pub mod peers;
 pub mod policy;

@@ -16,8 +16,10 @@ use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use podwire_packet::{DeviceName, Protocol};
-use podwire_ruleset::{Choose as _, Draw, RejectWith, Verdict};
+use podwire_packet::{DeviceName, Headers, Mark, Protocol, SimTime};
+use podwire_ruleset::{
+    Choose as _, ConntrackInfo, CtState, Draw, Hook, HostAddresses, Packet, RejectWith, Verdict,
+};
 
 /// Networks in a tree of prefixes, below its roots.
 const NETWORKS: u32 = 400;
@@ -198,6 +200,29 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// As a packet on its way from one device to another.
+    #[must_use]
+    pub fn packet(self, hook: Hook, host: &HostAddresses) -> Packet<'_> {
+        Packet {
+            headers: Headers::first_of_flow(
+                Ipv4Addr::from(self.src).into(),
+                Ipv4Addr::from(self.dst).into(),
+                self.protocol,
+                self.sport,
+                self.dport,
+            ),
+            mark: Mark(self.mark),
+            hook,
+            input: Some(DeviceName::ETH0),
+            output: Some(DeviceName::ETH0),
+            physdev_in: self.bridge_port,
+            physdev_out: None,
+            conntrack: ConntrackInfo::of_state(CtState::New),
+            host,
+            now: SimTime::START,
+        }
+    }
+
     fn random(draw: &mut Draw) -> Self {
         let protocols = [
             Protocol::TCP,

@@ -297,8 +297,9 @@ pub(crate) enum MatchOutput {
 /// `podwire bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-RATIO is to the floor: one probe of a hash table by destination, protocol and port, and the load of the
-endpoint that it leads to, on the same packets in turn. Exit code 1: a ratio is above the baseline's.
+RATIO is to the floor: one probe of a hash table by destination, protocol and port, and the load
+of the endpoint that it leads to, on the same packets in turn. Exit code 1: a ratio is above the
+baseline's.
 
 Examples:
   podwire bench --services 1000,10000

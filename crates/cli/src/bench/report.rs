@@ -35,7 +35,7 @@ pub(crate) struct Build {
     pub(crate) services: u32,
     pub(crate) rules: u64,
     pub(crate) text_bytes: u64,
-    /// From text to matcher, without the making of the text.
+    /// From text to matcher, without the making of the text: CPU time.
     pub(crate) seconds: f64,
     /// Growth of what is resident (VmRSS) from before to after.
     pub(crate) matcher_bytes: Option<u64>,
@@ -161,7 +161,8 @@ impl Report {
         writeln!(
             out,
             "\nRATIO: median over pairs of rounds of a packet's time over the floor's: one probe of a hash\n\
-             table and the load of the endpoint that it leads to. Packets are {} bytes each.",
+             table and the load of the endpoint that it leads to. Times are of the CPU. Packets are {} bytes each, no huge\n\
+             pages are asked for.",
             size_of::<podwire_ruleset::Packet<'_>>()
         )
     }
