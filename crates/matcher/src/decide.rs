@@ -23,9 +23,14 @@ impl<F: Fields> Program<F> {
     ) -> Brief<'m> {
         if let Some(table) = self.front(like)
             && let Some(key) = key_of::<F>(headers)
-            && let Found::Endpoints(service) = table.find(key)
         {
-            return self.translated(like, headers, &service, choose);
+            match table.find(key) {
+                Found::Endpoints(service) => {
+                    return self.translated(like, headers, &service, choose);
+                }
+                Found::Fold(fold) => return self.folded(like, headers, fold, choose),
+                Found::Nothing | Found::Ask => {}
+            }
         }
         self.walk(like, headers, state, choose)
     }
@@ -51,13 +56,15 @@ impl<F: Fields> Program<F> {
             for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
-                if let Some(Found::Endpoints(service)) =
-                    key_of::<F>(headers).map(|key| table.find(key))
-                {
-                    // Written where it stays: a copy of what was just written in parts would wait.
-                    *brief = self.translated(like, headers, &service, draw);
-                } else {
-                    *brief = self.walk(like, headers, state, draw);
+                // Written where it stays: a copy of what was just written in parts would wait.
+                match key_of::<F>(headers).map(|key| table.find(key)) {
+                    Some(Found::Endpoints(service)) => {
+                        *brief = self.translated(like, headers, &service, draw);
+                    }
+                    Some(Found::Fold(fold)) => *brief = self.folded(like, headers, fold, draw),
+                    Some(Found::Nothing | Found::Ask) | None => {
+                        *brief = self.walk(like, headers, state, draw);
+                    }
                 }
             }
             return;
@@ -99,12 +106,14 @@ impl<F: Fields> Program<F> {
             let (key, slot) = keys[at];
             let (like, headers) = packet.parts(like);
             let draw = &mut draws(at);
-            if is_there[at]
-                && let Found::Endpoints(service) = table.at(slot, key)
-            {
-                *brief = self.translated(like, headers, &service, draw);
-            } else {
-                *brief = self.walk(like, headers, state, draw);
+            match is_there[at].then(|| table.at(slot, key)) {
+                Some(Found::Endpoints(service)) => {
+                    *brief = self.translated(like, headers, &service, draw);
+                }
+                Some(Found::Fold(fold)) => *brief = self.folded(like, headers, fold, draw),
+                Some(Found::Nothing | Found::Ask) | None => {
+                    *brief = self.walk(like, headers, state, draw);
+                }
             }
         }
     }
@@ -211,6 +220,20 @@ impl<F: Fields> Program<F> {
         }
     }
 
+    /// A choice that does not fit into an entry.
+    fn folded<'m>(
+        &'m self,
+        like: &Packet<'_>,
+        headers: &Headers,
+        fold: u32,
+        choose: &mut impl Choose,
+    ) -> Brief<'m> {
+        let fold = &self.folds.folds[fold as usize];
+        let rung = choose.even_ladder(self.folds.thresholds(fold));
+        let socket = self.folds.endpoints(fold)[rung];
+        self.sent(like, headers, socket, fold.marking)
+    }
+
     #[inline]
     fn translated<'m>(
         &'m self,
@@ -220,7 +243,19 @@ impl<F: Fields> Program<F> {
         choose: &mut impl Choose,
     ) -> Brief<'m> {
         let socket = self.choose(service, choose);
-        let marking = self.folds.marking(service.marking.into());
+        self.sent(like, headers, socket, service.marking.into())
+    }
+
+    /// Sent to a socket, and marked.
+    #[inline]
+    fn sent<'m>(
+        &'m self,
+        like: &Packet<'_>,
+        headers: &Headers,
+        socket: Socket<F::Address>,
+        marking: u32,
+    ) -> Brief<'m> {
+        let marking = self.folds.marking(marking);
         // A source of the other family is no endpoint, and no rule's source.
         let mark = match F::number(headers.src) {
             Some(source) => marking.of(like.mark, source, socket.address),

@@ -376,7 +376,12 @@ impl<F: Fields> Program<F> {
         let rules = self.rules_of(chain);
         for rule in rules {
             *budget = budget.checked_sub(1)?;
-            let matched = facts.matched_by(self, rule)?;
+            let Some(matched) = facts.matched_by(self, rule) else {
+                if self.is_done_already(rule, &found.changes) {
+                    continue;
+                }
+                return None;
+            };
             if matches!(matched, Matches::None) {
                 continue;
             }
@@ -407,6 +412,23 @@ impl<F: Fields> Program<F> {
         }
         // The chain may end without a translation.
         None
+    }
+
+    /// Whether a rule does only what was done to every packet already, so that it does not matter which
+    /// of them it matches. One that remembers, draws or is not known does more.
+    fn is_done_already(&self, rule: &Rule, changes: &Changes<F>) -> bool {
+        let is_plain = |test: &Test<F>| {
+            let has_more = matches!(
+                test,
+                Test::Random(_) | Test::Nth(_) | Test::Limit(_) | Test::Recent(_)
+            );
+            !has_more
+        };
+        !rule.is_uncertain
+            && self.tests_of(rule).iter().all(is_plain)
+            && self.mark_change(rule) == Some(changes.always)
+            && changes.always.is_idempotent()
+            && changes.from_source == MarkChange::default()
     }
 
     /// What a rule does to the mark, if that is all that it does.
