@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use podwire_packet::Headers;
 use podwire_ruleset::{Choose, Draw, Packet, Policy, State, Target, Verdict};
 
-use crate::boxes::Point;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::{Dispatch, Found, Service};
 use crate::fields::Fields;
@@ -54,10 +53,11 @@ impl<F: Fields> Program<F> {
         };
         if table.bytes() <= NEAR {
             for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
+                let batch = like;
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
                 // Written where it stays: a copy of what was just written in parts would wait.
-                match key_of::<F>(headers).map(|key| table.find(key)) {
+                match Self::key_in(packet, batch).map(|key| table.find(key)) {
                     Some(Found::Endpoints(service)) => {
                         *brief = self.translated(like, headers, &service, draw);
                     }
@@ -93,7 +93,7 @@ impl<F: Fields> Program<F> {
     ) {
         let mut keys = [(F::Key::default(), 0_usize); BATCH];
         for (packet, own) in packets.iter().zip(&mut keys) {
-            let key = key_of::<F>(packet.parts(like).1);
+            let key = Self::key_in(packet, like);
             *own = key.map_or((F::Key::default(), usize::MAX), |key| {
                 (key, table.slot_of(key))
             });
@@ -116,6 +116,13 @@ impl<F: Fields> Program<F> {
                 }
             }
         }
+    }
+
+    /// The key of a packet of a batch; a packet of another hook than the batch's has none.
+    #[inline]
+    fn key_in<'p, P: Asked<'p>>(packet: &P, like: &'p Packet<'p>) -> Option<F::Key> {
+        let (own, headers) = packet.parts(like);
+        key_of::<F>(headers).filter(|_| own.hook == like.hook)
     }
 
     /// The table of Services that every packet of the hook comes to first.
@@ -159,17 +166,11 @@ impl<F: Fields> Program<F> {
         let [Block::Ranges(first, boxes), rest @ ..] = &*self.plans[plan as usize] else {
             return None;
         };
-        let point = Point {
-            src: F::number(headers.src)?,
-            dst: F::number(headers.dst)?,
-            sport: headers.sport,
-            dport: headers.dport,
-            protocol: headers.protocol.0,
-        };
+        let point = F::point(headers)?;
         let rules = &self.rules[*first as usize..];
         let said = boxes.each(&point, 0, |place| {
             let rule = &rules[place as usize];
-            let asks_more = u16::from(rule.made) != rule.test_count
+            let asks_more = u32::from(rule.made) != rule.test_count
                 || rule.is_uncertain
                 || rule.needs_transport && headers.is_later_fragment;
             ControlFlow::Break(match rule.then {
@@ -256,11 +257,7 @@ impl<F: Fields> Program<F> {
         marking: u32,
     ) -> Brief<'m> {
         let marking = self.folds.marking(marking);
-        // A source of the other family is no endpoint, and no rule's source.
-        let mark = match F::number(headers.src) {
-            Some(source) => marking.of(like.mark, source, socket.address),
-            None => like.mark,
-        };
+        let mark = marking.of(like.mark, headers.src, socket.address);
         Brief {
             mark,
             nat: Nat::To(F::address_of(socket.address), socket.port),

@@ -7,8 +7,8 @@
 //!
 //! Source: Pibiri, Trani: PTHash: Revisiting FCH Minimal Perfect Hashing (SIGIR 2021). Keys are hashed
 //! to small groups; each group has a byte, its pilot, that moves its keys to places where no other key
-//! is. A pilot is for three keys, and three of five entries
-//! are in use: 54 bytes a Service in all.
+//! is. A pilot is for three keys, and three of five entries are in use: with the places of the rules 60
+//! bytes a Service of IPv4.
 
 use crate::fields::{Fields, Key};
 use crate::fold::Folds;
@@ -91,6 +91,8 @@ struct Keyed<K> {
 /// Keys of a group, on average. With three of five entries in use, a pilot fits the last group of three
 /// with a chance of (2/5)^3, and none of the 256 does with one of 4e-8.
 const GROUP: usize = 3;
+/// Different keys that a group may have: so many come together only if somebody chose them so.
+const MOST: usize = 32;
 /// Multipliers that are tried; keys that defeat all of them are asked as other rules are.
 const MAX_MULTIPLIERS: u64 = 8;
 /// 2^64 over the golden ratio.
@@ -125,6 +127,7 @@ impl<F: Fields> Dispatch<F> {
     /// Fills the table; no if some group finds no place.
     fn fill(&mut self, multiplier: u64, keys: &[F::Key]) -> bool {
         self.multiplier = multiplier;
+        self.places.fill(0);
         self.entries.clear();
         self.entries.resize(self.places.len(), Entry::default());
         self.next.clear();
@@ -142,7 +145,10 @@ impl<F: Fields> Dispatch<F> {
             own.clear();
             for &(_, at) in group {
                 let (key, place) = (keys[at as usize], self.first + at);
-                match own.iter_mut().find(|rule| rule.key == key) {
+                if own.len() > MOST {
+                    return false;
+                }
+                match own.iter_mut().rev().find(|rule| rule.key == key) {
                     None => own.push(Keyed {
                         key,
                         first: place,
@@ -229,26 +235,27 @@ impl<F: Fields> Dispatch<F> {
     /// Has the rules of a key asked, if the rule is the first of them.
     pub(crate) fn ask(&mut self, key: F::Key, place: u32) {
         let slot = self.slot_of(key);
-        if self.places.get(slot) == Some(&place) && self.entries[slot].key.is_alike(key) {
+        if (self.first..self.end).contains(&place)
+            && self.places[slot] == place
+            && self.entries[slot].key.is_alike(key)
+        {
             self.entries[slot].key = key.with_low_byte(ASK);
         }
     }
 
-    /// The first rule of the packet's key, from a place on.
-    pub(crate) fn rule_from(&self, key: F::Key, from: u32) -> Option<u32> {
+    /// The first rule of the packet's key.
+    pub(crate) fn first_rule(&self, key: F::Key) -> Option<u32> {
         let slot = self.slot_of(key);
         let own = self.entries.get(slot)?.key;
-        if !own.is_alike(key) || own.low_byte() == EMPTY {
-            return None;
-        }
-        let mut place = self.places[slot];
-        while place < from {
-            let at = self
-                .next
-                .binary_search_by_key(&place, |(earlier, _)| *earlier);
-            place = self.next[at.ok()?].1;
-        }
-        Some(place)
+        (own.is_alike(key) && own.low_byte() != EMPTY).then(|| self.places[slot])
+    }
+
+    /// The next rule of the same key.
+    pub(crate) fn rule_after(&self, place: u32) -> Option<u32> {
+        let at = self
+            .next
+            .binary_search_by_key(&place, |(earlier, _)| *earlier);
+        Some(self.next[at.ok()?].1)
     }
 
     /// What stands for a key.
@@ -269,9 +276,12 @@ impl<F: Fields> Dispatch<F> {
         counts
     }
 
-    /// How large the entries are.
+    /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.entries.as_slice())
+            + size_of_val(self.places.as_slice())
+            + size_of_val(self.next.as_slice())
+            + self.pilots.len()
     }
 
     /// Whether the key stands at a place; looks at the entry and branches on nothing.
@@ -291,7 +301,6 @@ impl<F: Fields> Dispatch<F> {
         if !entry.key.is_alike(key) {
             return Found::Nothing;
         }
-        // The lowest byte of a packet's key is 0, so what remains is what the entry says.
         let kind = entry.key.low_byte();
         match entry.endpoints.as_ref().get(..usize::from(kind)) {
             Some([]) => Found::Nothing,

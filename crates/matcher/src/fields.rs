@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use podwire_packet::Headers;
 
+use crate::boxes::Point;
+
 /// What equality tests look at. Each family has its own form, so that IPv4 hashes two words.
 pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
     /// An address as a number.
@@ -37,6 +39,18 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
 
     /// The last address under a mask, from the first; none if the mask has holes.
     fn last_under(first: Self::Address, mask: Self::Address) -> Option<Self::Address>;
+
+    /// The packet as a table of ranges sees it; none for one of the other family.
+    #[inline]
+    fn point(headers: &Headers) -> Option<Point<Self::Address>> {
+        Some(Point {
+            src: Self::number(headers.src)?,
+            dst: Self::number(headers.dst)?,
+            sport: headers.sport,
+            dport: headers.dport,
+            protocol: headers.protocol.0,
+        })
+    }
 
     /// The key of a packet that has a transport header; none for one of the other family.
     fn key_of(headers: &Headers) -> Option<Self::Key>;

@@ -11,6 +11,8 @@
 //! Chains are known by these rules alone, whatever their names. A rule that cannot match the caller's
 //! packets is passed over; a jump without a test goes on in the chain that it names.
 
+use std::net::IpAddr;
+
 use podwire_packet::Mark;
 use podwire_ruleset::{ChainId, Inv, Probability};
 
@@ -91,9 +93,12 @@ impl<F: Fields> Changes<F> {
 
 impl<F: Fields> Marking<F> {
     #[inline]
-    pub(crate) fn of(&self, mark: Mark, source: F::Address, endpoint: F::Address) -> Mark {
-        let is_from = F::under(source, self.source_mask) == self.source;
-        let sort = usize::from(is_from) | usize::from(source == endpoint) << 1;
+    pub(crate) fn of(&self, mark: Mark, source: IpAddr, endpoint: F::Address) -> Mark {
+        // A source of the other family is neither the test's nor the endpoint's.
+        let sort = F::number(source).map_or(0, |source| {
+            let is_from = F::under(source, self.source_mask) == self.source;
+            usize::from(is_from) | usize::from(source == endpoint) << 1
+        });
         self.changes[sort].of(mark)
     }
 }
@@ -153,6 +158,11 @@ impl<F: Fields> Folds<F> {
         let port = endpoints.first()?.port?;
         let is_plain = endpoints.iter().all(|own| own.port == Some(port)) && fold.uneven == 0;
         is_plain.then_some((port, endpoints))
+    }
+
+    /// How many endpoints a fold has.
+    pub(crate) fn size(&self, fold: u32) -> usize {
+        self.folds[fold as usize].count as usize
     }
 
     /// Lets go of the last fold, which nothing refers to.
@@ -256,8 +266,7 @@ impl<F: Fields> Facts<F> {
     }
 
     fn held_by(&self, test: &Test<F>) -> Option<Matches<F::Address>> {
-        let (plain, inverted) = straight(test);
-        if let Some(asked) = plain.as_ref().unwrap_or(test).equality() {
+        if let Some((asked, inverted)) = straight(test) {
             if test.is_of_ports() && !self.are_whole {
                 return None;
             }
@@ -296,27 +305,34 @@ impl<F: Fields> Facts<F> {
     }
 }
 
-/// The test without its `!`, if it has one and is a test for equality, and whether it has.
-fn straight<F: Fields>(test: &Test<F>) -> (Option<Test<F>>, bool) {
-    let mut plain = test.clone();
-    if let Test::Source(Masked { inverted, .. }) | Test::Destination(Masked { inverted, .. }) =
-        &mut plain
-        && std::mem::take(inverted)
-    {
-        return (Some(plain), true);
-    }
-    if let Test::SourcePort(Inv { inverted, .. }) | Test::DestinationPort(Inv { inverted, .. }) =
-        &mut plain
-        && std::mem::take(inverted)
-    {
-        return (Some(plain), true);
-    }
-    if let Test::Protocol(Inv { inverted, .. }) = &mut plain
-        && std::mem::take(inverted)
-    {
-        return (Some(plain), true);
-    }
-    (None, false)
+/// What a test compares for equality, if it does, whether or not it has a `!`.
+fn straight<F: Fields>(test: &Test<F>) -> Option<(Equality<F>, bool)> {
+    let (plain, inverted) = if let Test::Source(own) = test {
+        (
+            Test::Source(Masked {
+                inverted: false,
+                ..*own
+            }),
+            own.inverted,
+        )
+    } else if let Test::Destination(own) = test {
+        (
+            Test::Destination(Masked {
+                inverted: false,
+                ..*own
+            }),
+            own.inverted,
+        )
+    } else if let Test::SourcePort(own) = test {
+        (Test::SourcePort(Inv::is(own.value)), own.inverted)
+    } else if let Test::DestinationPort(own) = test {
+        (Test::DestinationPort(Inv::is(own.value)), own.inverted)
+    } else if let Test::Protocol(own) = test {
+        (Test::Protocol(Inv::is(own.value)), own.inverted)
+    } else {
+        return None;
+    };
+    Some((plain.equality()?, inverted))
 }
 
 /// A fold as it is found.

@@ -22,7 +22,7 @@
 //! A Service with at most five endpoints of one port (two of IPv6) is one entry of 32 bytes (64) behind a
 //! byte of a pilot table; one with more is two more loads. A block of hash tables costs a probe for each kind
 //! of rule in it, at most six, and then what is left to ask of the rules found; trees cost what `boxes` says.
-//! A list costs each of its rules. A rule takes 24 bytes, and 16 (48 for IPv6) for each test that no other
+//! A list costs each of its rules. A rule takes 28 bytes, and 16 (48 for IPv6) for each test that no other
 //! rule shares. No allocation (`tests/allocations.rs`), but for effects and for more than 16 chains on the
 //! way.
 //!

@@ -9,7 +9,6 @@
 
 mod callers;
 
-use podwire_packet::Family;
 use podwire_ruleset::{
     CallGraph, Chain, ChainId, ChainName, LinkError, Rule, RuleSet, Table, TableName, Target,
 };
@@ -175,12 +174,6 @@ impl Live {
                 programs[place] = Some(program);
             }
         }
-    }
-
-    /// The family of its rules.
-    #[must_use]
-    pub const fn family(&self) -> Family {
-        self.rules.family
     }
 }
 

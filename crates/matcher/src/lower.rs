@@ -6,6 +6,9 @@ use crate::fields::{Equality, Fields};
 use crate::program::{MarkChange, Program, Rule, Socket, Then, to_u32};
 use crate::test::{DIMENSIONS, Test};
 
+/// Tests of a rule that one probe makes; with one more of each field they are counted in a byte.
+const MOST_HASHABLE: u8 = 200;
+
 /// Lists of tests, and targets, that are searched before one more is kept.
 const MANY: usize = 64;
 
@@ -37,7 +40,9 @@ impl<F: Fields> Program<F> {
             if is_free && matches!(test, Test::HasTransport) {
                 continue;
             }
-            let joined = test.equality().filter(|_| may_move && hashable < u8::MAX);
+            let joined = test
+                .equality()
+                .filter(|_| may_move && hashable < MOST_HASHABLE);
             let joined = joined.and_then(|own| equality.and(own));
             let dimension = test.dimension().filter(|_| may_move);
             let tests = &mut self.tests;
@@ -79,18 +84,15 @@ impl<F: Fields> Program<F> {
     }
 
     /// Where the last tests of the pool stand, which may be where the same ones stood before.
-    fn keep(&mut self, first: usize, count: usize, has_address: bool) -> (u32, u16) {
-        let own = (
-            to_u32(first),
-            u16::try_from(count).expect("a line has fewer tests"),
-        );
+    fn keep(&mut self, first: usize, count: usize, has_address: bool) -> (u32, u32) {
+        let own = (to_u32(first), to_u32(count));
         if has_address || count == 0 {
             // Such tests are seldom the same twice.
             return own;
         }
         let pool = &mut self.tests;
         let same = self.known_tests.iter().find(|(at, length)| {
-            usize::from(*length) == count && pool[*at as usize..][..count] == pool[first..]
+            *length as usize == count && pool[*at as usize..][..count] == pool[first..]
         });
         if let Some(&same) = same {
             pool.truncate(first);

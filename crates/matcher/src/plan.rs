@@ -146,9 +146,9 @@ impl<F: Fields> Program<F> {
     /// Forgets what the chain was folded to that the rule at a place jumps to.
     pub(crate) fn unfold(&mut self, chain: Chain, place: u32) {
         let rule = &mut self.rules[place as usize];
-        rule.fold = 0;
-        // A fold that was kept, or the endpoints of its entry, stay behind.
-        self.garbage += 1;
+        let fold = std::mem::take(&mut rule.fold).checked_sub(1);
+        // A fold that was kept stays behind.
+        self.garbage += 1 + fold.map_or(0, |fold| self.folds.size(fold));
         let rule = *rule;
         let Some(key) = self.equality(&rule).map(|own| own.value.key()) else {
             return;
@@ -204,7 +204,7 @@ impl<F: Fields> Program<F> {
         (to_u32(run), Some(Block::Hashed(TupleSpace::new(&keyed))))
     }
 
-    /// Folds the chains that rules of a chain jump to, where every jump of the chain's tables can be.
+    /// Folds the chains that the rules of a chain jump to, where they can be.
     pub(crate) fn fold_jumps(&mut self, id: ChainId, budget: &mut usize) {
         let chain = self.chains[id.index()];
         for place in chain.first..chain.first + chain.len {
@@ -222,7 +222,7 @@ impl<F: Fields> Program<F> {
             return;
         };
         self.rules[place as usize].fold = fold + 1;
-        if rule.made == rule.hashable && u16::from(rule.made) == rule.test_count {
+        if rule.made == rule.hashable && u32::from(rule.made) == rule.test_count {
             self.enter(chain, place, &rule, fold);
         }
     }

@@ -15,15 +15,16 @@ use crate::fold::Folds;
 use crate::test::Test;
 use crate::tuple_space::TupleSpace;
 
-/// A rule: 24 bytes.
+/// A rule: 28 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     /// Place of the first test, in the order in which they are asked.
     pub(crate) tests: u32,
-    pub(crate) test_count: u16,
+    pub(crate) test_count: u32,
     /// How many of the tests, from the first on, one probe of a hash table can make.
     pub(crate) hashable: u8,
-    /// How many of them a table of ranges can make; no fewer than `hashable`, or none.
+    /// How many of them a table of ranges can make; no fewer than `hashable`, or none
+    /// where a mask has holes or a field is tested twice.
     pub(crate) boxable: u8,
     /// How many of the tests its block has made already.
     pub(crate) made: u8,
@@ -147,7 +148,7 @@ pub(crate) struct Program<F: Fields> {
     pub(crate) targets: Vec<Target>,
     pub(crate) folds: Folds<F>,
     /// Where lists of tests that name no address stand, the first few.
-    pub(crate) known_tests: Vec<(u32, u16)>,
+    pub(crate) known_tests: Vec<(u32, u32)>,
     /// What changes have let go of.
     pub(crate) free: Free,
     /// How many rules and folds changes have left behind in the pools.
@@ -171,7 +172,7 @@ impl<F: Fields> Program<F> {
     /// All tests of a rule.
     pub(crate) fn tests_of(&self, rule: &Rule) -> &[Test<F>] {
         let first = rule.tests as usize;
-        &self.tests[first..first + usize::from(rule.test_count)]
+        &self.tests[first..first + rule.test_count as usize]
     }
 
     /// The rules of a chain.
@@ -192,5 +193,5 @@ impl<F: Fields> Program<F> {
 }
 
 pub(crate) fn to_u32(place: usize) -> u32 {
-    u32::try_from(place).expect("a table has fewer than 2^32 rules")
+    u32::try_from(place).expect("a table has fewer than 2^32 of anything")
 }

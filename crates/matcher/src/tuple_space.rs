@@ -5,8 +5,8 @@
 //! those bits. A packet is looked up once in each kind's table, and the rules found are asked in their
 //! order.
 
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
 
 use crate::fields::{Equality, Fields};
 use crate::program::to_u32;
@@ -29,7 +29,7 @@ struct Places {
 #[derive(Clone, Debug)]
 struct Kind<F> {
     mask: F,
-    rules: HashMap<F, Places, FxBuildHasher>,
+    rules: HashMap<F, Places, FixedState>,
 }
 
 /// A run of rules as hash tables.
@@ -79,7 +79,7 @@ impl<F: Fields> TupleSpace<F> {
             sorted.sort_by_key(|(value, _)| *value);
             let mut kind = Kind {
                 mask,
-                rules: HashMap::with_capacity_and_hasher(sorted.len(), FxBuildHasher),
+                rules: HashMap::with_capacity_and_hasher(sorted.len(), FixedState::default()),
             };
             for same in sorted.chunk_by(|(a, _), (b, _)| a == b) {
                 let start = to_u32(space.lists.len());

@@ -9,7 +9,7 @@ use podwire_ruleset::{
 };
 use smallvec::SmallVec;
 
-use crate::boxes::{Boxes, Point};
+use crate::boxes::Boxes;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::Found;
 use crate::fields::Fields;
@@ -184,29 +184,25 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
                 Found::Fold(fold) => return self.fold(fold),
             }
         }
-        let mut from = at.rule;
-        while let Some(place) = table.rule_from(key, from) {
+        // A walk that comes back goes on behind a rule of the same key.
+        let mut next = match at.rule.checked_sub(1) {
+            Some(before) if before >= table.first => table.rule_after(before),
+            Some(_) | None => table.first_rule(key),
+        };
+        while let Some(place) = next {
             let flow = self.ask(at.chain, place);
             if !matches!(flow, Flow::Next) {
                 return flow;
             }
-            from = place + 1;
+            next = table.rule_after(place);
         }
         Flow::Next
     }
 
     /// Asks the rules whose ranges the packet is in.
     fn within(&mut self, at: &Place, first: u32, boxes: &Boxes<F::Address>) -> Flow {
-        let headers = &self.view.packet.headers;
-        let (Some(src), Some(dst)) = (F::number(headers.src), F::number(headers.dst)) else {
+        let Some(point) = F::point(&self.view.packet.headers) else {
             return self.foreign(at.chain, first.max(at.rule)..first + boxes.len());
-        };
-        let point = Point {
-            src,
-            dst,
-            sport: headers.sport,
-            dport: headers.dport,
-            protocol: headers.protocol.0,
         };
         let from = at.rule.saturating_sub(first);
         let end = boxes.each(&point, from, |place| {
@@ -308,10 +304,9 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
     /// Marks and translates as the folded chain does.
     #[inline]
     fn to(&mut self, socket: Socket<F::Address>, marking: u32) -> Flow {
-        if let Some(source) = F::number(self.view.packet.headers.src) {
-            let marking = self.program.folds.marking(marking);
-            self.view.mark = marking.of(self.view.mark, source, socket.address);
-        }
+        let source = self.view.packet.headers.src;
+        let marking = self.program.folds.marking(marking);
+        self.view.mark = marking.of(self.view.mark, source, socket.address);
         self.nat = Nat::To(F::address_of(socket.address), socket.port);
         Flow::End(Verdict::Accept)
     }

@@ -103,7 +103,7 @@ fn a_table_in_which_everything_calls_everything_is_compiled() {
 
 #[test]
 fn a_rule_and_a_service_are_small() {
-    assert_eq!(size_of::<crate::program::Rule>(), 24);
+    assert_eq!(size_of::<crate::program::Rule>(), 28);
     assert_eq!(size_of::<crate::test::Test<Narrow>>(), 16);
     assert_eq!(crate::dispatch::entry_size::<Narrow>(), 32);
     assert_eq!(crate::dispatch::entry_size::<Wide>(), 64);
