@@ -283,10 +283,7 @@ impl<F: Fields> Facts<F> {
                 None => {}
             }
         }
-        if let Test::Source(source) = test
-            // The address is of the table's family, where a destination says so.
-            && self.equality.mask.masked(F::foreign()) == F::foreign()
-        {
+        if let Test::Source(source) = test {
             return Some(Matches::From(*source));
         }
         if let Test::Random(Inv {
@@ -408,7 +405,7 @@ impl<F: Fields> Program<F> {
                 found.changes.add(change, matched)?;
                 continue;
             }
-            if rule.then == Then::Nothing {
+            if rule.then == Then::Nothing && !matches!(matched, Matches::ByChance(_)) {
                 continue;
             }
             match matched {
