@@ -6,7 +6,7 @@
 //!
 //! What is judged is the ratio to the `floor`: one probe of a hash table by destination, protocol and
 //! port, and the load of the endpoint that it leads to. Both are asked about the same packets one after
-//! the other, in pairs of rounds, and the median is over the pairs ([`pairs`]): nanoseconds differ from
+//! the other, in pairs of rounds, and the median is over the pairs ([`mod@pairs`]): nanoseconds differ from
 //! minute to minute on a shared machine, ratios within a pair do so less. All times are CPU time of the
 //! thread. `bare-probe` is the probe alone.
 //!
