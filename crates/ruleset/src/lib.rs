@@ -21,8 +21,10 @@ mod graph;
 pub mod ipset;
 pub mod iptables;
 mod matches;
+pub mod nft;
 mod packet;
 mod rule;
+mod rule_ref;
 mod set;
 mod state;
 mod table;
@@ -39,6 +41,7 @@ pub use matches::{
 };
 pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, Packet};
 pub use rule::{Counters, Origin, Rule};
+pub use rule_ref::{BaseChainRef, RuleRef};
 pub use set::{IpSet, SetEntry, SetKind, SetPart, Sets};
 pub use state::{LimitState, RecentEntry, RecentList, State};
 pub use table::{
