@@ -1,0 +1,45 @@
+//! nftables: rule sets as data.
+//!
+//! nftables has one engine where iptables has a module for every test: a rule is a list of
+//! [`Statement`]s, run from left to right, and a packet that fails a [`Match`] leaves the rule there.
+//! Most of what is tested is an [`Expression`] compared with values, or looked up in a [`Set`].
+//!
+//! What podwire does not evaluate is kept as it was written ([`Statement::Unknown`],
+//! [`RuleSet::others`]); an answer that depends on it says so.
+//!
+//! # Map, in reading order
+//! - [`RuleSet`], [`Table`], [`Chain`], [`BaseChain`]: the containers; [`Name`] names them.
+//! - [`Rule`], [`Statement`], [`Match`], [`Verdict`]: a rule.
+//! - [`Expression`]: what a statement reads from the packet; [`Value`], [`Span`], [`Key`]: what that is
+//!   compared with.
+//! - [`Set`], [`Element`], [`Lookup`]: sets, maps and verdict maps.
+//! - [`check`], [`call_graph`]: which chain calls which; what the kernel would refuse.
+//!
+//! # Departures
+//! - Tables of the families `arp`, `bridge` and `netdev` are text.
+//! - A comparison with `<`, `<=`, `>` or `>=` is held, and printed, as a range.
+//! - `iif` and `oif`, which the kernel keeps as the number of a device, are names here.
+//!
+//! # Sources
+//! nft(8) of nftables 1.0.6; Linux: net/netfilter/nf_tables_api.c, nft_*.c.
+
+mod expression;
+mod graph;
+mod name;
+mod rule;
+mod set;
+mod statement;
+mod table;
+mod value;
+
+pub use expression::{CtKey, Expression, FibResult, FibSelectors, MetaKey, NumgenMode, Payload};
+pub use graph::{LinkError, Referrer, call_graph, check};
+pub use name::{Name, NameError};
+pub use rule::{Rule, RuleId};
+pub use set::{DataType, Element, Lookup, MapValue, Set, SetFlags};
+pub use statement::{
+    Limit, MarkField, Match, Nat, NatMap, Operand, SetMark, SetOperation, SetStatement, Statement,
+    Verdict,
+};
+pub use table::{BaseChain, Chain, ChainKind, RuleSet, Table, TableFamily};
+pub use value::{Key, Span, Value};
