@@ -150,7 +150,7 @@ impl<W: Watch> nft::Observe for Notes<'_, W> {
         self.rule(rule.into());
     }
 
-    fn policy(&mut self, chain: nft::ChainId) {
+    fn policy(&mut self, chain: nft::BaseChainId) {
         let hook = self.hook;
         self.base_chain_ended(BaseChainRef::Nft { chain, hook });
     }
@@ -252,7 +252,7 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
     fn base_chain(
         &mut self,
         skb: &mut Skb,
-        chain: nft::ChainId,
+        chain: nft::BaseChainId,
         hook: Hook,
         place: Place,
     ) -> Result<NatAsked, Disposition> {

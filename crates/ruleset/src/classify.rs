@@ -208,7 +208,7 @@ pub trait Classify {
     /// What a base chain of nftables says about the packet at its hook.
     fn classify_chain(
         &self,
-        chain: nft::ChainId,
+        chain: nft::BaseChainId,
         packet: &Packet<'_>,
         state: &nft::State,
         choose: &mut impl Choose,

@@ -14,6 +14,7 @@
 //! - [`Classify`], [`Decision`], [`Effect`]: the answer; [`Choose`], [`Draw`]: chance as an argument.
 //! - [`CallGraph`]: which chain calls which; missing chains and loops.
 //! - [`iptables`], [`ipset`]: text in and out.
+//! - [`nft`]: nftables, whose rules have a form of their own.
 
 mod chance;
 mod classify;

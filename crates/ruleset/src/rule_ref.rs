@@ -49,7 +49,7 @@ pub enum BaseChainRef {
     /// A base chain of nftables.
     Nft {
         /// Which.
-        chain: nft::ChainId,
+        chain: nft::BaseChainId,
         /// Its hook.
         hook: Hook,
     },

@@ -2,36 +2,24 @@
 
 use podwire_packet::SimTime;
 
-use super::SetKey;
-use crate::LimitState;
+use super::{RuleId, Value};
+use crate::{ChainId, LimitState};
 
-/// A table by its place in its rule set.
-pub type TableId = u32;
-
-/// A chain by the places of its table in the rule set and of itself in the table.
+/// A base chain by the places of its table in the rule set and of itself in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChainId {
-    /// The table.
-    pub table: TableId,
-    /// The chain.
-    pub chain: u32,
-}
-
-/// A rule by its chain and its number there, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleId {
+pub struct BaseChainId {
+    /// Place of the table in its rule set.
+    pub table: u32,
     /// The chain.
     pub chain: ChainId,
-    /// Number within the chain, from 1.
-    pub number: u32,
 }
 
-/// A named set or map by the places of its table and of itself.
+/// A named set or map by the places of its table in the rule set and of itself in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetId {
-    /// The table.
-    pub table: TableId,
-    /// The set.
+    /// Place of the table in its rule set.
+    pub table: u32,
+    /// Place of the set in its table.
     pub set: u32,
 }
 
@@ -48,7 +36,7 @@ pub struct StatementId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HookedChain {
     /// The chain.
-    pub chain: ChainId,
+    pub chain: BaseChainId,
     /// Whether its type is `nat`: then it is asked for the first packet of a connection only, among
     /// the hook's other chains that translate (`nf_nat_inet_fn`, net/netfilter/nf_nat_core.c).
     pub is_nat: bool,
@@ -63,8 +51,8 @@ pub enum Effect {
     Added {
         /// The set.
         set: SetId,
-        /// The element.
-        key: SetKey,
+        /// The element: a value for each part.
+        key: Box<[Value]>,
         /// When it goes; `None` for never.
         expires: Option<SimTime>,
     },
@@ -72,8 +60,8 @@ pub enum Effect {
     Deleted {
         /// The set.
         set: SetId,
-        /// The element.
-        key: SetKey,
+        /// The element: a value for each part.
+        key: Box<[Value]>,
     },
     /// `limit` looked into its bucket.
     Limit {
@@ -105,13 +93,13 @@ pub trait Observe {
     fn matched(&mut self, rule: RuleId);
 
     /// The packet reached the end of a base chain.
-    fn policy(&mut self, chain: ChainId);
+    fn policy(&mut self, chain: BaseChainId);
 }
 
 impl Observe for () {
     fn matched(&mut self, _: RuleId) {}
 
-    fn policy(&mut self, _: ChainId) {}
+    fn policy(&mut self, _: BaseChainId) {}
 }
 
 impl Observe for Vec<RuleId> {
@@ -119,5 +107,5 @@ impl Observe for Vec<RuleId> {
         self.push(rule);
     }
 
-    fn policy(&mut self, _: ChainId) {}
+    fn policy(&mut self, _: BaseChainId) {}
 }

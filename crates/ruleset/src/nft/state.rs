@@ -5,19 +5,15 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use podwire_packet::SimTime;
 
-use super::{Effect, SetId, StatementId};
+use super::{Effect, SetId, StatementId, Value};
 use crate::LimitState;
-
-/// An element of a set: its parts in network order one after another, each filled up to a multiple of
-/// four bytes, as the kernel keeps them (`NFT_REG32_SIZE`, include/uapi/linux/netfilter/nf_tables.h).
-pub type SetKey = Box<[u8]>;
 
 /// All memory of one family's nftables in one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Elements that rules put into sets, each with the moment at which it goes. Elements that a set
+    /// Elements that rules put into sets, as a value for each part, each with the moment at which it goes. Elements that a set
     /// was declared with are not among them.
-    pub added: BTreeMap<SetId, IndexMap<SetKey, Option<SimTime>>>,
+    pub added: BTreeMap<SetId, IndexMap<Box<[Value]>, Option<SimTime>>>,
     /// Buckets of `limit`; a statement without one has a full bucket.
     pub limits: BTreeMap<StatementId, LimitState>,
     /// What `numgen inc` counted so far.
