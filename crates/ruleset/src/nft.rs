@@ -41,7 +41,7 @@ pub use graph::{LinkError, Referrer, call_graph, check};
 pub use name::{Name, NameError};
 pub use rule::{Rule, RuleId};
 pub use set::{DataType, Element, Lookup, MapValue, Set, SetFlags};
-pub use state::State;
+pub use state::{Presence, State};
 pub use statement::{
     Limit, MarkField, Match, Nat, NatMap, Operand, SetMark, SetOperation, SetStatement, Statement,
     Verdict,

@@ -1,8 +1,6 @@
 //! What evaluators say of nftables' rules, and in which words.
 
-use podwire_packet::SimTime;
-
-use super::{RuleId, Value};
+use super::{Presence, RuleId, Value};
 use crate::{ChainId, LimitState};
 
 /// A base chain by the places of its table in the rule set and of itself in the table.
@@ -47,21 +45,14 @@ pub struct HookedChain {
 /// What a rule wants remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// `add @set` and `update @set` put an element in, or gave it more time.
-    Added {
+    /// `add @set`, `update @set` or `delete @set` had a say about an element.
+    Element {
         /// The set.
         set: SetId,
         /// The element: a value for each part.
         key: Box<[Value]>,
-        /// When it goes; `None` for never.
-        expires: Option<SimTime>,
-    },
-    /// `delete @set` took an element out.
-    Deleted {
-        /// The set.
-        set: SetId,
-        /// The element: a value for each part.
-        key: Box<[Value]>,
+        /// Whether it is there now.
+        presence: Presence,
     },
     /// `limit` looked into its bucket.
     Limit {

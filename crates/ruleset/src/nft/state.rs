@@ -8,12 +8,35 @@ use podwire_packet::SimTime;
 use super::{Effect, SetId, StatementId, Value};
 use crate::LimitState;
 
+/// Whether a set has an element, if a rule had a say in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Put in, or given more time.
+    Until {
+        /// The moment at which it goes; `None` for never.
+        expires: Option<SimTime>,
+    },
+    /// Taken out.
+    Gone,
+}
+
+impl Presence {
+    /// Whether the element is there at a moment.
+    #[must_use]
+    pub fn is_there(self, now: SimTime) -> bool {
+        match self {
+            Self::Until { expires } => expires.is_none_or(|expires| now < expires),
+            Self::Gone => false,
+        }
+    }
+}
+
 /// All memory of one family's nftables in one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Elements that rules put into sets, as a value for each part, each with the moment at which it goes. Elements that a set
-    /// was declared with are not among them.
-    pub added: BTreeMap<SetId, IndexMap<Box<[Value]>, Option<SimTime>>>,
+    /// Elements that rules put into sets or took out, as a value for each part. Of others a set has
+    /// those that it was declared with.
+    pub elements: BTreeMap<SetId, IndexMap<Box<[Value]>, Presence>>,
     /// Buckets of `limit`; a statement without one has a full bucket.
     pub limits: BTreeMap<StatementId, LimitState>,
     /// What `numgen inc` counted so far.
@@ -25,14 +48,9 @@ impl State {
     pub fn apply(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::Added { set, key, expires } => {
-                    let elements = self.added.entry(*set).or_default();
-                    elements.insert(key.clone(), *expires);
-                }
-                Effect::Deleted { set, key } => {
-                    if let Some(elements) = self.added.get_mut(set) {
-                        elements.shift_remove(key);
-                    }
+                Effect::Element { set, key, presence } => {
+                    let elements = self.elements.entry(*set).or_default();
+                    elements.insert(key.clone(), *presence);
                 }
                 Effect::Limit { statement, state } => {
                     self.limits.insert(*statement, *state);
