@@ -5,6 +5,7 @@
 
 mod bridge;
 mod nat;
+mod nftables;
 mod routing;
 mod tracking;
 mod vxlan;
