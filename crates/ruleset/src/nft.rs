@@ -15,6 +15,7 @@
 //! - [`Set`], [`Element`], [`Lookup`]: sets, maps and verdict maps.
 //! - [`Decision`], [`Effect`], [`State`]: what evaluators answer, and what rules remember.
 //! - [`check`], [`call_graph`]: which chain calls which; what the kernel would refuse.
+//! - [`print()`], [`rule_text`], [`Commands`], [`Listing`]: text, in one of two [`Wording`]s.
 //!
 //! # Departures
 //! - Tables of the families `arp`, `bridge` and `netdev` are text.
@@ -24,21 +25,25 @@
 //! # Sources
 //! nft(8) of nftables 1.0.6; Linux: net/netfilter/nf_tables_api.c, nft_*.c.
 
+mod canonical;
 mod classify;
 mod expression;
 mod graph;
 mod name;
+mod print;
 mod rule;
 mod set;
 mod state;
 mod statement;
 mod table;
 mod value;
+mod words;
 
 pub use classify::{BaseChainId, Decision, Effect, HookedChain, Observe, SetId, StatementId};
 pub use expression::{CtKey, Expression, FibResult, FibSelectors, MetaKey, NumgenMode, Payload};
 pub use graph::{LinkError, Referrer, call_graph, check};
 pub use name::{Name, NameError};
+pub use print::{Commands, Listing, Wording, print, rule_text};
 pub use rule::{Rule, RuleId};
 pub use set::{DataType, Element, Lookup, MapValue, Set, SetFlags};
 pub use state::{Presence, State};

@@ -129,7 +129,8 @@ fn payload(field: Payload, packet: &Packet<'_>) -> Option<Value> {
         Payload::Dport(protocol) => has_ports(protocol).then_some(Value::Port(headers.dport)),
         Payload::IcmpType(family) => {
             let is_icmp = headers.protocol == Protocol::icmp_of(family) && of(family);
-            (is_icmp && !headers.is_later_fragment).then_some(Value::IcmpType(headers.icmp_type))
+            (is_icmp && !headers.is_later_fragment)
+                .then_some(Value::IcmpType(family, headers.icmp_type))
         }
     }
 }

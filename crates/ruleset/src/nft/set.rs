@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use podwire_packet::Family;
 
 use super::{Key, Name, Span, Verdict};
+use crate::Origin;
 
 /// The type of one part of a key or of a map's data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,7 +91,7 @@ pub enum MapValue {
 }
 
 /// What stands behind the key of an element.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Element {
     /// A map's value; `None` in a set.
     pub value: Option<MapValue>,
@@ -100,7 +101,18 @@ pub struct Element {
     pub timeout: Option<Duration>,
     /// How long it still has, where the text said so.
     pub expires: Option<Duration>,
+    /// Who made it.
+    pub origin: Option<Origin>,
 }
+
+impl PartialEq for Element {
+    /// Whether the two say the same. How long one still has, and who made it, does not count.
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value && self.comment == other.comment && self.timeout == other.timeout
+    }
+}
+
+impl Eq for Element {}
 
 /// A named set, map or verdict map: what nft calls so by what its elements have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,7 +129,11 @@ pub struct Set {
     pub timeout: Option<Duration>,
     /// How many elements it can hold.
     pub size: Option<u32>,
-    /// Other properties as they were written: `gc-interval 10s`, `policy memory`, `auto-merge`.
+    /// How often elements that are over their time are looked for; as the kernel likes if not said.
+    pub gc_interval: Option<Duration>,
+    /// `auto-merge`: intervals that touch become one.
+    pub auto_merge: bool,
+    /// Other properties as they were written: `policy memory`, `counter`.
     pub properties: Vec<Box<str>>,
     /// Its comment.
     pub comment: Option<Box<str>>,

@@ -192,6 +192,11 @@ pub struct Limit {
     pub over: bool,
 }
 
+impl Limit {
+    /// The size of the bucket, unless said (`limit_burst_pkts`, src/parser_bison.y).
+    pub const BURST: u32 = 5;
+}
+
 /// One step of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {

@@ -34,7 +34,7 @@ pub enum Value {
     /// `ct_dir`.
     CtDirection(CtDirection),
     /// `icmp_type`, `icmpv6_type`.
-    IcmpType(u8),
+    IcmpType(Family, u8),
     /// `boolean`: `exists`, `missing`.
     Present(bool),
     /// A plain number, as `numgen` makes it.

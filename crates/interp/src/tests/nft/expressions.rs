@@ -40,7 +40,7 @@ fn a_field_that_the_packet_has_not_fails_the_test_inverted_or_not() {
 fn icmp_types_are_of_icmp_packets() {
     let icmp = |family| Expression::Payload(Payload::IcmpType(family));
     let ping = Probe::new(Protocol::ICMP, "198.51.100.7", 0, "192.0.2.1", 0);
-    let echo = Span::One(Value::IcmpType(ping.packet.headers.icmp_type));
+    let echo = Span::One(Value::IcmpType(Family::Ipv4, ping.packet.headers.icmp_type));
     assert_eq!(ping.compare(&icmp(Family::Ipv4), echo.clone()), EQUAL);
     assert_eq!(ping.compare(&icmp(Family::Ipv6), echo.clone()), NEITHER);
     assert_eq!(Probe::tcp().compare(&icmp(Family::Ipv4), echo), NEITHER);
