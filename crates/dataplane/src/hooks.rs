@@ -119,13 +119,14 @@ impl<'w, W: Watch> Notes<'w, W> {
         self.last_rule.filter(|_| !self.by_policy)
     }
 
-    fn rule(&mut self, rule: RuleRef) {
+    fn rule(&mut self, rule: RuleRef, found: Option<nft::ElementId>) {
         self.last_rule = Some(rule);
         self.watch.event(Event::Rule {
             hook: self.hook,
             input: self.place.input,
             output: self.place.output,
             rule,
+            found,
         });
     }
 
@@ -137,7 +138,7 @@ impl<'w, W: Watch> Notes<'w, W> {
 
 impl<W: Watch> Observe for Notes<'_, W> {
     fn matched(&mut self, rule: RuleId) {
-        self.rule(rule.into());
+        self.rule(rule.into(), None);
     }
 
     fn policy(&mut self, table: TableName, hook: Hook) {
@@ -146,8 +147,8 @@ impl<W: Watch> Observe for Notes<'_, W> {
 }
 
 impl<W: Watch> nft::Observe for Notes<'_, W> {
-    fn matched(&mut self, rule: nft::RuleId) {
-        self.rule(rule.into());
+    fn matched(&mut self, rule: nft::RuleId, found: Option<nft::ElementId>) {
+        self.rule(rule.into(), found);
     }
 
     fn policy(&mut self, chain: nft::BaseChainId) {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use podwire_packet::{DeviceName, FiveTuple, MacAddr};
-use podwire_ruleset::{BaseChainRef, CtState, Hook, RuleRef};
+use podwire_ruleset::{BaseChainRef, CtState, Hook, RuleRef, nft};
 
 use crate::Route;
 
@@ -35,6 +35,8 @@ pub enum Event {
         output: Option<DeviceName>,
         /// Which.
         rule: RuleRef,
+        /// What a rule of nftables found in a named map, if it looked into one.
+        found: Option<nft::ElementId>,
     },
     /// A base chain ended without a verdict.
     Policy {

@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 use podwire_packet::Family;
 use podwire_ruleset::nft::{
-    BaseChainId, Chain, ChainKind, Decision, HookedChain, LinkError, Name, Observe, RuleId,
-    RuleSet, State, Table, Verdict as RuleVerdict, check,
+    BaseChainId, Chain, ChainKind, Decision, ElementId, HookedChain, LinkError, Name, Observe,
+    RuleId, RuleSet, State, Table, Verdict as RuleVerdict, check,
 };
 use podwire_ruleset::{ChainId, Choose, Hook, Packet, Policy, Verdict};
 
@@ -99,6 +99,7 @@ impl NftInterp {
                 packet: *packet,
                 decision: Decision::accept(packet),
                 state,
+                found: None,
             }
             .run(chain, choose, observe),
             None => Decision::accept(packet),
@@ -125,6 +126,8 @@ struct Walk<'a> {
     packet: Packet<'a>,
     decision: Decision,
     state: &'a State,
+    /// What the rule at work found in a named map.
+    found: Option<ElementId>,
 }
 
 impl<'a> Walk<'a> {
@@ -155,6 +158,7 @@ impl<'a> Walk<'a> {
                 chain: at.id,
                 number: u32::try_from(at.next).expect("a chain has fewer than 2^32 rules"),
             };
+            self.found = None;
             let ran = Rule {
                 walk: &mut self,
                 id,
@@ -166,7 +170,7 @@ impl<'a> Walk<'a> {
                     self.decision.uncertain.get_or_insert(id);
                     continue;
                 }
-                Ran::Through | Ran::Ended(_) | Ran::Verdict(_) => observe.matched(id),
+                Ran::Through | Ran::Ended(_) | Ran::Verdict(_) => observe.matched(id, self.found),
             }
             match ran {
                 Ran::Failed | Ran::Unknown | Ran::Through => {}

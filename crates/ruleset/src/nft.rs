@@ -39,7 +39,9 @@ mod table;
 mod value;
 mod words;
 
-pub use classify::{BaseChainId, Decision, Effect, HookedChain, Observe, SetId, StatementId};
+pub use classify::{
+    BaseChainId, Decision, Effect, ElementId, HookedChain, Observe, SetId, StatementId,
+};
 pub use expression::{CtKey, Expression, FibResult, FibSelectors, MetaKey, NumgenMode, Payload};
 pub use graph::{LinkError, Referrer, call_graph, check};
 pub use name::{Name, NameError};
