@@ -83,24 +83,19 @@ fn compare(lane: Lane, seed: u64) -> Result<(Count, Vec<String>), Fault> {
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
         .rules;
     count.rules += set.rule_count();
-    let rules = Rules {
-        set,
-        text,
-        sets: rules::SETS,
-        route_localnet: false,
-    };
+    let rules = Rules::of_iptables(text, set, rules::SETS, false);
     let place = Place {
         network: &network,
         node,
         pods: &pods,
     };
     let mut lab =
-        Lab::new(lane, place, &rules).unwrap_or_else(|error| panic!("{error}\n{}", rules.text));
+        Lab::new(lane, place, &rules).unwrap_or_else(|error| panic!("{error}\n{}", rules.iptables));
     assert_eq!(
         lab.kernel_rules(),
-        lab.rules().rule_count(),
+        lab.podwire_rules(),
         "the kernel has other rules:\n{}",
-        rules.text
+        rules.iptables
     );
     let mut wrong = Vec::new();
     let mut memory = NetnsState::default();
