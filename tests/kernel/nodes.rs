@@ -134,6 +134,7 @@ fn the_kernel_walks_nftables_as_podwire_does() {
 }
 
 /// Sends the packets of every cluster, with kube-proxy in that mode.
+#[expect(clippy::print_stdout, reason = "what was compared is to be read")]
 fn compare_all(mode: ProxyMode, cases: &[&str]) {
     let Some(lane) = kernel::lane() else {
         return;
