@@ -49,6 +49,10 @@ pub struct HookedChain {
     pub is_nat: bool,
     /// Its place among all that hangs on the hook: lower is earlier.
     pub priority: i32,
+    /// Whether it was made before every chain of type `nat`. The kernel hangs translation on its hooks
+    /// with the first of those (`nf_nat_register_fn`), and of two with one priority the later comes
+    /// first.
+    pub is_older_than_nat: bool,
 }
 
 /// What a rule wants remembered.
