@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use podwire_dataplane::{Disposition, Event, NetnsState, Outcome};
 use podwire_interp::Interp;
@@ -277,6 +277,8 @@ impl Heard {
             }
         }));
         let mut is_own: BTreeMap<u32, bool> = BTreeMap::new();
+        // Where the packet with a number went last.
+        let mut went: BTreeMap<u32, (IpAddr, Option<u16>, &str)> = BTreeMap::new();
         let mut steps = Vec::new();
         for line in &self.lines {
             if let TraceLine::Packet(packet) = line {
@@ -284,7 +286,19 @@ impl Heard {
                 // ICMP shows no ports; error messages have another sender.
                 let is_echo = flow.protocol == Protocol::ICMP && packet.src == flow.src;
                 let has_ports = sender.is_some_and(|sender| own.contains(&sender));
-                is_own.insert(packet.id, has_ports || sender.is_none() && is_echo);
+                // A source that was just translated shows in no connection if the packet is dropped then.
+                let now = (
+                    packet.dst,
+                    packet.ports.map(|(_, dport)| dport),
+                    packet.output.as_str(),
+                );
+                let goes_on = is_own.get(&packet.id) == Some(&true)
+                    && !packet.output.is_empty()
+                    && went.insert(packet.id, now) == Some(now);
+                is_own.insert(
+                    packet.id,
+                    has_ports || sender.is_none() && is_echo || goes_on,
+                );
             }
             if !is_own.get(&line.id()).copied().unwrap_or(false) {
                 continue;

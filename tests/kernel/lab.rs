@@ -68,20 +68,39 @@ impl Rules {
             let set = with_trace(interp.rules().clone());
             return Self::of_iptables(print(&set, Wording::Save), set, "", route_localnet);
         };
-        let nft = with_nftrace(nft.rules().clone());
         let set = interp.rules().clone();
+        let text = match set.rule_count() {
+            0 => String::new(),
+            _ => print(&set, Wording::Save),
+        };
+        let rules = Self::of_both(text, set, "", nft.rules().clone());
         Self {
-            iptables: match set.rule_count() {
-                0 => String::new(),
-                _ => print(&set, Wording::Save),
-            },
-            nft: nft::print(&nft, nft::Wording::List),
-            sets: "",
-            interp: Interp::new(set)
-                .expect("rules of a node")
-                .with_nft(NftInterp::new(nft, Family::Ipv4).expect("rules of a node")),
             route_localnet,
+            ..rules
         }
+    }
+
+    /// Rules of both kinds, with a trace of every packet.
+    pub(crate) fn of_both(
+        text: String,
+        set: RuleSet,
+        sets: &'static str,
+        nft: nft::RuleSet,
+    ) -> Self {
+        let nft = with_nftrace(nft);
+        let rules = Self::of_iptables(text, set, sets, false);
+        let nft_text = nft::print(&nft, nft::Wording::List);
+        let nft = NftInterp::new(nft, Family::Ipv4).expect("rules that the kernel takes");
+        Self {
+            interp: rules.interp.with_nft(nft),
+            nft: nft_text,
+            ..rules
+        }
+    }
+
+    /// The text of all of them.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n{}", self.iptables, self.nft)
     }
 
     /// Rules of iptables alone.
@@ -376,7 +395,7 @@ fn with_nftrace(mut rules: nft::RuleSet) -> nft::RuleSet {
         chain.base = Some(nft::BaseChain {
             kind: nft::ChainKind::Filter,
             hook,
-            priority: -300,
+            priority: -399,
             policy: Policy::Accept,
         });
         chain.rules = rules;
