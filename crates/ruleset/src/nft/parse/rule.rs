@@ -398,6 +398,8 @@ fn set_mark(cursor: &mut Cursor<'_>, left: &Expression) -> Result<Option<Stateme
             _ => value ^= number,
         }
     }
+    // Nothing is left of a mark of which no bit is kept.
+    let from = if mask == 0 { MarkField::Meta } else { from };
     Ok(Some(Statement::SetMark(SetMark {
         field,
         from,
