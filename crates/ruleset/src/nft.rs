@@ -15,7 +15,7 @@
 //! - [`Set`], [`Element`], [`Lookup`]: sets, maps and verdict maps.
 //! - [`Decision`], [`Effect`], [`State`]: what evaluators answer, and what rules remember.
 //! - [`check`], [`call_graph`]: which chain calls which; what the kernel would refuse.
-//! - [`parse()`]: text in; [`ParseError`] says what can be wrong.
+//! - [`parse()`], [`parse_json`]: text in; [`ParseError`] says what can be wrong.
 //! - [`print()`], [`rule_text`], [`Commands`], [`Listing`]: text, in one of two [`Wording`]s.
 //!
 //! # Departures
@@ -24,7 +24,10 @@
 //! - `iif` and `oif`, which the kernel keeps as the number of a device, are names here.
 //! - Names of services (`tcp dport ssh`), variables (`define`), `include`, `insert` and `replace` are
 //!   refused.
-//! - An unknown statement is taken to end before the next word that can begin a known one.
+//! - The JSON of nft 1.0.6 leaves things out (the flag `dynamic`, comments of tables and chains), and so
+//!   does what is read from it. Statements that podwire does not know stay JSON in the text form.
+//! - An unknown statement is taken to end before the next verdict, translation, `reject`, `counter`,
+//!   `limit` or `log`: tests behind it in the same rule are part of it.
 //!
 //! # Sources
 //! nft(8) of nftables 1.0.6; Linux: net/netfilter/nf_tables_api.c, nft_*.c.
@@ -33,6 +36,7 @@ mod canonical;
 mod classify;
 mod expression;
 mod graph;
+mod json;
 mod name;
 mod parse;
 mod print;
@@ -49,6 +53,7 @@ pub use classify::{
 };
 pub use expression::{CtKey, Expression, FibResult, FibSelectors, MetaKey, NumgenMode, Payload};
 pub use graph::{LinkError, Referrer, call_graph, check};
+pub use json::parse_json;
 pub use name::{Name, NameError};
 pub use parse::{ParseError, Parsed, parse};
 pub use print::{Commands, Listing, Wording, print, rule_text};

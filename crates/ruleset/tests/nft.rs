@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic as _;
 use podwire_ruleset::iptables::line_column;
 use podwire_ruleset::nft::{
-    Parsed, Rule, RuleSet, Statement, Wording, call_graph, parse, print, rule_text,
+    Parsed, Rule, RuleSet, Statement, Wording, call_graph, parse, parse_json, print, rule_text,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -152,6 +152,84 @@ fn every_word_prints_back_and_unknown_ones_are_kept() {
     }
     let commands = print(&parsed.rules, Wording::KubeProxy);
     assert_eq!(canonical(&read(&commands).rules), canonical(&parsed.rules));
+}
+
+fn json(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nft");
+    fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// Asserts that two rule sets have the same rules, but for those that podwire does not know all of, and
+/// the same elements; gives how many rules were compared.
+fn assert_same(a: &RuleSet, b: &RuleSet) -> usize {
+    let mut compared = 0;
+    for ((name, ours), (other, theirs)) in canonical(a).iter().zip(&canonical(b)) {
+        assert_eq!(name, other);
+        assert_eq!(ours.len(), theirs.len(), "{name}");
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            assert_eq!(ours.has_unknown(), theirs.has_unknown(), "{ours:?}");
+            if !ours.has_unknown() {
+                assert_eq!(ours, theirs);
+                compared += 1;
+            }
+        }
+    }
+    for (key, table) in &a.tables {
+        for (name, set) in &table.sets {
+            assert_eq!(set.elements, b.tables[key].sets[name].elements, "{name}");
+        }
+    }
+    compared
+}
+
+#[test]
+fn json_is_read_as_the_text_is() {
+    let read_json = parse_json(&json("words.json")).unwrap();
+    let text = read(&words());
+    assert_eq!(read_json.unknown.len(), text.unknown.len());
+    assert!(assert_same(&read_json.rules, &text.rules) > 50);
+
+    let file = golden("nftables.").into_iter();
+    let mut file = file.filter(|file| file.to_str().unwrap().contains("112-lb-everything"));
+    let written = fs::read_to_string(file.next().unwrap()).unwrap();
+    let text = read(&written);
+    let read_json = parse_json(&json("lb-everything.json")).unwrap();
+    assert_eq!(read_json.unknown, []);
+    let rules = written.matches("add rule ").count();
+    assert_eq!(assert_same(&read_json.rules, &text.rules), rules);
+}
+
+#[test]
+fn faults_of_json_have_their_places() {
+    for (text, expected) in [
+        ("{", "json 1:1"),
+        ("[]", "json 1:1"),
+        ("{}", "json 1:1"),
+        ("{\"nftables\": 5}", "json 1:14"),
+        ("{\"nftables\": [\n {\"tabel\": {}}]}", "object 2:2"),
+        (
+            "{\"nftables\": [\n {\"table\": {\"family\": \"ip\"}}]}",
+            "object 2:2",
+        ),
+        (
+            "{\"nftables\": [{\"table\": {\"family\": \"ip\", \"name\": \"a; flush ruleset\"}}]}",
+            "object 1:15",
+        ),
+        (
+            "{\"nftables\": [{\"chain\": {\"family\": \"ip\", \"table\": \"t\", \"name\": \"c\"}}]}",
+            "object 1:15",
+        ),
+    ] {
+        let error = parse_json(text).unwrap_err();
+        let (line, column) = line_column(text, error.span().offset());
+        let code = error.code().unwrap().to_string();
+        let code = code.rsplit("::").next().unwrap();
+        assert_eq!(
+            format!("{code} {line}:{column}"),
+            expected,
+            "{text}: {error}"
+        );
+    }
 }
 
 #[test]
@@ -519,6 +597,25 @@ proptest! {
         read_and_print(&in_a_table(&text))?;
         read_and_print(&format!("table ip t {{\n{text}"))?;
         read_and_print(&in_a_table(&format!("ip saddr {text}")))?;
+    }
+
+    #[test]
+    fn any_json_is_read_or_refused(
+        cut in any::<Index>(),
+        put in select(vec!["", "null", "[]", "{}", "\"x\"", "5", "{\"set\": []}", "\\", "\u{ac00}"]),
+        length in 0..40usize,
+    ) {
+        let text = json("words.json");
+        let start = cut.index(text.len());
+        let end = (start + length).min(text.len());
+        let changed = [&text[..start], put, &text[end..]].concat();
+        match parse_json(&changed) {
+            Ok(parsed) => read_and_print(&print(&parsed.rules, Wording::List))?,
+            Err(error) => {
+                let span = error.span();
+                prop_assert!(span.offset() + span.len() <= changed.len(), "{error:?}");
+            }
+        }
     }
 
     #[test]

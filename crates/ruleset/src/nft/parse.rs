@@ -36,26 +36,22 @@ pub struct Parsed {
 /// [`ParseError`], with the place of what is wrong. Statements that podwire does not know are kept
 /// instead ([`Parsed::unknown`]).
 pub fn parse(text: &str) -> Result<Parsed, ParseError> {
-    let mut reader = Reader {
-        cursor: Cursor::new(text),
-        parsed: Parsed::default(),
-        places: BTreeMap::new(),
-        deletions: 0,
-    };
+    let mut reader = Reader::new();
+    reader.cursor = Cursor::new(text);
     reader.read()?;
-    super::check(&reader.parsed.rules).map_err(|source| {
-        let (family, name) = source.table();
-        let place = reader.places.get(&(family, name.clone()));
-        ParseError::Link {
-            at: place.copied().unwrap_or_else(|| (0, 0).into()),
-            source: source.into(),
-        }
-    })?;
-    Ok(reader.parsed)
+    reader.finish()
+}
+
+/// Whether podwire knows an expression of these words.
+pub(super) fn reads_as_expression(words: &str) -> bool {
+    let mut cursor = Cursor::new(words);
+    let read = expression::expression(&mut cursor);
+    read.is_ok_and(|found| found.is_some())
+        && cursor.peek().is_ok_and(|token| token.kind == Kind::End)
 }
 
 /// Reads commands.
-struct Reader<'t> {
+pub(super) struct Reader<'t> {
     cursor: Cursor<'t>,
     parsed: Parsed,
     /// Where each table was first named.
@@ -69,7 +65,54 @@ enum FamilyWord {
     Other,
 }
 
+impl Reader<'_> {
+    /// Reads commands that another text's object at that place was put into.
+    pub(super) fn read_part(&mut self, commands: &str, at: SourceSpan) -> Result<(), ParseError> {
+        let mut part = Reader {
+            cursor: Cursor::new(commands),
+            parsed: std::mem::take(&mut self.parsed),
+            places: std::mem::take(&mut self.places),
+            deletions: self.deletions,
+        };
+        let (unknown, places) = (part.parsed.unknown.len(), part.places.len());
+        let read = part.read();
+        for own in &mut part.parsed.unknown[unknown..] {
+            *own = at;
+        }
+        if part.places.len() > places {
+            let table = part.parsed.rules.tables.keys().next_back().cloned();
+            part.places.extend(table.map(|table| (table, at)));
+        }
+        self.parsed = part.parsed;
+        self.places = part.places;
+        self.deletions = part.deletions;
+        read
+    }
+
+    /// What was read, if the kernel would take it.
+    pub(super) fn finish(self) -> Result<Parsed, ParseError> {
+        super::check(&self.parsed.rules).map_err(|source| {
+            let (family, name) = source.table();
+            let place = self.places.get(&(family, name.clone()));
+            ParseError::Link {
+                at: place.copied().unwrap_or_else(|| (0, 0).into()),
+                source: source.into(),
+            }
+        })?;
+        Ok(self.parsed)
+    }
+}
+
 impl<'t> Reader<'t> {
+    pub(super) fn new() -> Self {
+        Self {
+            cursor: Cursor::new(""),
+            parsed: Parsed::default(),
+            places: BTreeMap::new(),
+            deletions: 0,
+        }
+    }
+
     fn read(&mut self) -> Result<(), ParseError> {
         loop {
             self.cursor.skip_separators()?;

@@ -104,6 +104,32 @@ pub enum ParseError {
         #[label("one deletion too many")]
         at: SourceSpan,
     },
+    /// Not JSON, or not that of nft.
+    #[error("{why}")]
+    #[diagnostic(
+        code(podwire::nft::json),
+        help("read is what `nft -j list ruleset` prints: an object with a list called `nftables`")
+    )]
+    Json {
+        /// What is wrong.
+        why: Box<str>,
+        /// Its place.
+        #[label("not the JSON of nft")]
+        at: SourceSpan,
+    },
+    /// An object of the JSON form that cannot be read.
+    #[error("{why}")]
+    #[diagnostic(
+        code(podwire::nft::object),
+        help("libnftables-json(5) says what an object has")
+    )]
+    Object {
+        /// What is wrong.
+        why: Box<str>,
+        /// Place of the object.
+        #[label("in this object")]
+        at: SourceSpan,
+    },
     /// The kernel would refuse the table.
     #[error("{source}")]
     #[diagnostic(code(podwire::nft::link))]
@@ -130,6 +156,8 @@ impl ParseError {
             | Self::UnclosedBlock { at }
             | Self::UnclosedQuote { at }
             | Self::TooManyDeletions { at }
+            | Self::Json { at, .. }
+            | Self::Object { at, .. }
             | Self::Link { at, .. } => *at,
         }
     }

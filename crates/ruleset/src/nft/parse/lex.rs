@@ -100,12 +100,20 @@ impl<'t> Cursor<'t> {
             }
         };
         self.at = end;
-        Ok(Token {
+        let token = Token {
             kind,
             text: &self.text[start..end],
             start,
             end,
-        })
+        };
+        // Printed at the end of a line it would join two.
+        if token.text.ends_with('\\') {
+            return Err(unexpected(
+                &token,
+                "a word that does not end with a backslash",
+            ));
+        }
+        Ok(token)
     }
 
     /// The next token, left where it is.

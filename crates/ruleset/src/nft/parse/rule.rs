@@ -18,14 +18,15 @@ use crate::nft::{
 };
 use crate::{Counters, CtStates, CtStatuses, LimitMatch, NatKind, NatRange, RejectWith};
 
-/// Words that begin a statement: an unknown one ends before them.
-const BEGINNINGS: [&str; 36] = [
+/// Words that begin a statement and never stand inside another: an unknown one ends before them.
+const BEGINNINGS: [&str; 17] = [
     "accept",
     "drop",
     "continue",
     "return",
     "jump",
     "goto",
+    "queue",
     "reject",
     "counter",
     "log",
@@ -36,26 +37,6 @@ const BEGINNINGS: [&str; 36] = [
     "masquerade",
     "redirect",
     "comment",
-    "ip",
-    "ip6",
-    "tcp",
-    "udp",
-    "sctp",
-    "th",
-    "icmp",
-    "icmpv6",
-    "meta",
-    "ct",
-    "fib",
-    "numgen",
-    "mark",
-    "iif",
-    "oif",
-    "iifname",
-    "oifname",
-    "queue",
-    "quota",
-    "ether",
 ];
 
 /// A rule, up to the end of its line.
@@ -68,6 +49,13 @@ pub(super) fn rule(
     while !cursor.peek()?.ends_statement() {
         if cursor.take("comment")? {
             rule.comment = Some(comment(cursor)?);
+            let end = cursor.peek()?;
+            if !end.ends_statement() {
+                return Err(unexpected(
+                    &end,
+                    "the end of the rule, as behind every comment,",
+                ));
+            }
             continue;
         }
         let first = cursor.peek()?;
@@ -117,8 +105,13 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Option<Statement>, ParseError> {
     }
     let before = *cursor;
     let token = cursor.next()?;
-    if token.kind != Kind::Word {
-        return Err(unexpected(&token, "a statement"));
+    match token.kind {
+        Kind::Word => {}
+        // A statement of the JSON form that has no words here.
+        Kind::Open => return Ok(None),
+        Kind::Quoted | Kind::Close | Kind::Comma | Kind::Semicolon | Kind::Newline | Kind::End => {
+            return Err(unexpected(&token, "a statement"));
+        }
     }
     match token.text {
         "reject" => reject(cursor),
@@ -313,10 +306,14 @@ fn flags(cursor: &mut Cursor<'_>, of: &DataType) -> Result<Vec<Value>, ParseErro
 fn anonymous_set(cursor: &mut Cursor<'_>, left: &Expression) -> Result<Vec<Key>, ParseError> {
     let types = left.data_types();
     let mut keys = Vec::new();
+    let open = cursor.peek()?;
     braced(cursor, |cursor| {
         keys.push(key(cursor, &types)?);
         Ok(())
     })?;
+    if keys.is_empty() {
+        return Err(bad(&open, "a set with values"));
+    }
     Ok(keys)
 }
 
@@ -345,6 +342,9 @@ fn lookup(
         elements.push((key, map_value(cursor, data)?));
         Ok(())
     })?;
+    if elements.is_empty() {
+        return Err(bad(&token, "a map with elements"));
+    }
     Ok(Lookup::Anonymous(elements))
 }
 
