@@ -232,15 +232,17 @@ impl<F: Fields> Dispatch<F> {
         false
     }
 
-    /// Has the rules of a key asked, if the rule is the first of them.
-    pub(crate) fn ask(&mut self, key: F::Key, place: u32) {
+    /// Has the rules of a key asked, if the rule is the first of them; says whether that is new.
+    pub(crate) fn ask(&mut self, key: F::Key, place: u32) -> bool {
         let slot = self.slot_of(key);
         if (self.first..self.end).contains(&place)
             && self.places[slot] == place
             && self.entries[slot].key.is_alike(key)
         {
-            self.entries[slot].key = key.with_low_byte(ASK);
+            let before = std::mem::replace(&mut self.entries[slot].key, key.with_low_byte(ASK));
+            return before.low_byte() != ASK;
         }
+        false
     }
 
     /// The first rule of the packet's key.

@@ -224,7 +224,7 @@ fn change<F: Fields>(
     program.replace(table, id);
     callers.note(program, id);
     let mut budget = program.rules.len().saturating_mul(8);
-    program.fold_jumps(id, &mut budget);
+    let mut walked = vec![id];
     // Whoever jumps here may have folded what was here before, and so on upwards.
     let Some(above) = callers.above(id) else {
         return false;
@@ -232,9 +232,13 @@ fn change<F: Fields>(
     for (caller, number) in above {
         let chain = program.chains[caller.index()];
         let place = chain.first + number;
-        program.unfold(chain, place);
-        program.fold_jump(chain, place, &mut budget);
+        let was_folded = program.unfold(chain, place);
+        if !program.fold_jump(chain, place, &mut budget) && was_folded {
+            // From now on a walk goes on in the chain that it jumps to.
+            walked.extend(program.rules[place as usize].then.chain());
+        }
     }
+    program.fold_below(walked, &mut budget);
     program.find_fronts();
     true
 }

@@ -1,4 +1,4 @@
-//! Which form each chain gets, and which jumps are folded.
+//! Which form each chain gets.
 
 use podwire_ruleset::{ChainId, ChainName, Hook, Table};
 
@@ -143,26 +143,6 @@ impl<F: Fields> Program<F> {
         self.garbage > self.rules.len() / 2 + 1024
     }
 
-    /// Forgets what the chain was folded to that the rule at a place jumps to.
-    pub(crate) fn unfold(&mut self, chain: Chain, place: u32) {
-        let rule = &mut self.rules[place as usize];
-        let fold = std::mem::take(&mut rule.fold).checked_sub(1);
-        // A fold that was kept stays behind.
-        self.garbage += 1 + fold.map_or(0, |fold| self.folds.size(fold));
-        let rule = *rule;
-        let Some(key) = self.equality(&rule).map(|own| own.value.key()) else {
-            return;
-        };
-        let Some(plan) = chain.plan.checked_sub(1) else {
-            return;
-        };
-        for block in &self.plans[plan as usize] {
-            if let Block::Dispatch(table) = block {
-                self.tables[*table as usize].ask(key, place);
-            }
-        }
-    }
-
     /// A block of rules from a place on, and how many they are; none if they are to be listed.
     fn block(
         &mut self,
@@ -202,51 +182,6 @@ impl<F: Fields> Program<F> {
             .filter_map(|(own, place)| Some(((*own)?, place)))
             .collect();
         (to_u32(run), Some(Block::Hashed(TupleSpace::new(&keyed))))
-    }
-
-    /// Folds the chains that the rules of a chain jump to, where they can be.
-    pub(crate) fn fold_jumps(&mut self, id: ChainId, budget: &mut usize) {
-        let chain = self.chains[id.index()];
-        for place in chain.first..chain.first + chain.len {
-            self.fold_jump(chain, place, budget);
-        }
-    }
-
-    /// Folds the chain that the rule at a place of a chain jumps to.
-    pub(crate) fn fold_jump(&mut self, chain: Chain, place: u32, budget: &mut usize) {
-        let rule = self.rules[place as usize];
-        if rule.is_uncertain || !matches!(rule.then, Then::Jump(_) | Then::Goto(_)) {
-            return;
-        }
-        let Some(fold) = self.fold(&rule, budget) else {
-            return;
-        };
-        self.rules[place as usize].fold = fold + 1;
-        if rule.made == rule.hashable && u32::from(rule.made) == rule.test_count {
-            self.enter(chain, place, &rule, fold);
-        }
-    }
-
-    /// Writes a fold into the table of Services that its rule is of, if it is of one.
-    fn enter(&mut self, chain: Chain, place: u32, rule: &Rule, fold: u32) {
-        let Some(key) = self.equality(rule).map(|own| own.value.key()) else {
-            return;
-        };
-        let Some(plan) = (chain.plan as usize).checked_sub(1) else {
-            return;
-        };
-        for block in &self.plans[plan] {
-            let Block::Dispatch(table) = block else {
-                continue;
-            };
-            let table = &mut self.tables[*table as usize];
-            if (table.first..table.end).contains(&place) && table.set(key, place, fold, &self.folds)
-            {
-                // The entry holds all of it.
-                self.rules[place as usize].fold = 0;
-                self.folds.forget_last();
-            }
-        }
     }
 
     /// Finds for every hook the table of Services that every packet comes to first.
