@@ -10,6 +10,8 @@
 //! is. A pilot is for three keys, and three of five entries are in use: with the places of the rules 60
 //! bytes a Service of IPv4.
 
+use std::hint::black_box;
+
 use crate::fields::{Fields, Key};
 use crate::fold::Folds;
 use crate::program::to_u32;
@@ -230,6 +232,15 @@ impl<F: Fields> Dispatch<F> {
         (entry.port, entry.marking) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         entry.key = key.with_low_byte(FOLDED);
         false
+    }
+
+    /// Reads the entries of keys that are about to be [set](Self::set).
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = F::Key>) {
+        let slots: Vec<usize> = keys.map(|key| self.slot_of(key)).collect();
+        let taken = slots
+            .iter()
+            .filter(|&&slot| self.places[slot] != 0 && self.entries[slot].key.low_byte() == ASK);
+        black_box(taken.count());
     }
 
     /// Has the rules of a key asked, if the rule is the first of them; says whether that is new.

@@ -3,10 +3,20 @@
 //! A walk that nobody watches goes down from a base chain, and where a jump is folded no further. What
 //! is below a folded jump need not be folded itself; of kube-proxy's chains that is nearly all of them.
 
+use std::hint::black_box;
+use std::ops::Range;
+
 use podwire_ruleset::ChainId;
 
 use crate::fields::Fields;
 use crate::program::{Block, Chain, Program, Rule, Then};
+
+/// Rules that are looked at before they are folded, and of each chain that they jump to.
+const AHEAD: u32 = 64;
+const FEW: u32 = 8;
+
+/// Rules from which on that is worth it.
+const MANY: usize = 1 << 16;
 
 impl<F: Fields> Program<F> {
     /// Folds the jumps of chains, and of those below them that a walk can come to.
@@ -21,6 +31,10 @@ impl<F: Fields> Program<F> {
             }
             let chain = self.chains[id.index()];
             for place in chain.first..chain.first + chain.len {
+                if (place - chain.first).is_multiple_of(AHEAD) {
+                    let end = (place + AHEAD).min(chain.first + chain.len);
+                    self.look_ahead(chain, place..end);
+                }
                 let Rule { fold, then, .. } = self.rules[place as usize];
                 if let Some(to) = then.chain()
                     && fold == 0
@@ -29,6 +43,45 @@ impl<F: Fields> Program<F> {
                     ahead.push(to);
                 }
             }
+        }
+    }
+
+    /// Reads what folding these rules is going to read, where that is all over a memory that no cache
+    /// holds: the chains that they jump to, and those that these jump to. Each step is done for all of
+    /// them before the next, so that the processor waits for many at once.
+    fn look_ahead(&self, chain: Chain, places: Range<u32>) {
+        if self.rules.len() < MANY {
+            return;
+        }
+        let plan = (chain.plan as usize).checked_sub(1);
+        for block in plan.iter().flat_map(|&plan| &self.plans[plan]) {
+            if let Block::Dispatch(table) = block {
+                let table = &self.tables[*table as usize];
+                let within = places.start.max(table.first)..places.end.min(table.end);
+                let rules = within.map(|place| &self.rules[place as usize]);
+                let keys = rules.filter_map(|rule| Some(self.equality(rule)?.value.key()));
+                table.look_ahead(keys);
+            }
+        }
+        let own = &self.rules[places.start as usize..places.end as usize];
+        let mut jumps: Vec<ChainId> = own.iter().filter_map(|rule| rule.then.chain()).collect();
+        for _ in 0..2 {
+            let chains: Vec<Chain> = jumps.iter().map(|to| self.chains[to.index()]).collect();
+            let rules = chains
+                .iter()
+                .flat_map(|chain| (chain.first..).take(chain.len.min(FEW) as usize));
+            let rules: Vec<Rule> = rules.map(|place| self.rules[place as usize]).collect();
+            let tests = rules.iter().filter(|rule| rule.test_count > 0);
+            black_box(tests.fold(0, |all, rule| {
+                all ^ self.tests[rule.tests as usize].is_of_ports() as u8
+            }));
+            let sockets = rules.iter().filter_map(|rule| match rule.then {
+                Then::Dnat(socket) => Some(self.sockets[socket as usize].port),
+                _ => None,
+            });
+            black_box(sockets.max());
+            jumps.clear();
+            jumps.extend(rules.iter().filter_map(|rule| rule.then.chain()));
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::{BufRead, ErrorKind};
 
 use memchr::{memchr, memrchr};
 
+use super::ahead::NONE;
 use super::reader::Reader;
 use super::{ReadError, Sink};
 use crate::iptables::parse::line_words;
@@ -61,8 +62,9 @@ impl<S: Sink> Reader<'_, S> {
                 (before, Some(line))
             }
         };
+        self.look_ahead(valid);
         let mut words = Vec::new();
-        let mut rest = valid;
+        let (mut rest, first) = (valid, self.lines + 1);
         while !rest.is_empty() {
             let end = memchr(b'\n', rest.as_bytes());
             let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
@@ -71,6 +73,8 @@ impl<S: Sink> Reader<'_, S> {
             if line.len() > MAX_LINE {
                 return Err(ReadError::LongLine { line: self.lines });
             }
+            let place = self.lines - first;
+            self.guess = self.ahead.get(place).copied().unwrap_or(NONE);
             line_words(line, 0, &mut words)
                 .and_then(|()| self.line(line, &words))
                 .map_err(|cause| self.fault(line, cause))?;
