@@ -174,7 +174,7 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
             return Flow::Next;
         };
         if self.observe.is_silent() && at.rule <= table.first {
-            match table.find(key) {
+            match table.lookup().find(key) {
                 Found::Nothing => return Flow::Next,
                 Found::Ask => {}
                 Found::Endpoints(service) => {
