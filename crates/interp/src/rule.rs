@@ -221,13 +221,13 @@ fn address_type(host: &HostAddresses, address: IpAddr, device: Option<DeviceName
     } else if address.is_multicast() {
         AddressType::Multicast
     } else if host
-        .local
+        .local()
         .iter()
         .any(|&(own, of)| own.contains(address) && here(of))
     {
         AddressType::Local
     } else if host
-        .broadcast
+        .broadcast()
         .iter()
         .any(|&(own, of)| own == address && here(of))
     {

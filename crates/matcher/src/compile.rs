@@ -45,7 +45,7 @@ impl<F: Fields> Builder<F> {
                 plans: Vec::new(),
                 tables: Vec::new(),
                 bases: [None; Hook::ALL.len()],
-                fronts: [u32::MAX; Hook::ALL.len()],
+                fronts: Default::default(),
                 tests: Vec::new(),
                 sockets: Vec::new(),
                 marks: IndexSet::default(),

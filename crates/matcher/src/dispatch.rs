@@ -1,4 +1,5 @@
-//! Tables of Services: rules that compare destination, protocol and port.
+//! Tables of Services: rules that compare destination, protocol and port, or those of NodePorts, which
+//! compare protocol and port.
 //!
 //! A lookup is one entry of 32 bytes (64 for IPv6), which holds the key and what comes of it: where the
 //! rule's chain folds to one choice ([`crate::fold`]) between few endpoints of one port, the endpoints
@@ -51,6 +52,8 @@ pub(crate) struct Dispatch<F: Fields> {
     places: Vec<u32>,
     /// The next rule of the same key, for the few that have one: sorted by the earlier one.
     next: Vec<(u32, u32)>,
+    /// Whether it asks for protocol and port alone, whatever the destination.
+    pub(crate) is_of_ports: bool,
     /// Places of its rules in the program.
     pub(crate) first: u32,
     pub(crate) end: u32,
@@ -135,8 +138,9 @@ fn scaled(hash: u64, n: usize) -> usize {
 }
 
 impl<F: Fields> Dispatch<F> {
-    /// A table of rules that stand together from a place on: the key of each.
-    pub(crate) fn new(first: u32, keys: &[F::Key]) -> Option<Self> {
+    /// A table of rules that stand together from a place on: the key of each, and whether they compare
+    /// protocol and port alone.
+    pub(crate) fn new(first: u32, keys: &[F::Key], is_of_ports: bool) -> Option<Self> {
         let groups = keys.len() / GROUP + 1;
         let spread = keys.len() / 3 * 5 + 8;
         // A small table needs no pilot that leads far.
@@ -151,6 +155,7 @@ impl<F: Fields> Dispatch<F> {
             },
             places: vec![0; spread + reach],
             next: Vec::new(),
+            is_of_ports,
             first,
             end: first + to_u32(keys.len()),
         };
@@ -169,7 +174,7 @@ impl<F: Fields> Dispatch<F> {
             .iter()
             .zip(0..)
             .map(|(key, at)| {
-                let (group, place) = self.hashing.of(*key);
+                let (group, place) = self.hashing.of(self.own(*key));
                 (to_u32(group), to_u32(place), at)
             })
             .collect();
@@ -193,7 +198,7 @@ impl<F: Fields> Dispatch<F> {
         for group in groups {
             own.clear();
             for &(_, _, at) in group {
-                let (key, place) = (keys[at as usize], self.first + at);
+                let (key, place) = (self.own(keys[at as usize]), self.first + at);
                 if own.len() > MOST {
                     return false;
                 }
@@ -249,6 +254,12 @@ impl<F: Fields> Dispatch<F> {
         }
     }
 
+    /// What this table knows of a key.
+    #[inline]
+    pub(crate) fn own(&self, key: F::Key) -> F::Key {
+        if self.is_of_ports { key.of_port() } else { key }
+    }
+
     fn slot_of(&self, key: F::Key) -> usize {
         self.lookup().slot_of(key)
     }
@@ -256,6 +267,7 @@ impl<F: Fields> Dispatch<F> {
     /// Sets what stands for the key of a rule, if the rule is the first of its key, to a fold. Says
     /// whether the entry holds all of it, so that the fold need not be kept.
     pub(crate) fn set(&mut self, key: F::Key, place: u32, fold: u32, folds: &Folds<F>) -> bool {
+        let key = self.own(key);
         let slot = self.slot_of(key);
         let entry = &mut self.entries[slot];
         if self.places[slot] != place || !key.is_alike(entry.key) {
@@ -282,7 +294,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// Reads the entries of keys that are about to be [set](Self::set).
     pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = F::Key>) {
-        let slots: Vec<usize> = keys.map(|key| self.slot_of(key)).collect();
+        let slots: Vec<usize> = keys.map(|key| self.slot_of(self.own(key))).collect();
         let taken = slots
             .iter()
             .filter(|&&slot| self.places[slot] != 0 && self.entries[slot].key.low_byte() == ASK);
@@ -291,6 +303,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// Has the rules of a key asked, if the rule is the first of them; says whether that is new.
     pub(crate) fn ask(&mut self, key: F::Key, place: u32) -> bool {
+        let key = self.own(key);
         let slot = self.slot_of(key);
         if (self.first..self.end).contains(&place)
             && self.places[slot] == place
@@ -304,6 +317,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// The first rule of the packet's key.
     pub(crate) fn first_rule(&self, key: F::Key) -> Option<u32> {
+        let key = self.own(key);
         let slot = self.slot_of(key);
         let own = self.entries.get(slot)?.key;
         (key.is_alike(own) && own.low_byte() != EMPTY).then(|| self.places[slot])
@@ -315,6 +329,11 @@ impl<F: Fields> Dispatch<F> {
             .next
             .binary_search_by_key(&place, |(earlier, _)| *earlier);
         Some(self.next[at.ok()?].1)
+    }
+
+    /// What stands for a packet's key.
+    pub(crate) fn find(&self, key: F::Key) -> Found<'_, F> {
+        self.lookup().find(self.own(key))
     }
 
     /// How many keys there are, and what stands for them.

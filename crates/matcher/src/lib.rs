@@ -11,6 +11,7 @@
 //!   `walk`, is what both fall back on.
 //! - [`Matcher::new`], [`Matcher::read`]: compilation. `lower` makes each rule small by itself, `plan` gives
 //!   each chain its form, `fold` turns chains that end in one of several translations into one choice.
+//! - `behind`: what is left to ask where the first table has nothing: NodePorts, and the policy.
 //! - `program`: what the compiler writes and the walk reads.
 //! - Forms of a run of rules: `dispatch` (destination, protocol and port), `tuple_space` (hash tables, one a
 //!   kind of rule), `boxes` (prefixes and ranges), or a list. [`Matcher::plan`] says which were chosen.
@@ -36,6 +37,7 @@
 //! As those of `podwire-interp`.
 
 mod addrtype;
+mod behind;
 mod boxes;
 mod brief;
 mod compile;
