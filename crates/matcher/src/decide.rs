@@ -234,7 +234,8 @@ impl<F: Fields> Program<F> {
     }
 
     /// One of the endpoints of a Service.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
     pub(crate) fn choose(
         &self,
         service: &Service<'_, F>,
@@ -261,7 +262,8 @@ impl<F: Fields> Program<F> {
         self.sent(like, headers, socket, fold.marking)
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
     pub(crate) fn translated<'m>(
         &'m self,
         like: &Packet<'_>,
@@ -274,7 +276,8 @@ impl<F: Fields> Program<F> {
     }
 
     /// Sent to a socket, and marked.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
     fn sent<'m>(
         &'m self,
         like: &Packet<'_>,

@@ -12,6 +12,7 @@ mod callers;
 use podwire_ruleset::{
     CallGraph, Chain, ChainId, ChainName, LinkError, Rule, RuleSet, Table, TableName, Target,
 };
+use smallvec::SmallVec;
 
 use crate::fields::{Fields, Narrow, Wide};
 use crate::live::callers::Callers;
@@ -221,16 +222,23 @@ fn change<F: Fields>(
         return false;
     }
     callers.forget(program, id);
+    let before = program.chains.get(id.index()).copied();
     program.replace(table, id);
     callers.note(program, id);
     let mut budget = program.rules.len().saturating_mul(8);
-    let mut walked = vec![id];
+    let mut walked: SmallVec<[ChainId; 8]> = SmallVec::new();
+    if before.is_some_and(|chain| chain.is_walked) {
+        walked.push(id);
+    }
     // Whoever jumps here may have folded what was here before, and so on upwards.
     let Some(above) = callers.above(id) else {
         return false;
     };
     for (caller, number) in above {
         let chain = program.chains[caller.index()];
+        if !chain.is_walked {
+            continue;
+        }
         let place = chain.first + number;
         let was_folded = program.unfold(chain, place);
         if !program.fold_jump(chain, place, &mut budget) && was_folded {

@@ -128,7 +128,7 @@ impl<F: Fields> Program<F> {
             self.rules.push(lowered);
         }
         let own = &mut self.chains[id.index()];
-        (own.first, own.len) = (first, to_u32(rules.len()));
+        (own.first, own.len, own.is_walked) = (first, to_u32(rules.len()), false);
         self.plan(id);
     }
 

@@ -109,6 +109,8 @@ pub(crate) struct Chain {
     pub(crate) len: u32,
     /// One more than the place of its plan; 0 if its rules are asked one by one.
     pub(crate) plan: u32,
+    /// Whether a walk can come to it, so that its jumps are folded where they can be.
+    pub(crate) is_walked: bool,
 }
 
 /// A part of a chain.

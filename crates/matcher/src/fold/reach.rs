@@ -7,12 +7,13 @@ use std::hint::black_box;
 use std::ops::Range;
 
 use podwire_ruleset::ChainId;
+use smallvec::SmallVec;
 
 use crate::fields::Fields;
 use crate::program::{Block, Chain, Program, Rule, Then};
 
 /// Rules that are looked at before they are folded, and of each chain that they jump to.
-const AHEAD: u32 = 64;
+const AHEAD: u32 = 256;
 const FEW: u32 = 8;
 
 /// Rules from which on that is worth it.
@@ -22,25 +23,22 @@ impl<F: Fields> Program<F> {
     /// Folds the jumps of chains, and of those below them that a walk can come to.
     ///
     /// `budget` is how many rules may still be looked at in this program.
-    pub(crate) fn fold_below(&mut self, chains: Vec<ChainId>, budget: &mut usize) {
-        let mut seen = vec![false; self.chains.len()];
-        let mut ahead = chains;
-        while let Some(id) = ahead.pop() {
-            if std::mem::replace(&mut seen[id.index()], true) {
+    pub(crate) fn fold_below(&mut self, mut chains: SmallVec<[ChainId; 8]>, budget: &mut usize) {
+        while let Some(id) = chains.pop() {
+            let own = &mut self.chains[id.index()];
+            if std::mem::replace(&mut own.is_walked, true) {
                 continue;
             }
-            let chain = self.chains[id.index()];
+            let chain = *own;
             for place in chain.first..chain.first + chain.len {
                 if (place - chain.first).is_multiple_of(AHEAD) {
                     let end = (place + AHEAD).min(chain.first + chain.len);
                     self.look_ahead(chain, place..end);
                 }
-                let Rule { fold, then, .. } = self.rules[place as usize];
-                if let Some(to) = then.chain()
-                    && fold == 0
+                if let Some(to) = self.rules[place as usize].then.chain()
                     && !self.fold_jump(chain, place, budget)
                 {
-                    ahead.push(to);
+                    chains.push(to);
                 }
             }
         }
@@ -65,21 +63,24 @@ impl<F: Fields> Program<F> {
         }
         let own = &self.rules[places.start as usize..places.end as usize];
         let mut jumps: Vec<ChainId> = own.iter().filter_map(|rule| rule.then.chain()).collect();
+        let mut rules: Vec<Rule> = Vec::with_capacity(FEW as usize * jumps.len());
         for _ in 0..2 {
             let chains: Vec<Chain> = jumps.iter().map(|to| self.chains[to.index()]).collect();
-            let rules = chains
+            let places = chains
                 .iter()
                 .flat_map(|chain| (chain.first..).take(chain.len.min(FEW) as usize));
-            let rules: Vec<Rule> = rules.map(|place| self.rules[place as usize]).collect();
-            let tests = rules.iter().filter(|rule| rule.test_count > 0);
-            black_box(tests.fold(0, |all, rule| {
-                all ^ self.tests[rule.tests as usize].is_of_ports() as u8
-            }));
-            let sockets = rules.iter().filter_map(|rule| match rule.then {
-                Then::Dnat(socket) => Some(self.sockets[socket as usize].port),
-                _ => None,
+            rules.clear();
+            rules.extend(places.map(|place| self.rules[place as usize]));
+            let first_tests = rules.iter().filter(|rule| rule.test_count > 0);
+            let of_ports = first_tests.map(|rule| self.tests[rule.tests as usize].is_of_ports());
+            black_box(of_ports.fold(false, |one, other| one ^ other));
+            let ports = rules.iter().filter_map(|rule| {
+                let Then::Dnat(socket) = rule.then else {
+                    return None;
+                };
+                self.sockets[socket as usize].port
             });
-            black_box(sockets.max());
+            black_box(ports.max());
             jumps.clear();
             jumps.extend(rules.iter().filter_map(|rule| rule.then.chain()));
         }

@@ -14,11 +14,14 @@ use super::reader::Reader;
 /// Chains from which on it is worth it: fewer stay in the nearer caches.
 const MANY: usize = 1 << 15;
 
+/// Lines that are looked at before they are read.
+pub(super) const LINES: usize = 2_048;
+
 /// A line that jumps to no chain that is known.
 pub(super) const NONE: u32 = u32::MAX;
 
 impl<S: Sink> Reader<'_, S> {
-    /// Notes for each line of a block which chain it may jump to.
+    /// Notes for each of the next [`LINES`] lines of a block which chain it may jump to.
     pub(super) fn look_ahead(&mut self, block: &str) {
         self.ahead.clear();
         let Some(open) = &self.open else {
@@ -28,9 +31,9 @@ impl<S: Sink> Reader<'_, S> {
         if names.len() < MANY {
             return;
         }
-        let mut jumps: Vec<Jump<'_>> = Vec::new();
+        let mut jumps: Vec<Jump<'_>> = Vec::with_capacity(LINES.min(block.len() / 64));
         let mut rest = block;
-        for place in 0_u32.. {
+        for place in 0..LINES {
             let end = memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
             let (line, behind) = rest.split_at(end);
             if let Some(name) = jump(line)
@@ -43,22 +46,22 @@ impl<S: Sink> Reader<'_, S> {
                     chain: NONE,
                 });
             }
-            let Some(behind) = behind.get(1..).filter(|behind| !behind.is_empty()) else {
-                self.ahead.resize(place as usize + 1, NONE);
+            rest = behind.get(1..).unwrap_or("");
+            if rest.is_empty() {
                 break;
-            };
-            rest = behind;
+            }
         }
         if jumps.is_empty() {
             return;
         }
+        self.ahead.resize(LINES, NONE);
         names.fill();
         for jump in &mut jumps {
             jump.chain = names.guess(jump.hash).unwrap_or(NONE);
         }
         for jump in &jumps {
             if names.near(jump.name, [jump.chain]).is_some() {
-                self.ahead[jump.place as usize] = jump.chain;
+                self.ahead[jump.place] = jump.chain;
             }
         }
     }
@@ -66,8 +69,8 @@ impl<S: Sink> Reader<'_, S> {
 
 /// A line that jumps.
 struct Jump<'t> {
-    /// Number of the line in its block.
-    place: u32,
+    /// How many lines stand before it.
+    place: usize,
     hash: u32,
     name: &'t str,
     chain: u32,

@@ -4,7 +4,7 @@ use std::io::{BufRead, ErrorKind};
 
 use memchr::{memchr, memrchr};
 
-use super::ahead::NONE;
+use super::ahead::{LINES, NONE};
 use super::reader::Reader;
 use super::{ReadError, Sink};
 use crate::iptables::parse::line_words;
@@ -62,10 +62,14 @@ impl<S: Sink> Reader<'_, S> {
                 (before, Some(line))
             }
         };
-        self.look_ahead(valid);
         let mut words = Vec::new();
-        let (mut rest, first) = (valid, self.lines + 1);
+        let (mut rest, first) = (valid, self.lines);
         while !rest.is_empty() {
+            let place = (self.lines - first) % LINES;
+            if place == 0 {
+                self.look_ahead(rest);
+            }
+            self.guess = self.ahead.get(place).copied().unwrap_or(NONE);
             let end = memchr(b'\n', rest.as_bytes());
             let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
             rest = behind;
@@ -73,8 +77,6 @@ impl<S: Sink> Reader<'_, S> {
             if line.len() > MAX_LINE {
                 return Err(ReadError::LongLine { line: self.lines });
             }
-            let place = self.lines - first;
-            self.guess = self.ahead.get(place).copied().unwrap_or(NONE);
             line_words(line, 0, &mut words)
                 .and_then(|()| self.line(line, &words))
                 .map_err(|cause| self.fault(line, cause))?;

@@ -37,7 +37,7 @@ pub(super) struct Reader<'s, S> {
     sink: &'s mut S,
     pub(super) tables: Vec<(TableName, Names)>,
     pub(super) open: Option<Open>,
-    /// The chain that each line of a block may jump to, if any were looked at ahead.
+    /// The chain that each of the next lines may jump to, if any were looked at ahead.
     pub(super) ahead: Vec<u32>,
     /// That of the line that is being read.
     pub(super) guess: u32,
