@@ -299,7 +299,7 @@ impl Sink for Jumps {
 #[test]
 fn jumps_find_their_chain_among_very_many_in_any_order() {
     const MANY: usize = 40_000;
-    let name = |number: usize| format!("{}-{number:05}", if number % 2 == 0 { "A" } else { "b" });
+    let name = |number: usize| format!("{}-{number:05}", ["A", "b"][number % 2]);
     let sorted: Vec<usize> = (0..MANY).step_by(2).chain((1..MANY).step_by(2)).collect();
     let spread: Vec<usize> = (0..MANY).map(|at| at * 7_919 % MANY).collect();
     for order in [sorted, spread] {

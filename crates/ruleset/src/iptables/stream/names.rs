@@ -46,7 +46,8 @@ pub(super) fn hash_of(name: &str) -> Option<u32> {
 
 fn hash(name: &[u8; ChainName::MAX]) -> u32 {
     let whole = BuildHasherDefault::<FxHasher>::default().hash_one(name);
-    (whole >> 32) as u32 ^ whole as u32
+    let [a, b, c, d, rest @ ..] = whole.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d]) ^ u32::from_be_bytes(rest)
 }
 
 /// Half of a hash as a whole one: the table takes its places from the low bits, and from the high ones
