@@ -183,6 +183,8 @@ pub(crate) enum Form {
     Save,
     /// Sysctls, health checks and conntrack clears.
     Misc,
+    /// The configuration with its defaults, as kube-proxy --write-config-to writes it.
+    Config,
 }
 
 /// `podwire trace`.

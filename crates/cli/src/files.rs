@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use podwire_cluster::{Cluster, Cni, FlannelBackend, load, read_inputs};
+use podwire_cluster::{
+    Cluster, Cni, FlannelBackend, InvalidField, KubeProxyConfiguration, load, read_inputs,
+};
 use podwire_controlplane::kube_proxy::KubeProxyVersion;
 use podwire_packet::{Family, Prefix};
 use podwire_sim::Options;
@@ -37,6 +39,18 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     }
     if let Some(mode) = args.mode {
         cluster.kube_proxy.get_or_insert_default().mode = mode.name().to_owned();
+    }
+    let config = cluster.kube_proxy.as_ref();
+    if let Some(invalid) = config.and_then(|config| config.validate().into_iter().next()) {
+        let InvalidField {
+            field,
+            value,
+            accepted,
+            ..
+        } = invalid;
+        return Err(Failure::input(format_args!(
+            "kube-proxy's `{field}` is {value:?}\n  help: accepted: {accepted}"
+        )));
     }
     tell_oddities(global, &cluster);
     Ok(cluster)
@@ -152,6 +166,15 @@ fn write_oddities(global: &Global, cluster: &Cluster, err: &mut impl Write) -> i
             .map(|(kind, count)| format!("{count} {kind}"))
             .collect();
         writeln!(err, "not used: {}", kinds.join(", "))?;
+    }
+    let config = cluster.kube_proxy.as_ref();
+    let fields = config.map_or_else(Vec::new, KubeProxyConfiguration::without_effect);
+    if !fields.is_empty() {
+        let fields = fields.join(", ");
+        writeln!(
+            err,
+            "without effect here, of kube-proxy's configuration: {fields}"
+        )?;
     }
     Ok(())
 }

@@ -18,6 +18,11 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
+    if matches!(args.form, Form::Config) {
+        let config = cluster.kube_proxy.clone().unwrap_or_default();
+        out.write_all(config.to_yaml().as_bytes())?;
+        return Ok(Answer::Yes);
+    }
     let mode = cluster
         .kube_proxy
         .as_ref()
@@ -42,7 +47,9 @@ pub(crate) fn run(
             args,
             &[services(Family::Ipv4), services(Family::Ipv6)],
         )?,
-        Form::Restore | Form::Save => synced(&states, args, &services(args.family.into()))?,
+        Form::Restore | Form::Save | Form::Config => {
+            synced(&states, args, &services(args.family.into()))?
+        }
     };
     out.write_all(text.as_bytes())?;
     Ok(Answer::Yes)
@@ -61,7 +68,7 @@ fn synced(
     if states.len() == 1 {
         return Ok(match args.form {
             Form::Save => first.save_text(),
-            Form::Restore | Form::Misc => first.restore_text(),
+            Form::Restore | Form::Misc | Form::Config => first.restore_text(),
         });
     }
     let mut history = IptablesHistory::first(first);
@@ -70,7 +77,7 @@ fn synced(
     }
     Ok(match args.form {
         Form::Save => history.save_text(),
-        Form::Restore | Form::Misc => history.restore_text().to_owned(),
+        Form::Restore | Form::Misc | Form::Config => history.restore_text().to_owned(),
     })
 }
 

@@ -27,9 +27,10 @@ pub mod synthetic;
 mod world;
 
 pub use kube_proxy_configuration::{
-    ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, IptablesConfiguration,
-    IpvsConfiguration, KubeProxyConfiguration, LoggingConfiguration, LoggingFormatOptions,
-    LoggingOptions, NftablesConfiguration, ProxyMode, SetError, WinkernelConfiguration,
+    ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, FlushFrequency,
+    InvalidField, IptablesConfiguration, IpvsConfiguration, KubeProxyConfiguration,
+    LoggingConfiguration, LoggingFormatOptions, LoggingOptions, NftablesConfiguration, ProxyMode,
+    SetError, VmoduleItem, WinkernelConfiguration,
 };
 pub use load::{
     Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,

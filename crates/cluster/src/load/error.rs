@@ -10,7 +10,7 @@ use podwire_ipam::NodeCidrError;
 use podwire_packet::{Family, Prefix};
 use thiserror::Error;
 
-use crate::{ObjectName, SetError};
+use crate::{InvalidField, ObjectName, SetError};
 
 /// The language of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,6 +316,16 @@ pub enum Problem {
         /// Why.
         error: SetError,
     },
+}
+
+impl From<InvalidField> for Problem {
+    fn from(invalid: InvalidField) -> Self {
+        Self::WrongValue {
+            found: format!("{:?}", invalid.value),
+            field: invalid.field,
+            accepted: invalid.accepted.to_owned(),
+        }
+    }
 }
 
 impl LoadError {

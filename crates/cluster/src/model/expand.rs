@@ -265,6 +265,14 @@ fn kube_proxy(reader: &mut Reader<'_>, model: &Model, network: &Network) -> Kube
             reader.fault(at, Problem::Setting { error });
         }
     }
+    for invalid in config.validate() {
+        let said = |field: &str| model.kube_proxy.get(field);
+        // What was refused above is not in the configuration.
+        let at = said(&invalid.field).or_else(|| said(invalid.because_of?));
+        if let Some(at) = at {
+            reader.fault(at, invalid.into());
+        }
+    }
     config
 }
 

@@ -78,10 +78,7 @@ impl Settings {
             local_detector: LocalDetector::of(config, node, family)?,
             node_port_addresses: node_port_addresses(&ranges, node, family, localhost_node_ports),
             localhost_node_ports,
-            node_ip: node
-                .internal_ips(family)
-                .next()
-                .unwrap_or_else(|| loopback(family)),
+            node_ip: node_ip(config, node, family),
             conntrack_tcp_be_liberal: config.conntrack.tcp_be_liberal,
             zone: node
                 .zone()
@@ -90,6 +87,16 @@ impl Settings {
             ignores_topology_annotations: gate("ServiceTrafficDistribution", false),
         })
     }
+}
+
+/// The node's address: the one that kube-proxy is bound to, if it is to one, else the node's first
+/// (`detectNodeIPs`, cmd/kube-proxy/app/server.go).
+fn node_ip(config: &KubeProxyConfiguration, node: &Node, family: Family) -> IpAddr {
+    let bound = config.bind_address.parse().ok();
+    bound
+        .filter(|&ip: &IpAddr| !ip.is_unspecified() && Family::of(ip) == family)
+        .or_else(|| node.internal_ips(family).next())
+        .unwrap_or_else(|| loopback(family))
 }
 
 /// Reads the prefixes of a field.
