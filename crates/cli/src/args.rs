@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Match(MatchArgs),
     /// Measure rule lookup
     Bench(BenchArgs),
+    /// Print what a pod of kube-proxy has logged
+    Logs(LogsArgs),
 }
 
 /// The cluster to read, and changes to it.
@@ -102,9 +104,9 @@ pub(crate) struct ClusterArgs {
     /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw; repeatable
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub(crate) set: Vec<String>,
-    /// The kube-proxy release whose words and names are used
-    #[arg(long, value_name = "VERSION", default_value = "1.30")]
-    pub(crate) kube_proxy_version: String,
+    /// The kube-proxy release whose words and names are used; 1.30 if not said
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kube_proxy_version: Option<String>,
 }
 
 /// kube-proxy's mode.
@@ -185,6 +187,38 @@ pub(crate) enum Form {
     Misc,
     /// The configuration with its defaults, as kube-proxy --write-config-to writes it.
     Config,
+}
+
+/// `podwire logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without Pod objects of kube-proxy its pods are called kube-proxy-NODE. Without --kube-proxy-version
+the release is that of the pod's image.
+
+Examples:
+  podwire logs -f models/two-node.ron -n kube-system ds/kube-proxy
+  podwire logs -f models/two-node.ron -n kube-system kube-proxy-node01 --kube-proxy-version 1.19.0")]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The pod, or ds/kube-proxy
+    #[arg(value_name = "POD")]
+    pub(crate) resource: String,
+    /// Its container
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container_name: Option<String>,
+    /// Its container
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub(crate) container: Option<String>,
+    /// The log of the container before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Lines to print, from the end
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<usize>,
+    /// Print the time before each line
+    #[arg(long)]
+    pub(crate) timestamps: bool,
 }
 
 /// `podwire trace`.

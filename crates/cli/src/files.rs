@@ -72,9 +72,9 @@ pub(crate) fn read_state(
 
 /// The options of a simulation.
 pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
-    let kube_proxy_version: KubeProxyVersion = args
-        .kube_proxy_version
-        .parse()
+    let version = args.kube_proxy_version.as_deref();
+    let kube_proxy_version = version
+        .map_or_else(|| Ok(KubeProxyVersion::default()), str::parse)
         .map_err(|error| Failure::input(format_args!("--kube-proxy-version: {error}")))?;
     Ok(Options { kube_proxy_version })
 }

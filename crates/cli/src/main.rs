@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod failure;
 mod files;
+mod logs;
 mod matching;
 mod render;
 mod trace;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&cli.global, args, &mut out),
         Command::Match(args) => matching::run(&cli.global, args, &mut out),
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
+        Command::Logs(args) => logs::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

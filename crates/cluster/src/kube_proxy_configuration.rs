@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::nullable;
 
+pub use fields::{format as go_duration, parse as parse_go_duration};
 pub use set::SetError;
 pub use validation::InvalidField;
 

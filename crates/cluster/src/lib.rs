@@ -24,13 +24,14 @@ mod pod;
 mod service;
 mod slice;
 pub mod synthetic;
+mod timestamp;
 mod world;
 
 pub use kube_proxy_configuration::{
     ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, FlushFrequency,
     InvalidField, IptablesConfiguration, IpvsConfiguration, KubeProxyConfiguration,
     LoggingConfiguration, LoggingFormatOptions, LoggingOptions, NftablesConfiguration, ProxyMode,
-    SetError, VmoduleItem, WinkernelConfiguration,
+    SetError, VmoduleItem, WinkernelConfiguration, go_duration, parse_go_duration,
 };
 pub use load::{
     Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,
@@ -38,10 +39,11 @@ pub use load::{
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
 pub use network::{Cni, FlannelBackend, Network, Nic};
 pub use node::{Node, NodeAddress, NodeAddressKind};
-pub use pod::{ContainerPort, Pod};
+pub use pod::{Container, ContainerPort, Pod};
 pub use service::{
     ClientIpAffinity, IpMode, LoadBalancerIngress, Service, ServicePort, ServiceType, TargetPort,
     TrafficPolicy,
 };
 pub use slice::{AddressKind, Endpoint, EndpointSlice, SlicePort};
+pub use timestamp::{ParseTimestampError, Timestamp};
 pub use world::{Cluster, Warning};

@@ -25,6 +25,7 @@
 //! - [`IptablesHistory`]: later syncs, which write only what changed.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
+//! - [`ConntrackSettings`]: what is told to the kernel at the start; [`startup_log`]: what is logged then.
 //!
 //! # Departures
 //! - Service ports, endpoints found twice, and node addresses come in a stated order where kube-proxy
@@ -41,9 +42,11 @@
 //! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
 
 mod changes;
+mod conntrack;
 mod endpoints;
 mod iptables;
 mod local_detector;
+mod log;
 mod names;
 mod provenance;
 mod service_ports;
@@ -56,7 +59,9 @@ use std::sync::Arc;
 use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
 
+pub use conntrack::{ConntrackSettings, DEFAULT_CPUS};
 pub use iptables::{IptablesHistory, IptablesProxier};
+pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;

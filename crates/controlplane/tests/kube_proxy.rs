@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use podwire_cluster::{Cluster, Input, ProxyMode, load};
+use podwire_cluster::{Cluster, DetectLocalMode, Input, KubeProxyConfiguration, ProxyMode, load};
 use podwire_controlplane::kube_proxy::{
     IptablesHistory, IptablesProxier, KubeProxyVersion, ObjectKind, ProxierError, ServicePorts,
     check_mode,
@@ -56,8 +56,10 @@ fn restore_text(cluster: &Cluster, version: &str) -> String {
     proxier.restore_text()
 }
 
-fn rejected(fields: &str) -> ProxierError {
-    let cluster = cluster(&[NODE, &config(fields)]);
+/// What is said of a configuration that came past the reader's own checks.
+fn rejected(configure: impl FnOnce(&mut KubeProxyConfiguration)) -> ProxierError {
+    let mut cluster = cluster(&[NODE]);
+    configure(cluster.kube_proxy.get_or_insert_default());
     let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
     IptablesProxier::new(&cluster, &services, "node-a").unwrap_err()
 }
@@ -213,25 +215,24 @@ fn modes_that_are_not_modelled_are_refused() {
 
 #[test]
 fn a_configuration_that_cannot_be_used_is_an_error() {
-    for (fields, error) in [
-        (
-            "clusterCIDR: 10.244.0.0/33",
-            "`clusterCIDR` of the kube-proxy configuration: `10.244.0.0/33` is not an address \
-             prefix such as `10.244.0.0/16` or `fd00::/64`",
-        ),
-        (
-            "nodePortAddresses: [all]",
-            "`nodePortAddresses` of the kube-proxy configuration: `all` is not an address prefix \
-             such as `10.244.0.0/16` or `fd00::/64`",
-        ),
-        (
-            "detectLocalMode: BridgeInterface",
-            "`detectLocal.bridgeInterface` of the kube-proxy configuration: `` is not a device \
-             name: 1 to 15 bytes without white space or `/`",
-        ),
-    ] {
-        assert_eq!(rejected(fields).to_string(), error);
-    }
+    let error = rejected(|config| config.cluster_cidr = "10.244.0.0/33".to_owned());
+    assert_eq!(
+        error.to_string(),
+        "`clusterCIDR` of the kube-proxy configuration: `10.244.0.0/33` is not an address prefix \
+         such as `10.244.0.0/16` or `fd00::/64`"
+    );
+    let error = rejected(|config| config.node_port_addresses = vec!["all".to_owned()]);
+    assert_eq!(
+        error.to_string(),
+        "`nodePortAddresses` of the kube-proxy configuration: `all` is not an address prefix such \
+         as `10.244.0.0/16` or `fd00::/64`"
+    );
+    let error = rejected(|config| config.detect_local_mode = DetectLocalMode::BridgeInterface);
+    assert_eq!(
+        error.to_string(),
+        "`detectLocal.bridgeInterface` of the kube-proxy configuration: `` is not a device name: 1 \
+         to 15 bytes without white space or `/`"
+    );
 }
 
 #[test]

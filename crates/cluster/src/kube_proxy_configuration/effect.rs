@@ -6,7 +6,7 @@ use super::KubeProxyConfiguration;
 
 /// Fields, or mappings of fields, that no answer depends on. Those of another mode than the one in use
 /// are not among them: whoever compares modes wants to leave them in the file.
-const WITHOUT_EFFECT: [&str; 14] = [
+const WITHOUT_EFFECT: [&str; 17] = [
     "bindAddressHardFail",
     "clientConnection",
     "configSyncPeriod",
@@ -15,7 +15,10 @@ const WITHOUT_EFFECT: [&str; 14] = [
     "ipvs.tcpFinTimeout",
     "ipvs.tcpTimeout",
     "ipvs.udpTimeout",
-    "logging",
+    "logging.flushFrequency",
+    "logging.format",
+    "logging.options",
+    "logging.vmodule",
     "oomScoreAdj",
     "portRange",
     "showHiddenMetricsForVersion",

@@ -92,8 +92,10 @@ impl<'de> Deserialize<'de> for GoDuration {
     }
 }
 
-/// Reads numbers with units, `1h30m`, each number with decimals if wanted; `0` needs no unit.
-fn parse(text: &str) -> Option<Duration> {
+/// Reads a duration as Go's `time.ParseDuration` does: numbers with units, `1h30m`, each with decimals
+/// if wanted; `0` needs no unit. `None` for another text, and for one below zero.
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 8] = [
         ("ns", 1),
         ("us", 1_000),
@@ -145,7 +147,8 @@ fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration as Go's `Duration.String` does.
-pub(super) fn format(duration: Duration) -> String {
+#[must_use]
+pub fn format(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let decimal = |scale: u128, unit: &str| {
         let (whole, rest) = (nanos / scale, nanos % scale);

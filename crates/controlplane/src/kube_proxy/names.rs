@@ -14,6 +14,8 @@ pub struct KubeProxyVersion {
     pub major: u16,
     /// The second number.
     pub minor: u16,
+    /// The third number, which only logs tell.
+    pub patch: u16,
 }
 
 /// Why a text is not a [`KubeProxyVersion`].
@@ -29,6 +31,7 @@ impl KubeProxyVersion {
     pub const V1_19: Self = Self {
         major: 1,
         minor: 19,
+        patch: 0,
     };
 }
 
@@ -38,6 +41,7 @@ impl Default for KubeProxyVersion {
         Self {
             major: 1,
             minor: 30,
+            patch: 0,
         }
     }
 }
@@ -60,7 +64,17 @@ impl FromStr for KubeProxyVersion {
         let mut number = || -> Option<u16> { numbers.next()?.parse().ok() };
         let major = number().ok_or_else(wrong)?;
         let minor = number().ok_or_else(wrong)?;
-        Ok(Self { major, minor })
+        let patch = numbers.next().map_or(Some(0), |text| {
+            // A vendor's words may stand behind it: `v1.29.1-eks-61c0bbb`.
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            text[..digits].parse().ok()
+        });
+        let patch = patch.ok_or_else(wrong)?;
+        Ok(Self {
+            major,
+            minor,
+            patch,
+        })
     }
 }
 
