@@ -25,6 +25,7 @@
 //! - [`IptablesHistory`]: later syncs, which write only what changed.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
+//! - [`SyncRunner`]: when a sync may run. [`Cleanup`]: which connections it makes the kernel forget.
 //! - [`ConntrackSettings`]: what is told to the kernel at the start; [`startup_log`]: what is logged then.
 //!
 //! # Departures
@@ -42,6 +43,7 @@
 //! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
 
 mod changes;
+mod cleanup;
 mod conntrack;
 mod endpoints;
 mod iptables;
@@ -52,6 +54,7 @@ mod provenance;
 mod service_ports;
 mod settings;
 mod side_effects;
+mod sync_runner;
 
 use std::fmt;
 use std::sync::Arc;
@@ -59,15 +62,15 @@ use std::sync::Arc;
 use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
 
+pub use cleanup::{Cleanup, ConntrackClear};
 pub use conntrack::{ConntrackSettings, DEFAULT_CPUS};
 pub use iptables::{IptablesHistory, IptablesProxier};
 pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;
-pub use side_effects::{
-    ConntrackClear, HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text,
-};
+pub use side_effects::{HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text};
+pub use sync_runner::SyncRunner;
 
 /// Why there are no rules for a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

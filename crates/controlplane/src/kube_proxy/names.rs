@@ -191,13 +191,19 @@ mod tests {
 
     #[test]
     fn releases_are_read_with_and_without_a_v() {
-        for text in ["1.30", "v1.30", "1.30.5", "v1.30.5"] {
-            assert_eq!(
-                text.parse::<KubeProxyVersion>(),
-                Ok(KubeProxyVersion::default())
-            );
+        let release = |patch| KubeProxyVersion {
+            patch,
+            ..KubeProxyVersion::default()
+        };
+        for (text, patch) in [
+            ("1.30", 0),
+            ("v1.30", 0),
+            ("1.30.5", 5),
+            ("v1.30.5-eks-61c0bbb", 5),
+        ] {
+            assert_eq!(text.parse(), Ok(release(patch)));
         }
-        for text in ["", "1", "v", "latest", "1.x"] {
+        for text in ["", "1", "v", "latest", "1.x", "1.30.", "1.30.x"] {
             assert!(text.parse::<KubeProxyVersion>().is_err(), "{text}");
         }
     }
