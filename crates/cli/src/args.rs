@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Print what a pod of kube-proxy has logged
     Logs(LogsArgs),
+    /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
+    Run(RunArgs),
 }
 
 /// The cluster to read, and changes to it.
@@ -189,6 +191,78 @@ pub(crate) enum Form {
     Config,
 }
 
+/// `podwire run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Events are a file of RON: changes of objects, and packets that are sent, each at its time. A kube-proxy
+hears of a change after watch_delay, syncs when minSyncPeriod lets it, and has new rules after
+sync_takes. Exit code 1: a packet did not arrive, or its answer.
+
+Examples:
+  podwire run models/events/stale-udp.ron
+  podwire run models/events/endpoints-0-n.ron -o jsonl
+  podwire run models/events/stale-udp.ron --kube-proxy-version 1.32 -v")]
+pub(crate) struct RunArgs {
+    /// The events
+    #[arg(value_name = "EVENTS.ron")]
+    pub(crate) events: PathBuf,
+    /// The cluster at first, in place of the files that the events name; repeatable
+    #[arg(short, long = "filename", value_name = "PATH")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Namespace of what is named without one
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Override a field of the proxy configuration, such as iptables.minSyncPeriod=10s, or the pod
+    /// network, as trace --set does; repeatable
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The kube-proxy release whose conntrack clean-up, words and names are used; 1.30 if not said
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kube_proxy_version: Option<String>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
+    pub(crate) output: RunOutput,
+}
+
+impl RunArgs {
+    /// The cluster that they name.
+    pub(crate) fn cluster(&self) -> ClusterArgs {
+        ClusterArgs {
+            filename: self.filename.clone(),
+            namespace: self.namespace.clone(),
+            mode: None,
+            set: self.set.clone(),
+            kube_proxy_version: self.kube_proxy_version.clone(),
+        }
+    }
+}
+
+/// How `run` answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RunOutput {
+    /// A line for what happens, and for packets that fare otherwise than the one before; -v for all.
+    Text,
+    /// A line for everything, as JSON.
+    Jsonl,
+}
+
+/// A time since the start, as Go writes durations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Since(pub(crate) std::time::Duration);
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// An hourly sync of every node is followed until then.
+        const MOST: std::time::Duration = std::time::Duration::from_secs(100 * 3_600);
+        podwire_cluster::parse_go_duration(text)
+            .filter(|time| *time <= MOST)
+            .map(Self)
+            .ok_or_else(|| "accepted is a time such as 1.5s, 300ms or 1m30s, up to 100h".to_owned())
+    }
+}
+
 /// `podwire logs`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -255,6 +329,12 @@ pub(crate) struct TraceArgs {
     /// Every way that rules leave to chance, with its probability
     #[arg(long)]
     pub(crate) all: bool,
+    /// Events that happen to the cluster, as `podwire run` reads them
+    #[arg(long, value_name = "EVENTS.ron", requires = "at")]
+    pub(crate) events: Option<PathBuf>,
+    /// When the packet is sent
+    #[arg(long, value_name = "TIME", requires = "events")]
+    pub(crate) at: Option<Since>,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
     pub(crate) output: TraceOutput,

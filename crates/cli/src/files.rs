@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use podwire_cluster::{
-    Cluster, Cni, FlannelBackend, InvalidField, KubeProxyConfiguration, load, read_inputs,
+    Cluster, Cni, Events, FlannelBackend, InvalidField, KubeProxyConfiguration, load, read_inputs,
 };
 use podwire_controlplane::kube_proxy::KubeProxyVersion;
 use podwire_packet::{Family, Prefix};
@@ -17,6 +17,37 @@ use crate::failure::Failure;
 pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluster, Failure> {
     let inputs = read_inputs(&args.filename).map_err(|error| Failure::with_help("", &error))?;
     let mut cluster = load(inputs).map_err(Failure::input)?;
+    configure(&mut cluster, args)?;
+    tell_oddities(global, &cluster);
+    Ok(cluster)
+}
+
+/// Reads events, and the cluster that they happen to: that of the command line, or the one they name.
+pub(crate) fn read_events(
+    global: &Global,
+    path: &Path,
+    args: &ClusterArgs,
+) -> Result<Events, Failure> {
+    let text = read_text(path)?;
+    let given = if args.filename.is_empty() {
+        None
+    } else {
+        let inputs = read_inputs(&args.filename).map_err(|error| Failure::with_help("", &error))?;
+        Some(load(inputs).map_err(Failure::input)?)
+    };
+    let events = podwire_cluster::read_events(path, &text, given);
+    let mut events = events.map_err(Failure::input)?;
+    for change in &mut events.changes {
+        configure(&mut change.cluster, args)?;
+    }
+    if let Some(first) = events.changes.first() {
+        tell_oddities(global, &first.cluster);
+    }
+    Ok(events)
+}
+
+/// Applies what the command line changes.
+fn configure(cluster: &mut Cluster, args: &ClusterArgs) -> Result<(), Failure> {
     let mut cni = None;
     for setting in &args.set {
         let (field, value) = setting.split_once('=').ok_or_else(|| {
@@ -35,7 +66,7 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     }
     // It looks at the configuration, so that comes first, wherever it stands on the line.
     if let Some(cni) = cni {
-        set_cni(&mut cluster, cni);
+        set_cni(cluster, cni);
     }
     if let Some(mode) = args.mode {
         cluster.kube_proxy.get_or_insert_default().mode = mode.name().to_owned();
@@ -52,8 +83,7 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
             "kube-proxy's `{field}` is {value:?}\n  help: accepted: {accepted}"
         )));
     }
-    tell_oddities(global, &cluster);
-    Ok(cluster)
+    Ok(())
 }
 
 /// Reads a later state of a cluster: other objects, the same configuration and network.
@@ -76,7 +106,10 @@ pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
     let kube_proxy_version = version
         .map_or_else(|| Ok(KubeProxyVersion::default()), str::parse)
         .map_err(|error| Failure::input(format_args!("--kube-proxy-version: {error}")))?;
-    Ok(Options { kube_proxy_version })
+    Ok(Options {
+        kube_proxy_version,
+        ..Options::default()
+    })
 }
 
 /// Changes the pod network's plugin. flannel, as its manifest runs it, masquerades what leaves the

@@ -10,6 +10,7 @@ mod files;
 mod logs;
 mod matching;
 mod render;
+mod run;
 mod trace;
 
 use std::io::{self, BufWriter, Write};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Match(args) => matching::run(&cli.global, args, &mut out),
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
+        Command::Run(args) => run::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

@@ -11,9 +11,11 @@
 //! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
 //!   names them.
 //! - [`KubeProxyConfiguration`]: how kube-proxy was told to work.
+//! - [`Events`]: what happens to a cluster, and when.
 //! - [`Network`], [`Cni`]: what Kubernetes objects do not say: the wires between the nodes and the
 //!   pod network's plugin.
 
+mod events;
 mod kube_proxy_configuration;
 mod load;
 mod meta;
@@ -27,6 +29,7 @@ pub mod synthetic;
 mod timestamp;
 mod world;
 
+pub use events::{Change, Events, Probe, Timing, read_events};
 pub use kube_proxy_configuration::{
     ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, FlushFrequency,
     InvalidField, IptablesConfiguration, IpvsConfiguration, KubeProxyConfiguration,

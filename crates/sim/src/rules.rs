@@ -9,7 +9,7 @@ use podwire_controlplane::kube_proxy::{
 };
 use podwire_interp::Interp;
 use podwire_packet::Family;
-use podwire_ruleset::LinkError;
+use podwire_ruleset::{LinkError, RuleSet};
 
 /// Why a node's rules could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -80,11 +80,6 @@ impl<'c> Program<'c> {
         node: &NodeNetwork,
     ) -> Result<NodeRules, RulesError> {
         let name = &*node.name;
-        let interp = |proxier: IptablesProxier<'_>| -> Result<Arc<Interp>, RulesError> {
-            let mut rules = proxier.rule_set();
-            network.add_rules(node, &mut rules);
-            Ok(Arc::new(Interp::new(rules)?))
-        };
         let ipv4 = IptablesProxier::new(self.cluster, &self.ipv4, name)?;
         let ipv6 = IptablesProxier::new(self.cluster, &self.ipv6, name)?;
         let sysctls = SideEffects::new(self.cluster, &self.ipv4, name)?.sysctls;
@@ -93,8 +88,18 @@ impl<'c> Program<'c> {
             .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
         Ok(NodeRules {
             route_localnet,
-            ipv4: interp(ipv4)?,
-            ipv6: interp(ipv6)?,
+            ipv4: interp(network, node, ipv4.rule_set())?,
+            ipv6: interp(network, node, ipv6.rule_set())?,
         })
     }
+}
+
+/// The evaluator of kube-proxy's rules on a node, those of the pod network added.
+pub(crate) fn interp(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    mut rules: RuleSet,
+) -> Result<Arc<Interp>, RulesError> {
+    network.add_rules(node, &mut rules);
+    Ok(Arc::new(Interp::new(rules)?))
 }

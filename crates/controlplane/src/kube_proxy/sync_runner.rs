@@ -69,6 +69,11 @@ impl SyncRunner {
         false
     }
 
+    /// Sets the timer to `now`: somebody asked while a run was not done.
+    pub fn wake(&mut self, now: SimTime) {
+        self.timer = self.timer.min(now);
+    }
+
     /// Takes note that the run that was allowed is done.
     pub fn ran(&mut self, now: SimTime) {
         self.last_run = now;
