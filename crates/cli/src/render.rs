@@ -4,7 +4,7 @@ use std::io::Write;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, ServicePorts, check_mode, side_effects_text,
+    IptablesHistory, IptablesProxier, ServicePorts, SideEffects, check_mode, side_effects_text,
 };
 use podwire_packet::Family;
 
@@ -81,17 +81,24 @@ fn synced(
     })
 }
 
-/// What the first sync does besides rules.
+/// What the last sync does besides rules.
 fn misc(
     states: &[Cluster],
     args: &RenderArgs,
     services: &[Vec<ServicePorts<'_>>; 2],
 ) -> Result<String, Failure> {
-    if states.len() > 1 {
-        return Err(Failure::input(
-            "--form misc is that of the first sync; it takes no --then",
-        ));
+    let last = states.last().expect("there is a first state");
+    if states.len() == 1 {
+        let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
+        return side_effects_text(last, &services, &args.node).map_err(Failure::input);
     }
-    let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
-    side_effects_text(&states[0], &services, &args.node).map_err(Failure::input)
+    let mut text = String::new();
+    for of_family in services {
+        let [.., before, after] = of_family.as_slice() else {
+            continue;
+        };
+        let effects = SideEffects::later(last, before, after, &args.node);
+        text.push_str(&effects.map_err(Failure::input)?.to_string());
+    }
+    Ok(text)
 }

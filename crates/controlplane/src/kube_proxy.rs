@@ -36,8 +36,7 @@
 //! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
 //!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
-//! - [`SideEffects`] are those of the first sync; [`Cleanup`] has the connections of later ones.
-//! - An endpoint that stays in its slice and stops serving ends no connection, as in 1.30; it did before 1.26.
+//! - To 1.31 connections end as in 1.30, whatever the release.
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources

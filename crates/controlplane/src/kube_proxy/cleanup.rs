@@ -20,6 +20,7 @@ use podwire_dataplane::Connection;
 use podwire_packet::{Family, FiveTuple, Protocol};
 use podwire_ruleset::L4;
 
+use super::endpoints::Endpoints;
 use super::service_ports::ProxiedPort;
 use super::{KubeProxyVersion, ServicePorts};
 
@@ -85,6 +86,9 @@ impl fmt::Display for ConntrackClear {
 
 /// What the events between two syncs make kube-proxy delete; `before` is `None` at the first sync, where
 /// no Service had an endpoint before. Each is named once, sorted as text.
+///
+/// Endpoints are what slices say, whether or not there was a Service for them: one that comes after its
+/// slices has none that are new.
 pub(super) fn cleared(
     before: Option<&ServicePorts<'_>>,
     after: &ServicePorts<'_>,
@@ -92,17 +96,18 @@ pub(super) fn cleared(
 ) -> Vec<ConntrackClear> {
     let mut clears = BTreeSet::new();
     let is_udp = |port: &&ProxiedPort<'_>| port.l4 == L4::Udp;
-    let serves = |port: &ProxiedPort<'_>| port.endpoints.iter().any(|e| e.is_serving_on(node));
-    let before: BTreeMap<_, _> = before
-        .into_iter()
-        .flat_map(|services| services.ports.iter().filter(is_udp))
-        .map(|port| (port.key(), port))
+    let earlier_ports = before.into_iter().flat_map(|services| &services.ports);
+    let mut deleted: BTreeMap<_, _> = earlier_ports
+        .filter(is_udp)
+        .map(|port| (port.key(), port.addresses.cluster_ip))
         .collect();
-    let mut deleted = before.clone();
     for port in after.ports.iter().filter(is_udp) {
         deleted.remove(&port.key());
-        let earlier = before.get(&port.key());
-        if serves(port) && !earlier.is_some_and(|earlier| serves(earlier)) {
+        let key = (&*port.service.namespace, &*port.service.name);
+        let earlier = before.and_then(|services| services.slices.get(&key));
+        let earlier = Endpoints::of_slices(earlier.map_or(&[], Vec::as_slice), after.family);
+        let serving = || earlier.serving(port.port_name, Protocol::UDP, node);
+        if serving().next().is_none() && port.endpoints.iter().any(|e| e.is_serving_on(node)) {
             clears.extend(
                 port.all_addresses()
                     .map(ConntrackClear::OriginalDestination),
@@ -111,13 +116,10 @@ pub(super) fn cleared(
                 clears.insert(ConntrackClear::NodePort(port.node_port));
             }
         }
-        let gone = earlier.into_iter().flat_map(|earlier| {
-            earlier.endpoints.iter().filter(|endpoint| {
-                endpoint.is_serving_on(node)
-                    && !port.endpoints.iter().any(|now| now.text == endpoint.text)
-            })
-        });
-        for endpoint in gone.map(|endpoint| endpoint.address) {
+        // One that stays and stops serving is not looked for.
+        let gone =
+            serving().filter(|(text, _)| !port.endpoints.iter().any(|now| &*now.text == *text));
+        for (_, endpoint) in gone {
             let to_endpoint = |original| ConntrackClear::ToEndpoint { original, endpoint };
             clears.extend(port.all_addresses().map(to_endpoint));
             if port.node_port != 0 {
@@ -126,10 +128,11 @@ pub(super) fn cleared(
             }
         }
     }
-    for port in deleted.into_values() {
-        let cluster_ip = port.addresses.cluster_ip;
-        clears.insert(ConntrackClear::OriginalDestination(cluster_ip));
-    }
+    clears.extend(
+        deleted
+            .into_values()
+            .map(ConntrackClear::OriginalDestination),
+    );
     let mut clears: Vec<_> = clears.into_iter().collect();
     clears.sort_by_cached_key(ConntrackClear::to_string);
     clears

@@ -37,7 +37,7 @@ impl HealthCheck {
     }
 }
 
-/// What the first sync on a node does beside its rules, for one family.
+/// What a sync on a node does beside its rules, for one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideEffects {
     /// The family.
@@ -51,7 +51,7 @@ pub struct SideEffects {
 }
 
 impl SideEffects {
-    /// Those of the proxier of `node` for the family of `services`.
+    /// Those of the first sync of the proxier of `node` for the family of `services`.
     ///
     /// # Errors
     /// As [`IptablesProxier::new`](super::IptablesProxier::new).
@@ -81,6 +81,23 @@ impl SideEffects {
                 .collect(),
             health_checks: health_checks.collect(),
             conntrack: cleared(None, services, node_name),
+        })
+    }
+
+    /// Those of a later sync, after one of `before`. Sysctls hold already.
+    ///
+    /// # Errors
+    /// As [`SideEffects::new`].
+    pub fn later(
+        cluster: &Cluster,
+        before: &ServicePorts<'_>,
+        services: &ServicePorts<'_>,
+        node_name: &str,
+    ) -> Result<Self, ProxierError> {
+        Ok(Self {
+            sysctls: Vec::new(),
+            conntrack: cleared(Some(before), services, node_name),
+            ..Self::new(cluster, services, node_name)?
         })
     }
 }
