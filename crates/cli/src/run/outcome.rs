@@ -1,7 +1,7 @@
 //! What became of a probe's packet.
 
 use podwire_dataplane::{Disposition, Event};
-use podwire_ruleset::TableName;
+use podwire_ruleset::{RuleRef, TableName};
 use podwire_sim::{Trace, TraceError, Way, World};
 use serde::Serialize;
 
@@ -78,9 +78,13 @@ impl Outcome {
     }
 }
 
-/// Whether a rule of table nat had a say.
+/// Whether a rule that translates may have had a say. Which of nftables' rules translate is not seen
+/// here: any of them may.
 fn asked_nat(way: &Way) -> bool {
-    way.steps
-        .iter()
-        .any(|step| matches!(step.event, Event::Rule { rule, .. } if rule.table == TableName::Nat))
+    let may_translate = |rule: RuleRef| match rule {
+        RuleRef::Iptables(rule) => rule.table == TableName::Nat,
+        RuleRef::Nft(_) => true,
+    };
+    let mut steps = way.steps.iter();
+    steps.any(|step| matches!(step.event, Event::Rule { rule, .. } if may_translate(rule)))
 }

@@ -18,7 +18,7 @@ mod releases;
 use std::fmt;
 use std::time::Duration;
 
-use podwire_cluster::{Cluster, Timestamp};
+use podwire_cluster::{Cluster, ProxyMode, Timestamp};
 use podwire_packet::Family;
 
 use super::{
@@ -104,7 +104,7 @@ pub fn startup_log(
     start: Start,
 ) -> Result<Vec<LogLine>, ProxierError> {
     let given = cluster.kube_proxy.clone().unwrap_or_default();
-    check_mode(given.proxy_mode())?;
+    check_mode(given.proxy_mode(), &[ProxyMode::Iptables])?;
     let (_, node) = node(cluster, node_name)?;
     let config = given.with_defaults();
     let services =
