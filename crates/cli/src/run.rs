@@ -80,8 +80,8 @@ enum Line<'h> {
         at_s: f64,
         node: &'h str,
         full: bool,
-        nat_chains: usize,
-        nat_rules: usize,
+        nat_chains: Option<usize>,
+        nat_rules: Option<usize>,
         clears: Vec<String>,
         forgotten: usize,
     },
@@ -112,8 +112,12 @@ fn write_json(
             at_s,
             node,
             full: report.full,
-            nat_chains: report.counts.iter().map(|of| of.nat_chains).sum(),
-            nat_rules: report.counts.iter().map(|of| of.nat_rules).sum(),
+            nat_chains: report
+                .counts
+                .map(|counts| counts.iter().map(|of| of.nat_chains).sum()),
+            nat_rules: report
+                .counts
+                .map(|counts| counts.iter().map(|of| of.nat_rules).sum()),
             clears: report
                 .clears
                 .iter()

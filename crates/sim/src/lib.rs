@@ -19,7 +19,7 @@
 //! - Where plain routes connect the nodes, the router has them too, as a cloud's would; with flannel
 //!   it knows no pod range.
 //! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
-//!   sync fails never, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
+//!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
 
 mod place;

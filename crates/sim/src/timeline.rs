@@ -42,7 +42,7 @@ pub enum TimelineError {
         source: PlaceError,
     },
     /// A mode without syncs on the clock.
-    #[error("events are followed in mode iptables only")]
+    #[error("events are followed in modes iptables and nftables only")]
     Mode,
     /// Rules cannot be made.
     #[error(transparent)]
@@ -82,8 +82,8 @@ impl<'c> ServiceStates<'c> {
 pub struct SyncReport {
     /// Whether it wrote the chains of all Services.
     pub full: bool,
-    /// What it wrote, IPv4 and IPv6.
-    pub counts: [SyncCounts; 2],
+    /// What it wrote in iptables mode, IPv4 and IPv6.
+    pub counts: Option<[SyncCounts; 2]>,
     /// The connections that events made it delete.
     pub clears: Vec<ConntrackClear>,
     /// How many connections it deleted.
@@ -194,7 +194,10 @@ impl<'c> Timeline<'c> {
     ) -> Result<Self, TimelineError> {
         let first = &events.changes[0];
         let config = first.cluster.kube_proxy.clone().unwrap_or_default();
-        if config.proxy_mode() != ProxyMode::Iptables {
+        if !matches!(
+            config.proxy_mode(),
+            ProxyMode::Iptables | ProxyMode::Nftables
+        ) {
             return Err(TimelineError::Mode);
         }
         let world = World::new(&first.cluster, options)?;

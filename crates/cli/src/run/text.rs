@@ -242,12 +242,15 @@ fn done(report: &SyncReport) -> String {
         clears,
         forgotten,
     } = report;
-    let kind = if *full { "full" } else { "partial" };
-    let sum = |of: fn(&podwire_controlplane::kube_proxy::SyncCounts) -> usize| -> usize {
-        counts.iter().map(of).sum()
+    let mut text = match counts {
+        Some([ipv4, ipv6]) => {
+            let kind = if *full { "full" } else { "partial" };
+            let chains = ipv4.nat_chains + ipv6.nat_chains;
+            let rules = ipv4.nat_rules + ipv6.nat_rules;
+            format!("{kind} sync done: {chains} chains and {rules} rules of nat")
+        }
+        None => "sync done".to_owned(),
     };
-    let (chains, rules) = (sum(|of| of.nat_chains), sum(|of| of.nat_rules));
-    let mut text = format!("{kind} sync done: {chains} chains and {rules} rules of nat");
     for clear in clears {
         text.push_str(&format!("; {clear}"));
     }

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use podwire_cluster::{Events, KubeProxyConfiguration, Timing};
+use podwire_cluster::{Change, Events, KubeProxyConfiguration, ProxyMode, Timing};
 use podwire_controlplane::kube_proxy::{
-    Cleanup, ConntrackSettings, IptablesHistory, IptablesProxier, KubeProxyVersion, ServicePorts,
-    SideEffects, SyncCounts, SyncRunner,
+    Cleanup, ConntrackSettings, IptablesHistory, IptablesProxier, KubeProxyVersion,
+    NftablesHistory, NftablesProxier, ProxierError, ServicePorts, SideEffects, SyncCounts,
+    SyncRunner,
 };
 use podwire_dataplane::{Conntrack, NetnsState, Timeouts};
-use podwire_packet::SimTime;
+use podwire_packet::{Family, SimTime};
 
 use super::{SyncReport, Timeline, TimelineError, What};
-use crate::rules::{NodeRules, interp};
+use crate::rules::{NodeRules, RulesError, interp, nft_interp};
 use crate::world::World;
 
 /// A sync that runs.
@@ -25,6 +26,95 @@ struct Running {
     is_counted: bool,
 }
 
+/// What a node's syncs have written so far, IPv4 and IPv6.
+#[derive(Debug)]
+enum Written<'c> {
+    Iptables([IptablesHistory<'c>; 2]),
+    Nftables([NftablesHistory<'c>; 2]),
+}
+
+/// A state of the cluster, as the proxiers of both families see it.
+type Seen<'c> = (&'c Change, &'c [ServicePorts<'c>; 2]);
+
+impl<'c> Written<'c> {
+    /// The first sync.
+    fn first((change, services): Seen<'c>, node: &str) -> Result<Self, ProxierError> {
+        let cluster = &change.cluster;
+        let [ipv4, ipv6] = services;
+        let config = cluster.kube_proxy.clone().unwrap_or_default();
+        Ok(if config.proxy_mode() == ProxyMode::Nftables {
+            let first = |of| NftablesProxier::new(cluster, of, node).map(NftablesHistory::first);
+            Self::Nftables([first(ipv4)?, first(ipv6)?])
+        } else {
+            let first = |of| IptablesProxier::new(cluster, of, node).map(IptablesHistory::first);
+            Self::Iptables([first(ipv4)?, first(ipv6)?])
+        })
+    }
+
+    /// A later one. Says whether it wrote everything, and in iptables mode what it wrote.
+    fn then(
+        &mut self,
+        (change, services): Seen<'c>,
+        node: &str,
+        is_full: bool,
+    ) -> Result<(bool, Option<[SyncCounts; 2]>), ProxierError> {
+        let cluster = &change.cluster;
+        match self {
+            Self::Iptables(histories) => {
+                let mut counts = [SyncCounts::default(); 2];
+                for ((history, services), counts) in
+                    histories.iter_mut().zip(services).zip(&mut counts)
+                {
+                    let proxier = IptablesProxier::new(cluster, services, node)?;
+                    if is_full {
+                        history.then_full(proxier);
+                    } else {
+                        history.then(proxier);
+                    }
+                    *counts = SyncCounts::of(services, history.restore_text());
+                }
+                let is_full = histories.iter().all(IptablesHistory::is_full);
+                Ok((is_full, Some(counts)))
+            }
+            Self::Nftables(histories) => {
+                for (history, services) in histories.iter_mut().zip(services) {
+                    history.then(NftablesProxier::new(cluster, services, node)?);
+                }
+                Ok((true, None))
+            }
+        }
+    }
+
+    /// The rules of a node, if it is one of the world's.
+    fn rules(
+        &self,
+        world: &World<'c>,
+        node: &str,
+        route_localnet: bool,
+    ) -> Result<Option<NodeRules>, RulesError> {
+        let Some(index) = world.node_index(node) else {
+            return Ok(None);
+        };
+        let network = &world.network;
+        let node = &network.nodes()[index];
+        let (ipv4, ipv6) = match self {
+            Self::Iptables([ipv4, ipv6]) => (
+                interp(network, node, ipv4.rule_set())?,
+                interp(network, node, ipv6.rule_set())?,
+            ),
+            Self::Nftables([ipv4, ipv6]) => (
+                nft_interp(network, node, Family::Ipv4, ipv4.table())?,
+                nft_interp(network, node, Family::Ipv6, ipv6.table())?,
+            ),
+        };
+        Ok(Some(NodeRules {
+            ipv4,
+            ipv6,
+            route_localnet,
+        }))
+    }
+}
+
 /// kube-proxy of a node.
 #[derive(Debug)]
 pub(super) struct Proxy<'c> {
@@ -34,7 +124,7 @@ pub(super) struct Proxy<'c> {
     pub(super) heard: usize,
     /// The state of its last sync.
     synced: usize,
-    histories: [IptablesHistory<'c>; 2],
+    written: Written<'c>,
     last_full: SimTime,
     runner: SyncRunner,
     running: Option<Running>,
@@ -65,23 +155,22 @@ impl<'c> Proxy<'c> {
             ..
         } = timeline;
         let state = *state;
-        let proxier = |family: usize| {
-            let cluster = &events.changes[state].cluster;
-            IptablesProxier::new(cluster, &services.0[state][family], node)
-        };
-        let histories = [
-            IptablesHistory::first(proxier(0)?),
-            IptablesHistory::first(proxier(1)?),
-        ];
         let index = world.node_index(node).unwrap_or_default();
-        let min = config.with_defaults().iptables.min_sync_period;
+        let config = config.with_defaults();
+        let min = match config.proxy_mode() {
+            ProxyMode::Nftables => config.nftables.min_sync_period,
+            ProxyMode::Iptables
+            | ProxyMode::Ipvs
+            | ProxyMode::Userspace
+            | ProxyMode::Kernelspace => config.iptables.min_sync_period,
+        };
         let timing = events.nodes.get(node).copied().unwrap_or(events.timing);
         Ok(Self {
             node,
             timing,
             heard: state,
             synced: state,
-            histories,
+            written: Written::first((&events.changes[state], &services.0[state]), node)?,
             last_full: *now,
             runner: SyncRunner::new(min, *now),
             running: None,
@@ -159,39 +248,28 @@ impl<'c> Proxy<'c> {
             unreachable!("only a sync that runs is done");
         };
         let state = running.state;
-        let cluster = &events.changes[state].cluster;
+        let change = &events.changes[state];
         let is_hourly = now - self.last_full >= FULL_SYNC_PERIOD;
-        let mut counts = [SyncCounts::default(); 2];
+        let seen = (change, &services[state]);
+        let (full, counts) = self.written.then(seen, self.node, is_hourly)?;
         let mut clears = Vec::new();
         let mut forgotten = 0;
-        for (family, history) in self.histories.iter_mut().enumerate() {
-            let (before, after) = (&services[self.synced][family], &services[state][family]);
-            let proxier = IptablesProxier::new(cluster, after, self.node)?;
-            if is_hourly {
-                history.then_full(proxier);
-            } else {
-                history.then(proxier);
-            }
-            counts[family] = SyncCounts::of(after, history.restore_text());
+        for (before, after) in services[self.synced].iter().zip(&services[state]) {
             let cleanup = Cleanup::new(version, Some(before), after, self.node);
             forgotten += conntrack.delete(|connection| cleanup.deletes(connection));
             clears.extend_from_slice(cleanup.clears());
         }
-        let full = self.histories.iter().all(IptablesHistory::is_full);
         if full {
             self.last_full = now;
         }
-        if let Some(index) = world.node_index(self.node) {
-            let network = &world.network;
-            let node = &network.nodes()[index];
-            let [ipv4, ipv6] = &self.histories;
-            let effects = SideEffects::new(cluster, &services[state][0], self.node)?;
-            self.rules = NodeRules {
-                ipv4: interp(network, node, ipv4.rule_set())?,
-                ipv6: interp(network, node, ipv6.rule_set())?,
-                // A sysctl that was set stays.
-                route_localnet: self.rules.route_localnet || !effects.sysctls.is_empty(),
-            };
+        // A sysctl that was set stays; nftables mode sets none.
+        let mut route_localnet = self.rules.route_localnet;
+        if matches!(self.written, Written::Iptables(_)) {
+            let effects = SideEffects::new(&change.cluster, &services[state][0], self.node)?;
+            route_localnet |= !effects.sysctls.is_empty();
+        }
+        if let Some(rules) = self.written.rules(world, self.node, route_localnet)? {
+            self.rules = rules;
         }
         self.synced = state;
         if running.is_counted {

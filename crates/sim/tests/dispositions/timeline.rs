@@ -121,6 +121,38 @@ fn a_flow_to_a_service_without_endpoints_is_swallowed_from_1_32_to_1_36() {
 }
 
 #[test]
+fn a_gone_endpoint_is_met_in_nftables_mode_too() {
+    let text = format!(
+        "events: [(at: \"1s\", delete: [\"10.244.1.9\"], endpoints: {{\"default/metrics\": []}})],
+         probes: [(at: \"995ms\", every: \"20ms\", until: \"1060ms\", {ONE_WAY})]"
+    );
+    let told = |mode: &str, version: &str| {
+        let mut events = events(&text);
+        for change in &mut events.changes {
+            let config = change.cluster.kube_proxy.get_or_insert_default();
+            config.set("mode", mode).expect("a mode");
+        }
+        let lines = happenings(&events, version);
+        packets(&lines)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let told_1_30 = told("nftables", "1.30");
+    assert_eq!(
+        told_1_30,
+        [
+            "995 delivered for 10.244.1.9",
+            "1015 unroutable for 10.244.1.9",
+            "1035 unroutable for 10.244.1.9",
+            "1055 rejected for 10.96.0.50",
+        ]
+    );
+    assert_eq!(told("iptables", "1.30"), told_1_30);
+    assert_eq!(told("nftables", "1.32"), told("iptables", "1.32"));
+}
+
+#[test]
 fn a_flow_that_pauses_longer_than_its_timeout_begins_anew() {
     let text = |timeout: &str| {
         format!(
