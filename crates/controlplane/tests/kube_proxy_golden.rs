@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::kube_proxy::{
     IptablesHistory, IptablesProxier, KubeProxyVersion, NftablesForm, NftablesHistory,
-    NftablesProxier, ServicePorts, side_effects_text,
+    NftablesProxier, ServicePorts, SideEffects, side_effects_text,
 };
 use podwire_packet::Family;
 use podwire_ruleset::{iptables, nft};
@@ -221,6 +221,31 @@ fn later_syncs_are_those_of_kube_proxy() {
         }
     }
     comparison.finish();
+}
+
+#[test]
+fn side_effects_of_later_syncs_are_those_of_kube_proxy() {
+    let mut lines = 0;
+    for case in cases() {
+        let steps = (2..)
+            .map(|step| format!("objects.step{step}.yaml"))
+            .take_while(|objects| case.join(objects).exists())
+            .map(|objects| state(&case, &objects));
+        let states: Vec<Cluster> = std::iter::once(cluster(&case)).chain(steps).collect();
+        let services: Vec<_> = states.iter().map(|state| services(state)).collect();
+        for node in states[0].nodes.keys() {
+            for (step, state) in states.iter().enumerate().skip(1) {
+                let [before, after] = [step - 1, step].map(|step| &services[step][0]);
+                let effects = SideEffects::later(state, before, after, node).unwrap();
+                let golden = case.join(format!("misc.{node}.step{}.txt", step + 1));
+                // A step in which nothing happened beside rules has no file.
+                let golden = fs::read_to_string(golden).unwrap_or_default();
+                lines += golden.lines().count();
+                assert_eq!(effects.to_string(), golden, "{} {node}", case.display());
+            }
+        }
+    }
+    assert!(lines >= 10, "{lines} lines");
 }
 
 #[test]

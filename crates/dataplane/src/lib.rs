@@ -48,7 +48,9 @@ mod skb;
 mod vxlan;
 mod watch;
 
-pub use conntrack::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction, Entry};
+pub use conntrack::{
+    Connection, ConnectionId, Conntrack, ConntrackFull, Direction, Entry, Timeouts,
+};
 pub use disposition::{Delivery, Disposition, DropReason, Unroutable};
 pub use fib::{Fib, Lookup, Route, RouteKind};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};

@@ -114,12 +114,10 @@ impl<'c> Program<'c> {
         family: Family,
     ) -> Result<Arc<Interp>, RulesError> {
         let proxier = IptablesProxier::new(self.cluster, self.services(family), &node.name)?;
-        let mut rules = proxier.rule_set();
-        network.add_rules(node, &mut rules);
-        Ok(Arc::new(Interp::new(rules)?))
+        interp(network, node, proxier.rule_set())
     }
 
-    /// kube-proxy's table in nftables mode; the pod network's rules stay iptables.
+    /// kube-proxy's table in nftables mode, and the pod network's rules.
     fn nftables(
         &self,
         network: &PodNetwork,
@@ -127,14 +125,33 @@ impl<'c> Program<'c> {
         family: Family,
     ) -> Result<Arc<Interp>, RulesError> {
         let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
-        let table = proxier.table();
-        let mut rules = RuleSet::empty(family);
-        network.add_rules(node, &mut rules);
-        let mut tables = nft::RuleSet::default();
-        tables
-            .tables
-            .insert((table.family, table.name.clone()), table);
-        let nft = NftInterp::new(tables, family)?;
-        Ok(Arc::new(Interp::new(rules)?.with_nft(nft)))
+        nft_interp(network, node, family, proxier.table())
     }
+}
+
+/// The evaluator of kube-proxy's rules on a node, those of the pod network added.
+pub(crate) fn interp(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    mut rules: RuleSet,
+) -> Result<Arc<Interp>, RulesError> {
+    network.add_rules(node, &mut rules);
+    Ok(Arc::new(Interp::new(rules)?))
+}
+
+/// The evaluator of kube-proxy's table in nftables mode; the pod network's rules stay iptables.
+pub(crate) fn nft_interp(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    family: Family,
+    table: nft::Table,
+) -> Result<Arc<Interp>, RulesError> {
+    let mut rules = RuleSet::empty(family);
+    network.add_rules(node, &mut rules);
+    let mut tables = nft::RuleSet::default();
+    tables
+        .tables
+        .insert((table.family, table.name.clone()), table);
+    let nft = NftInterp::new(tables, family)?;
+    Ok(Arc::new(Interp::new(rules)?.with_nft(nft)))
 }

@@ -109,6 +109,32 @@ impl<'a> Endpoints<'a> {
         addresses.len()
     }
 
+    /// The endpoints of a service port that serve, as a node sees them: texts and addresses.
+    pub(super) fn serving(
+        &self,
+        port_name: &str,
+        protocol: Protocol,
+        node: &str,
+    ) -> impl Iterator<Item = (&str, IpAddr)> {
+        let of_port = self.of_name(port_name, protocol);
+        by_key(of_port).filter_map(move |(first, others)| {
+            let (chosen, _) = on_node(node, first, others, |found| found.endpoint);
+            chosen
+                .endpoint
+                .serving
+                .then_some((&*first.text, first.address))
+        })
+    }
+
+    /// What was found for a port's name and protocol.
+    fn of_name(&self, port_name: &str, protocol: Protocol) -> &[Found<'a>] {
+        let wanted = (port_name, protocol);
+        let found = &self.found;
+        let start = found.partition_point(|f| (f.port_name, f.protocol) < wanted);
+        let end = found.partition_point(|f| (f.port_name, f.protocol) <= wanted);
+        &found[start..end]
+    }
+
     /// The endpoints of a service port, sorted by text; `chain` names their chains.
     pub(super) fn of_port(
         &self,
@@ -117,11 +143,7 @@ impl<'a> Endpoints<'a> {
         provenance: &mut Provenance,
         chain: impl Fn(&str) -> ChainName,
     ) -> Vec<ProxiedEndpoint<'a>> {
-        let wanted = (port_name, protocol);
-        let found = &self.found;
-        let start = found.partition_point(|f| (f.port_name, f.protocol) < wanted);
-        let end = found.partition_point(|f| (f.port_name, f.protocol) <= wanted);
-        by_key(&found[start..end])
+        by_key(self.of_name(port_name, protocol))
             .map(|(first, others)| {
                 let mut occurrence = |found: &Found<'a>| Occurrence {
                     endpoint: found.endpoint,
