@@ -48,24 +48,30 @@ impl<'m, F: Fields> AtHook<'m, F> {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        match self.service(headers) {
+        let slot = self.slot(headers);
+        match self.service(headers, slot) {
             Some(service) => self.program.translated(like, headers, &service, choose),
-            None => self.decide_elsewhere(like, headers, state, choose),
+            None => self.decide_elsewhere(slot, like, headers, state, choose),
         }
+    }
+
+    /// Where the Service that a packet is for stands, if it is there.
+    #[inline]
+    fn slot(&self, headers: &Headers) -> usize {
+        key_of::<F>(headers).map_or(usize::MAX, |key| self.services.slot_of(key))
     }
 
     /// The Service that a packet is for, if its endpoints stand in its entry.
     #[inline]
-    fn service(&self, headers: &Headers) -> Option<Service<'m, F>> {
-        let key = key_of::<F>(headers)?;
-        self.services.service(key, self.services.slot_of(key))
+    fn service(&self, headers: &Headers, slot: usize) -> Option<Service<'m, F>> {
+        self.services.service(key_of::<F>(headers)?, slot)
     }
 
     /// What the table decides where the entry of a Service has not the whole answer.
-    #[cold]
     #[inline(never)]
     fn decide_elsewhere(
         &self,
+        slot: usize,
         like: &Packet<'_>,
         headers: &Headers,
         state: &State,
@@ -74,7 +80,7 @@ impl<'m, F: Fields> AtHook<'m, F> {
         if let Some(front) = self.front
             && let Some(key) = key_of::<F>(headers)
         {
-            match self.services.find(key) {
+            match self.services.at(slot, key) {
                 Found::Fold(fold) => return self.program.folded(like, headers, fold, choose),
                 Found::Nothing => {
                     let packet = (like, headers);
@@ -118,10 +124,11 @@ impl<'m, F: Fields> AtHook<'m, F> {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
                 // Each written where it stays: a copy of what was just written in parts would wait.
-                if let Some(service) = self.service(headers) {
+                let slot = self.slot(headers);
+                if let Some(service) = self.service(headers, slot) {
                     *brief = self.program.translated(like, headers, &service, draw);
                 } else {
-                    *brief = self.decide_elsewhere(like, headers, state, draw);
+                    *brief = self.decide_elsewhere(slot, like, headers, state, draw);
                 }
             }
             return;
@@ -136,11 +143,8 @@ impl<'m, F: Fields> AtHook<'m, F> {
                 {
                     prefetch(packet);
                 }
-                *slot = key_of::<F>(packet.parts(like).1).map_or(usize::MAX, |key| {
-                    let slot = self.services.slot_of(key);
-                    self.services.prefetch(slot);
-                    slot
-                });
+                *slot = self.slot(packet.parts(like).1);
+                self.services.prefetch(*slot);
             }
             let slots = slots.iter().copied();
             for (at, ((packet, brief), slot)) in
@@ -148,12 +152,10 @@ impl<'m, F: Fields> AtHook<'m, F> {
             {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(first + at);
-                if let Some(key) = key_of::<F>(headers)
-                    && let Some(service) = self.services.service(key, slot)
-                {
+                if let Some(service) = self.service(headers, slot) {
                     *brief = self.program.translated(like, headers, &service, draw);
                 } else {
-                    *brief = self.decide_elsewhere(like, headers, state, draw);
+                    *brief = self.decide_elsewhere(slot, like, headers, state, draw);
                 }
             }
             first += BATCH;
