@@ -4,6 +4,9 @@ mod block;
 mod error;
 mod expression;
 mod lex;
+mod mark;
+mod nat;
+mod operand;
 mod rule;
 mod value;
 

@@ -1,6 +1,8 @@
 //! What packets are compared with.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -126,20 +128,27 @@ impl From<Value> for Span {
 /// What an expression is compared with, or looked up by: a part for each part of the concatenation.
 ///
 /// It borrows as a slice, so a map keyed by it can be asked with an array.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<[Span]>);
+#[derive(Clone, Debug)]
+pub struct Key(Spans);
+
+/// Most keys have one part, and need no memory of their own.
+#[derive(Clone, Debug)]
+enum Spans {
+    One(Span),
+    Many(Box<[Span]>),
+}
 
 impl Key {
     /// A key of one value.
     #[must_use]
     pub fn one(value: Value) -> Self {
-        Self(Box::new([Span::One(value)]))
+        Self(Spans::One(Span::One(value)))
     }
 
     /// Whether it holds the values, of which there is one for each part. `*` alone holds any.
     #[must_use]
     pub fn contains(&self, values: &[Value]) -> bool {
-        match &*self.0 {
+        match &**self {
             [Span::Any] => true,
             spans => {
                 spans.len() == values.len()
@@ -154,7 +163,7 @@ impl Key {
     /// Whether each part is one value: such a key is found by its hash.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        self.0.iter().all(|span| matches!(span, Span::One(_)))
+        self.iter().all(|span| matches!(span, Span::One(_)))
     }
 }
 
@@ -162,36 +171,113 @@ impl Deref for Key {
     type Target = [Span];
 
     fn deref(&self) -> &[Span] {
-        &self.0
+        match &self.0 {
+            Spans::One(span) => std::slice::from_ref(span),
+            Spans::Many(spans) => spans,
+        }
     }
 }
 
 impl Borrow<[Span]> for Key {
     fn borrow(&self) -> &[Span] {
-        &self.0
+        self
+    }
+}
+
+// A key compares and hashes as the slice does that it borrows as.
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(other)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
     }
 }
 
 impl From<Span> for Key {
     fn from(span: Span) -> Self {
-        Self(Box::new([span]))
+        Self(Spans::One(span))
     }
 }
 
 impl<const N: usize> From<[Span; N]> for Key {
     fn from(spans: [Span; N]) -> Self {
-        Self(Box::new(spans))
+        Self(Spans::Many(Box::new(spans)))
     }
 }
 
 impl From<Vec<Span>> for Key {
-    fn from(spans: Vec<Span>) -> Self {
-        Self(spans.into())
+    fn from(mut spans: Vec<Span>) -> Self {
+        match spans.pop() {
+            Some(only) if spans.is_empty() => Self(Spans::One(only)),
+            last => {
+                spans.extend(last);
+                Self(Spans::Many(spans.into()))
+            }
+        }
     }
 }
 
 impl FromIterator<Span> for Key {
     fn from_iter<I: IntoIterator<Item = Span>>(spans: I) -> Self {
-        Self(spans.into_iter().collect())
+        spans.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indexmap::IndexMap;
+
+    #[test]
+    fn a_map_of_keys_is_asked_with_spans() {
+        let one = || Span::port(80);
+        let keys = [
+            Key::one(Value::Port(80)),
+            Key::from([one(), one()]),
+            Key::from(vec![Span::Any]),
+        ];
+        let map: IndexMap<Key, usize> = keys.into_iter().zip(0..).collect();
+        assert_eq!(map.get([one()].as_slice()), Some(&0));
+        assert_eq!(map.get([one(), one()].as_slice()), Some(&1));
+        assert_eq!(map.get([Span::Any].as_slice()), Some(&2));
+        assert_eq!(map.get([one(), Span::Any].as_slice()), None);
+    }
+
+    #[test]
+    fn one_part_is_the_same_however_it_is_given() {
+        let span = Span::port(80);
+        assert_eq!(Key::from([span.clone()]), Key::from(span.clone()));
+        assert_eq!(Key::from(vec![span.clone()]), Key::from(span));
+    }
+
+    #[test]
+    fn a_span_holds_values_of_its_type_between_its_ends() {
+        let ports = Span::Range(Value::Port(80), Value::Port(90));
+        assert!(ports.contains(&Value::Port(80)) && ports.contains(&Value::Port(90)));
+        assert!(!ports.contains(&Value::Port(91)) && !ports.contains(&Value::Number(85)));
+        let net = Span::Prefix("10.0.0.0/8".parse().unwrap());
+        assert!(net.contains(&Value::Address("10.1.2.3".parse().unwrap())));
+        let ports = Span::InterfacePrefix(DeviceName::literal("eth"));
+        assert!(ports.contains(&Value::Interface(DeviceName::ETH0)));
+        assert!(!ports.contains(&Value::Interface(DeviceName::LO)));
     }
 }

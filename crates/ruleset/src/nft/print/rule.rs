@@ -3,7 +3,7 @@
 use podwire_packet::{Family, Mark};
 
 use super::value::{self, by_rank, duration, key, map_value, seconds, verdict};
-use super::{Wording, push, put, quoted};
+use super::{Wording, address, number, push, put, quoted};
 use crate::nft::words::{
     CT_DIRECTIONS, FIB_RESULTS, ICMP_HEADERS, IP_HEADERS, META_KEYS, REJECT_ICMP, REJECT_ICMPV6,
     REJECT_ICMPX, TRANSPORTS, name_of,
@@ -322,15 +322,21 @@ fn nat(out: &mut String, own: &Nat, wording: Wording) {
         let (first, last) = (addresses.start(), addresses.end());
         let in_brackets = first.is_ipv6() && ports.is_some();
         let [open, close] = if in_brackets { ["[", "]"] } else { ["", ""] };
-        put(out, format_args!("{open}{first}{close}"));
+        out.push_str(open);
+        address(out, *first);
+        out.push_str(close);
         if first != last {
-            put(out, format_args!("-{open}{last}{close}"));
+            push(out, &["-", open]);
+            address(out, *last);
+            out.push_str(close);
         }
     }
     if let Some(ports) = ports {
-        put(out, format_args!(":{}", ports.start()));
+        out.push(':');
+        number(out, (*ports.start()).into());
         if ports.start() != ports.end() {
-            put(out, format_args!("-{}", ports.end()));
+            out.push('-');
+            number(out, (*ports.end()).into());
         }
     }
     let mut separator = " ";

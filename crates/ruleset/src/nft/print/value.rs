@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use podwire_packet::{Family, Mark, Prefix, Protocol};
 
-use super::{Wording, push, put, quoted};
+use super::{Wording, address, number, push, put, quoted};
 use crate::nft::words::{
     ADDRESS_TYPES, CT_DIRECTIONS, CT_STATES, CT_STATUSES, DATA_TYPES, NFPROTOS, PROTOCOLS, name_of,
 };
@@ -14,9 +14,9 @@ use crate::nft::{DataType, Element, Key, MapValue, SetFlags, Span, Value, Verdic
 /// Appends a value.
 pub(super) fn value(out: &mut String, value: &Value, wording: Wording) {
     match value {
-        Value::Address(address) => put(out, format_args!("{address}")),
+        Value::Address(own) => address(out, *own),
         Value::Protocol(own) => protocol(out, *own),
-        Value::Port(port) => put(out, format_args!("{port}")),
+        Value::Port(port) => number(out, (*port).into()),
         Value::Mark(own) => mark(out, *own, wording),
         Value::Interface(name) => match wording {
             Wording::List => quoted(out, name.as_str()),
@@ -39,7 +39,7 @@ pub(super) fn value(out: &mut String, value: &Value, wording: Wording) {
         }
         Value::Present(true) => out.push_str("exists"),
         Value::Present(false) => out.push_str("missing"),
-        Value::Number(number) => put(out, format_args!("{number}")),
+        Value::Number(own) => number(out, *own),
         Value::Other(text) => out.push_str(text),
     }
 }
@@ -89,9 +89,11 @@ fn span(out: &mut String, own: &Span, wording: Wording) {
 
 fn write_prefix(out: &mut String, prefix: &Prefix, wording: Wording) {
     if prefix.is_host() && wording == Wording::List {
-        put(out, format_args!("{}", prefix.address()));
+        address(out, prefix.address());
     } else {
-        put(out, format_args!("{prefix}"));
+        address(out, prefix.address());
+        out.push('/');
+        number(out, prefix.len().into());
     }
 }
 
