@@ -44,11 +44,14 @@ mod changes;
 mod endpoints;
 mod iptables;
 mod local_detector;
+mod marks;
 mod names;
 mod provenance;
 mod service_ports;
 mod settings;
 mod side_effects;
+mod tables;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use podwire_packet::{Family, Mark, Prefix};
 
 use super::ProxierError;
 use super::local_detector::LocalDetector;
+use super::service_ports::ProxiedPort;
 
 /// `iptables.masqueradeBit`, unless said.
 const MASQUERADE_BIT: u8 = 14;
@@ -89,6 +90,15 @@ impl Settings {
                 .map(Into::into),
             ignores_topology_annotations: gate("ServiceTrafficDistribution", false),
         })
+    }
+}
+
+impl Settings {
+    /// The zone to route a service port's traffic by, where its endpoints allow it; `None` where it is
+    /// not to be routed by topology.
+    pub(super) fn zone_for(&self, port: &ProxiedPort<'_>) -> Option<&str> {
+        let zone = self.zone.as_deref();
+        zone.filter(|_| port.addresses.topology_mode || self.ignores_topology_annotations)
     }
 }
 

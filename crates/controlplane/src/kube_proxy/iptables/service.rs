@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use podwire_ruleset::{ChainName, Match, RejectWith, Rule, Target};
 
 use super::IptablesProxier;
-use super::words::{address_and_port, rule};
-use super::written::{OwnChain, Placed};
 use crate::kube_proxy::endpoints::Choice;
 use crate::kube_proxy::service_ports::ProxiedPort;
+use crate::kube_proxy::tables::{OwnChain, Placed};
+use crate::kube_proxy::words::{address_and_port, rule};
 
 /// What a service port adds to the tables, in the order of writing.
 ///
@@ -75,11 +75,7 @@ impl<'w> IptablesProxier<'w> {
     /// Builds the rules of a service port: the body of the loop in `syncProxyRules`
     /// (pkg/proxy/iptables/proxier.go).
     pub(super) fn port_rules(&self, port: &ProxiedPort<'_>) -> PortRules {
-        let zone =
-            self.settings.zone.as_deref().filter(|_| {
-                port.addresses.topology_mode || self.settings.ignores_topology_annotations
-            });
-        let choice = Choice::new(port, self.node, zone);
+        let choice = Choice::new(port, self.node, self.settings.zone_for(port));
         let addresses = &port.addresses;
         let has_local = !choice.local.is_empty();
         let uses_firewall = choice.has_endpoints

@@ -5,11 +5,9 @@ use podwire_ruleset::{ChainName, Match, NatRange, RecentOperation, Rule, Target}
 
 use super::{PortRules, PortWriter};
 use crate::kube_proxy::endpoints::NodeEndpoint;
-use crate::kube_proxy::iptables::words::{
-    comment, one_of, protocol, recent, rule, source, source_is_local,
-};
-use crate::kube_proxy::iptables::written::{OwnChain, Spelling};
 use crate::kube_proxy::local_detector::LocalDetector;
+use crate::kube_proxy::tables::{OwnChain, Spelling};
+use crate::kube_proxy::words::{comment, one_of, protocol, recent, rule, source, source_is_local};
 
 impl PortWriter<'_> {
     /// Chains of its own.
