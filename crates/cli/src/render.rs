@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
-use podwire_cluster::{Cluster, KubeProxyConfiguration};
+use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, ServicePorts, check_mode, side_effects_text,
+    IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, ServicePorts, check_mode,
+    side_effects_text,
 };
 use podwire_packet::Family;
 
@@ -21,8 +22,8 @@ pub(crate) fn run(
     let mode = cluster
         .kube_proxy
         .as_ref()
-        .map(KubeProxyConfiguration::proxy_mode);
-    if let Some(mode) = mode {
+        .map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
+    if mode != ProxyMode::Ipvs {
         check_mode(mode).map_err(Failure::input)?;
     }
     let version = options(&args.cluster)?.kube_proxy_version;
@@ -42,7 +43,13 @@ pub(crate) fn run(
             args,
             &[services(Family::Ipv4), services(Family::Ipv6)],
         )?,
-        Form::Restore | Form::Save => synced(&states, args, &services(args.family.into()))?,
+        Form::Restore | Form::Save => {
+            let services = services(args.family.into());
+            match mode {
+                ProxyMode::Ipvs => ipvs_synced(&states, args, &services)?,
+                _ => synced(&states, args, &services)?,
+            }
+        }
     };
     out.write_all(text.as_bytes())?;
     Ok(Answer::Yes)
@@ -71,6 +78,26 @@ fn synced(
     Ok(match args.form {
         Form::Save => history.save_text(),
         Form::Restore | Form::Misc => history.restore_text().to_owned(),
+    })
+}
+
+/// The sections of the last sync in IPVS mode, or of what it left.
+fn ipvs_synced(
+    states: &[Cluster],
+    args: &RenderArgs,
+    services: &[ServicePorts<'_>],
+) -> Result<String, Failure> {
+    let mut proxiers = states.iter().zip(services).map(|(state, services)| {
+        IpvsProxier::new(state, services, &args.node).map_err(Failure::input)
+    });
+    let mut history = IpvsHistory::first(&proxiers.next().expect("there is a first state")?);
+    for proxier in proxiers {
+        history.then(&proxier?);
+    }
+    let program = history.program();
+    Ok(match args.form {
+        Form::Save => program.save_text(),
+        Form::Restore | Form::Misc => program.text(),
     })
 }
 

@@ -43,6 +43,7 @@
 mod changes;
 mod endpoints;
 mod iptables;
+mod ipvs;
 mod local_detector;
 mod marks;
 mod names;
@@ -58,8 +59,10 @@ use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
+use podwire_ruleset::ipvs::ParseSchedulerError;
 
 pub use iptables::{IptablesHistory, IptablesProxier};
+pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;
@@ -101,6 +104,9 @@ pub enum ProxierError {
         /// What is wrong.
         source: DeviceNameError,
     },
+    /// The configuration asks for a scheduler that IPVS has not.
+    #[error("`ipvs.scheduler` of the kube-proxy configuration: {0}")]
+    Scheduler(#[source] ParseSchedulerError),
     /// A mark has 32 bits.
     #[error(
         "`iptables.masqueradeBit` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31"

@@ -14,12 +14,14 @@
 //! - [`Classify`], [`Decision`], [`Effect`]: the answer; [`Choose`], [`Draw`]: chance as an argument.
 //! - [`CallGraph`]: which chain calls which; missing chains and loops.
 //! - [`iptables`], [`ipset`]: text in and out.
+//! - [`ipvs`]: virtual servers, and their text.
 
 mod chance;
 mod classify;
 mod graph;
 pub mod ipset;
 pub mod iptables;
+pub mod ipvs;
 mod matches;
 mod packet;
 mod rule;

@@ -213,6 +213,14 @@ impl ProxiedEndpoint<'_> {
     }
 }
 
+impl<'a> ProxiedPort<'a> {
+    /// Its endpoints on a node, of any condition.
+    pub(super) fn local_endpoints(&self, node: &str) -> impl Iterator<Item = &ProxiedEndpoint<'a>> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter(move |endpoint| endpoint.on(node).is_local)
+    }
+}
+
 /// An endpoint in the eyes of one node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NodeEndpoint<'p> {

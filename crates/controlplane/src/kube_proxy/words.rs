@@ -66,6 +66,14 @@ pub(super) fn source_is_local() -> Match {
     })
 }
 
+/// `-m addrtype ! --src-type LOCAL`.
+pub(super) fn source_is_not_local() -> Match {
+    Match::AddressType(AddressTypeMatch {
+        src: Some(Inv::not(LOCAL)),
+        ..AddressTypeMatch::default()
+    })
+}
+
 /// `-m addrtype --dst-type LOCAL`.
 pub(super) fn destination_is_local() -> Match {
     Match::AddressType(AddressTypeMatch {
