@@ -47,7 +47,10 @@ pub(crate) fn run(
             let services = services(args.family.into());
             match mode {
                 ProxyMode::Ipvs => ipvs_synced(&states, args, &services)?,
-                _ => synced(&states, args, &services)?,
+                ProxyMode::Iptables
+                | ProxyMode::Nftables
+                | ProxyMode::Userspace
+                | ProxyMode::Kernelspace => synced(&states, args, &services)?,
             }
         }
     };
@@ -101,17 +104,17 @@ fn ipvs_synced(
     })
 }
 
-/// What the first sync does besides rules.
+/// What the last sync does besides rules.
 fn misc(
     states: &[Cluster],
     args: &RenderArgs,
     services: &[Vec<ServicePorts<'_>>; 2],
 ) -> Result<String, Failure> {
-    if states.len() > 1 {
-        return Err(Failure::input(
-            "--form misc is that of the first sync; it takes no --then",
-        ));
-    }
-    let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
-    side_effects_text(&states[0], &services, &args.node).map_err(Failure::input)
+    let last = states.len() - 1;
+    let of_state = |state: usize| -> Vec<ServicePorts<'_>> {
+        let families = services.iter();
+        families.map(|states| states[state].clone()).collect()
+    };
+    let earlier = last.checked_sub(1).map(of_state).unwrap_or_default();
+    side_effects_text(&earlier, &states[last], &of_state(last), &args.node).map_err(Failure::input)
 }

@@ -23,6 +23,8 @@
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
 //!   where most of kube-proxy is.
 //! - [`IptablesHistory`]: later syncs, which write only what changed.
+//! - [`IpvsProxier`]: virtual servers, ipsets and rules in IPVS mode.
+//! - `tables`, `words`, `marks`: rules and their text, as both modes write them.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //!
@@ -34,7 +36,9 @@
 //! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
 //!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
-//! - [`SideEffects`] are those of the first sync.
+//! - In IPVS mode real servers of a virtual server come in order of address, and one that is gone has
+//!   no connections and goes at once. A scheduler is one that the kernel has a module for; which are
+//!   loaded is not asked.
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources

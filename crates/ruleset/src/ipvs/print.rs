@@ -104,7 +104,8 @@ fn write_real_server(out: &mut String, real: &RealServer) {
         Forwarding::DirectRouting => " -g",
         Forwarding::Tunneling => " -i",
     });
-    put(out, format_args!(" -w {}", real.weight));
+    out.push_str(" -w ");
+    write_number(out, real.weight).expect("a String takes any text");
     if real.upper_threshold != 0 {
         put(out, format_args!(" -x {}", real.upper_threshold));
     }
@@ -114,11 +115,34 @@ fn write_real_server(out: &mut String, real: &RealServer) {
     out.push('\n');
 }
 
+/// Numbers are written digit by digit: a node has as many lines as its Services have endpoints, and the
+/// formatter takes most of the time.
 fn write_socket(out: &mut impl fmt::Write, address: IpAddr, port: u16) -> fmt::Result {
     match address {
-        IpAddr::V4(address) => write!(out, "{address}:{port}"),
-        IpAddr::V6(address) => write!(out, "[{address}]:{port}"),
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.write_char('.')?;
+                }
+                write_number(out, octet.into())?;
+            }
+            out.write_char(':')?;
+        }
+        IpAddr::V6(address) => write!(out, "[{address}]:")?,
     }
+    write_number(out, port)
+}
+
+fn write_number(out: &mut impl fmt::Write, number: u16) -> fmt::Result {
+    let mut digits = [0; 5];
+    let mut first = digits.len();
+    let mut rest = number;
+    while first == digits.len() || rest > 0 {
+        first -= 1;
+        digits[first] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    out.write_str(std::str::from_utf8(&digits[first..]).unwrap_or_default())
 }
 
 fn put(out: &mut String, text: fmt::Arguments<'_>) {

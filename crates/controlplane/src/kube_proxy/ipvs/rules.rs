@@ -37,7 +37,7 @@ impl IpvsProxier<'_> {
     /// The rules of nat and of filter, in the order of writing.
     pub(super) fn rules(&self, ports: &ProgrammedPorts<'_>) -> (Vec<Placed>, Vec<Placed>) {
         let mut nat = Writer::new(self, ports);
-        nat.from_localhost();
+        nat.return_localhost();
         nat.rows(&self.nat_rows());
         nat.cluster_ips();
         nat.external_ips();
@@ -193,7 +193,7 @@ impl<'w> Writer<'w> {
     }
 
     /// Connections to localhost are not for Services.
-    fn from_localhost(&mut self) {
+    fn return_localhost(&mut self) {
         let localhost = match self.proxier.services.family() {
             Family::Ipv4 => Prefix::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8),
             Family::Ipv6 => Prefix::host(IpAddr::V6(Ipv6Addr::LOCALHOST)),

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use podwire_packet::Protocol;
 use podwire_ruleset::L4;
 use podwire_ruleset::ipvs::{
     Persistence, RealServer, Scheduler, SchedulerFlags, VirtualAddress, VirtualServer,
@@ -89,7 +88,7 @@ impl<'a> PortWriter<'_, 'a> {
         let settings = &self.proxier.settings;
         let choice = Choice::new(port, self.proxier.node, settings.zone_for(port));
         let addresses = &port.addresses;
-        let protocol = protocol(port.l4);
+        let protocol = port.l4.protocol();
         let at = PortOf {
             protocol,
             port: port.port,
@@ -173,7 +172,7 @@ impl<'a> PortWriter<'_, 'a> {
 
     fn write_node_port(&mut self, port: &ProxiedPort<'_>, server: &VirtualServer) {
         let at = PortOf {
-            protocol: protocol(port.l4),
+            protocol: port.l4.protocol(),
             port: port.node_port,
         };
         let (all, local) = match port.l4 {
@@ -218,9 +217,10 @@ impl<'a> PortWriter<'_, 'a> {
         VirtualServer {
             scheduler,
             // kube-proxy calls it the source hash flag.
-            flags: match scheduler {
-                Scheduler::MaglevHashing => SchedulerFlags::PORT,
-                _ => SchedulerFlags::none(),
+            flags: if scheduler == Scheduler::MaglevHashing {
+                SchedulerFlags::PORT
+            } else {
+                SchedulerFlags::none()
             },
             persistence: port.addresses.affinity_seconds.map(|seconds| Persistence {
                 timeout_seconds: seconds,
@@ -251,14 +251,4 @@ fn real_servers(choice: &Choice<'_>, is_local: bool) -> Vec<RealServer> {
     servers.sort_by_key(|server| (server.address, server.port));
     servers.dedup();
     servers
-}
-
-const fn protocol(l4: L4) -> Protocol {
-    match l4 {
-        L4::Tcp => Protocol::TCP,
-        L4::Udp => Protocol::UDP,
-        L4::Sctp => Protocol::SCTP,
-        L4::Icmp => Protocol::ICMP,
-        L4::Icmp6 => Protocol::ICMPV6,
-    }
 }

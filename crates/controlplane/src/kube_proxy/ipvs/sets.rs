@@ -28,49 +28,47 @@ pub(super) enum KubeSet {
     NodePortUdp,
 }
 
-use KubeSet as S;
-
 impl KubeSet {
     pub(super) const ALL: [Self; 17] = [
-        S::ClusterIp,
-        S::ExternalIp,
-        S::ExternalIpLocal,
-        S::HealthCheckNodePort,
-        S::IpvsIps,
-        S::LoadBalancer,
-        S::LoadBalancerFw,
-        S::LoadBalancerLocal,
-        S::LoadBalancerSourceCidr,
-        S::LoadBalancerSourceIp,
-        S::LoopBack,
-        S::NodePortLocalSctp,
-        S::NodePortLocalTcp,
-        S::NodePortLocalUdp,
-        S::NodePortSctp,
-        S::NodePortTcp,
-        S::NodePortUdp,
+        Self::ClusterIp,
+        Self::ExternalIp,
+        Self::ExternalIpLocal,
+        Self::HealthCheckNodePort,
+        Self::IpvsIps,
+        Self::LoadBalancer,
+        Self::LoadBalancerFw,
+        Self::LoadBalancerLocal,
+        Self::LoadBalancerSourceCidr,
+        Self::LoadBalancerSourceIp,
+        Self::LoopBack,
+        Self::NodePortLocalSctp,
+        Self::NodePortLocalTcp,
+        Self::NodePortLocalUdp,
+        Self::NodePortSctp,
+        Self::NodePortTcp,
+        Self::NodePortUdp,
     ];
 
     /// Its name behind `KUBE-`, or `KUBE-6-` for IPv6.
     const fn suffix(self) -> &'static str {
         match self {
-            S::ClusterIp => "CLUSTER-IP",
-            S::ExternalIp => "EXTERNAL-IP",
-            S::ExternalIpLocal => "EXTERNAL-IP-LOCAL",
-            S::HealthCheckNodePort => "HEALTH-CHECK-NODE-PORT",
-            S::IpvsIps => "IPVS-IPS",
-            S::LoadBalancer => "LOAD-BALANCER",
-            S::LoadBalancerFw => "LOAD-BALANCER-FW",
-            S::LoadBalancerLocal => "LOAD-BALANCER-LOCAL",
-            S::LoadBalancerSourceCidr => "LOAD-BALANCER-SOURCE-CIDR",
-            S::LoadBalancerSourceIp => "LOAD-BALANCER-SOURCE-IP",
-            S::LoopBack => "LOOP-BACK",
-            S::NodePortLocalSctp => "NODE-PORT-LOCAL-SCTP-HASH",
-            S::NodePortLocalTcp => "NODE-PORT-LOCAL-TCP",
-            S::NodePortLocalUdp => "NODE-PORT-LOCAL-UDP",
-            S::NodePortSctp => "NODE-PORT-SCTP-HASH",
-            S::NodePortTcp => "NODE-PORT-TCP",
-            S::NodePortUdp => "NODE-PORT-UDP",
+            Self::ClusterIp => "CLUSTER-IP",
+            Self::ExternalIp => "EXTERNAL-IP",
+            Self::ExternalIpLocal => "EXTERNAL-IP-LOCAL",
+            Self::HealthCheckNodePort => "HEALTH-CHECK-NODE-PORT",
+            Self::IpvsIps => "IPVS-IPS",
+            Self::LoadBalancer => "LOAD-BALANCER",
+            Self::LoadBalancerFw => "LOAD-BALANCER-FW",
+            Self::LoadBalancerLocal => "LOAD-BALANCER-LOCAL",
+            Self::LoadBalancerSourceCidr => "LOAD-BALANCER-SOURCE-CIDR",
+            Self::LoadBalancerSourceIp => "LOAD-BALANCER-SOURCE-IP",
+            Self::LoopBack => "LOOP-BACK",
+            Self::NodePortLocalSctp => "NODE-PORT-LOCAL-SCTP-HASH",
+            Self::NodePortLocalTcp => "NODE-PORT-LOCAL-TCP",
+            Self::NodePortLocalUdp => "NODE-PORT-LOCAL-UDP",
+            Self::NodePortSctp => "NODE-PORT-SCTP-HASH",
+            Self::NodePortTcp => "NODE-PORT-TCP",
+            Self::NodePortUdp => "NODE-PORT-UDP",
         }
     }
 
@@ -89,63 +87,69 @@ impl KubeSet {
     /// What rules that ask it have in their comment.
     pub(super) const fn comment(self) -> &'static str {
         match self {
-            S::ClusterIp => "Kubernetes service cluster ip + port for masquerade purpose",
-            S::ExternalIp => {
+            Self::ClusterIp => "Kubernetes service cluster ip + port for masquerade purpose",
+            Self::ExternalIp => {
                 "Kubernetes service external ip + port for masquerade and filter purpose"
             }
-            S::ExternalIpLocal => {
+            Self::ExternalIpLocal => {
                 "Kubernetes service external ip + port with externalTrafficPolicy=local"
             }
-            S::HealthCheckNodePort => "Kubernetes health check node port",
+            Self::HealthCheckNodePort => "Kubernetes health check node port",
             // No rule that asks it has a comment.
-            S::IpvsIps => "",
-            S::LoadBalancer => "Kubernetes service lb portal",
-            S::LoadBalancerFw => {
+            Self::IpvsIps => "",
+            Self::LoadBalancer => "Kubernetes service lb portal",
+            Self::LoadBalancerFw => {
                 "Kubernetes service load balancer ip + port for load balancer with sourceRange"
             }
-            S::LoadBalancerLocal => {
+            Self::LoadBalancerLocal => {
                 "Kubernetes service load balancer ip + port with externalTrafficPolicy=local"
             }
-            S::LoadBalancerSourceCidr => {
+            Self::LoadBalancerSourceCidr => {
                 "Kubernetes service load balancer ip + port + source cidr for packet filter purpose"
             }
-            S::LoadBalancerSourceIp => {
+            Self::LoadBalancerSourceIp => {
                 "Kubernetes service load balancer ip + port + source IP for packet filter purpose"
             }
-            S::LoopBack => {
+            Self::LoopBack => {
                 "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose"
             }
-            S::NodePortLocalSctp => {
+            Self::NodePortLocalSctp => {
                 "Kubernetes nodeport SCTP port with externalTrafficPolicy=local with type 'hash ip:port'"
             }
-            S::NodePortLocalTcp => "Kubernetes nodeport TCP port with externalTrafficPolicy=local",
-            S::NodePortLocalUdp => "Kubernetes nodeport UDP port with externalTrafficPolicy=local",
-            S::NodePortSctp => {
+            Self::NodePortLocalTcp => {
+                "Kubernetes nodeport TCP port with externalTrafficPolicy=local"
+            }
+            Self::NodePortLocalUdp => {
+                "Kubernetes nodeport UDP port with externalTrafficPolicy=local"
+            }
+            Self::NodePortSctp => {
                 "Kubernetes nodeport SCTP port for masquerade purpose with type 'hash ip:port'"
             }
-            S::NodePortTcp => "Kubernetes nodeport TCP port for masquerade purpose",
-            S::NodePortUdp => "Kubernetes nodeport UDP port for masquerade purpose",
+            Self::NodePortTcp => "Kubernetes nodeport TCP port for masquerade purpose",
+            Self::NodePortUdp => "Kubernetes nodeport UDP port for masquerade purpose",
         }
     }
 
     const fn parts(self) -> &'static [SetPart] {
         match self {
-            S::ClusterIp
-            | S::ExternalIp
-            | S::ExternalIpLocal
-            | S::LoadBalancer
-            | S::LoadBalancerFw
-            | S::LoadBalancerLocal
-            | S::NodePortLocalSctp
-            | S::NodePortSctp => &[SetPart::Ip, SetPart::Port],
-            S::LoopBack | S::LoadBalancerSourceIp => &[SetPart::Ip, SetPart::Port, SetPart::Ip],
-            S::LoadBalancerSourceCidr => &[SetPart::Ip, SetPart::Port, SetPart::Net],
-            S::IpvsIps => &[SetPart::Ip],
-            S::HealthCheckNodePort
-            | S::NodePortLocalTcp
-            | S::NodePortLocalUdp
-            | S::NodePortTcp
-            | S::NodePortUdp => &[SetPart::Port],
+            Self::ClusterIp
+            | Self::ExternalIp
+            | Self::ExternalIpLocal
+            | Self::LoadBalancer
+            | Self::LoadBalancerFw
+            | Self::LoadBalancerLocal
+            | Self::NodePortLocalSctp
+            | Self::NodePortSctp => &[SetPart::Ip, SetPart::Port],
+            Self::LoopBack | Self::LoadBalancerSourceIp => {
+                &[SetPart::Ip, SetPart::Port, SetPart::Ip]
+            }
+            Self::LoadBalancerSourceCidr => &[SetPart::Ip, SetPart::Port, SetPart::Net],
+            Self::IpvsIps => &[SetPart::Ip],
+            Self::HealthCheckNodePort
+            | Self::NodePortLocalTcp
+            | Self::NodePortLocalUdp
+            | Self::NodePortTcp
+            | Self::NodePortUdp => &[SetPart::Port],
         }
     }
 
@@ -260,7 +264,12 @@ impl KubeSets {
             });
             let ipset = IpSet {
                 kind: set.kind(),
-                family: self.family,
+                // A set of ports alone has none, and gets this one as when it is read.
+                family: if set.is_bitmap() {
+                    Family::Ipv4
+                } else {
+                    self.family
+                },
                 options: set.options(self.family).into(),
                 entries: accepted
                     .map(|(_, values)| (values.clone(), Box::default()))
