@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use podwire_dataplane::{Disposition, Event, NetnsState, Outcome};
 use podwire_packet::{Family, FiveTuple, Protocol, SimTime};
 use podwire_ruleset::iptables::{Wording, rule_text};
-use podwire_ruleset::{Hook, RuleSet, TableName};
+use podwire_ruleset::{BaseChainRef, Hook, RuleRef, RuleSet, TableName};
 use podwire_testkit::kernel::{Numbers, TraceLine, Tracked};
 
 /// One line of both traces.
@@ -107,10 +107,17 @@ impl Steps {
         outcome: &Outcome,
     ) -> Self {
         let step = |event: &Event| {
-            if let Event::Rule { rule, .. } = event {
+            if let Event::Rule {
+                rule: RuleRef::Iptables(rule),
+                ..
+            } = event
+            {
                 let chain = rules.chain_name(*rule).expect("a rule of this set");
                 Some(Step::Rule(rule.table, chain.to_string(), rule.number))
-            } else if let Event::Policy { table, hook } = event {
+            } else if let Event::Policy {
+                chain: BaseChainRef::Iptables { table, hook },
+            } = event
+            {
                 Some(Step::Policy(*table, hook.name().to_owned()))
             } else {
                 None

@@ -1,8 +1,9 @@
 //! kube-proxy: services and their endpoints become rules on each node.
 //!
 //! A [`Cluster`] goes in; what kube-proxy 1.30 writes on a node comes out, as
-//! rules ([`IptablesProxier::rule_set`]) and, byte for byte, as the text that it hands to
-//! `iptables-restore` ([`IptablesProxier::restore_text`]).
+//! rules ([`IptablesProxier::rule_set`], [`NftablesProxier::table`]) and, byte for byte, as the text
+//! that it hands to `iptables-restore` or `nft` ([`IptablesProxier::restore_text`],
+//! [`NftablesProxier::text`]).
 //!
 //! ```
 //! use podwire_cluster::Cluster;
@@ -19,12 +20,15 @@
 //! - [`ServicePorts`]: which service ports there are, and their endpoints. The same for every node:
 //!   make one for each family and share it.
 //! - `endpoints`: which endpoints a node uses.
+//! - `port_on_node`: what follows from them for a service port, whatever the mode.
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
 //!   where most of kube-proxy is.
-//! - [`IptablesHistory`]: later syncs, which write only what changed.
-//! - [`IpvsProxier`]: virtual servers, ipsets and rules in IPVS mode.
-//! - `tables`, `words`, `marks`: rules and their text, as both modes write them.
+//! - [`IpvsProxier`]: virtual servers, ipsets and rules of IPVS mode.
+//! - [`NftablesProxier`]: the table of nftables mode; a service port's part is in
+//!   `nftables/service.rs`.
+//! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`]: later syncs.
+//! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //!
@@ -39,6 +43,11 @@
 //! - In IPVS mode real servers of a virtual server come in order of address, and one that is gone has
 //!   no connections and goes at once. A scheduler is one that the kernel has a module for; which are
 //!   loaded is not asked.
+//! - nftables mode keeps the chains that it no longer uses, empty, from sync to sync: the real one
+//!   deletes them in the first sync more than a second later.
+//! - nftables mode is printed as the table that it makes, not as the transaction that makes it. With
+//!   `InterfaceNamePrefix` its words are those of kube-proxy 1.30, which nft refuses; podwire takes
+//!   `iif eth*` for every device whose name begins so.
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources
@@ -51,10 +60,13 @@ mod ipvs;
 mod local_detector;
 mod marks;
 mod names;
+mod nftables;
+mod port_on_node;
 mod provenance;
 mod service_ports;
 mod settings;
 mod side_effects;
+mod spelling;
 mod tables;
 mod words;
 
@@ -68,6 +80,7 @@ use podwire_ruleset::ipvs::ParseSchedulerError;
 pub use iptables::{IptablesHistory, IptablesProxier};
 pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
 pub use names::{KubeProxyVersion, ParseVersionError};
+pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;
 pub use side_effects::{
@@ -87,10 +100,12 @@ pub enum ProxierError {
         known: KnownNodes,
     },
     /// The configuration asks for a mode that is not modelled.
-    #[error("mode `{}` is not modelled: only `iptables` is", mode_name(*mode))]
+    #[error("mode `{}` is not modelled here: {}", mode_name(*mode), mode_names(modelled))]
     UnsupportedMode {
         /// The mode.
         mode: ProxyMode,
+        /// Modes that are modelled.
+        modelled: &'static [ProxyMode],
     },
     /// A prefix of the configuration cannot be read.
     #[error("`{field}` of the kube-proxy configuration: {source}")]
@@ -112,10 +127,10 @@ pub enum ProxierError {
     #[error("`ipvs.scheduler` of the kube-proxy configuration: {0}")]
     Scheduler(#[source] ParseSchedulerError),
     /// A mark has 32 bits.
-    #[error(
-        "`iptables.masqueradeBit` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31"
-    )]
+    #[error("`{field}` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31")]
     MasqueradeBit {
+        /// The field.
+        field: &'static str,
         /// The bit.
         bit: u8,
     },
@@ -145,17 +160,26 @@ fn node<'c>(cluster: &'c Cluster, name: &str) -> Result<(&'c str, &'c Node), Pro
     }
 }
 
-/// Refuses modes that are not modelled.
+/// Refuses modes that are not among the `modelled` ones.
 ///
 /// # Errors
-/// [`ProxierError::UnsupportedMode`] for every mode but iptables.
-pub const fn check_mode(mode: ProxyMode) -> Result<(), ProxierError> {
-    match mode {
-        ProxyMode::Iptables => Ok(()),
-        ProxyMode::Ipvs | ProxyMode::Nftables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
-            Err(ProxierError::UnsupportedMode { mode })
-        }
+/// [`ProxierError::UnsupportedMode`].
+pub fn check_mode(mode: ProxyMode, modelled: &'static [ProxyMode]) -> Result<(), ProxierError> {
+    if modelled.contains(&mode) {
+        Ok(())
+    } else {
+        Err(ProxierError::UnsupportedMode { mode, modelled })
     }
+}
+
+/// The names of modes, for a message.
+fn mode_names(modes: &[ProxyMode]) -> String {
+    let names: Vec<String> = modes
+        .iter()
+        .map(|&mode| format!("`{}`", mode_name(mode)))
+        .collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("only {} {verb}", names.join(" and "))
 }
 
 const fn mode_name(mode: ProxyMode) -> &'static str {

@@ -1,6 +1,6 @@
 //! IPVS: virtual servers and the real servers behind them, as data.
 //!
-//! [`parse`] reads the text of `ipvsadm-save -n`, [`print()`] writes it. What the kernel does with
+//! [`parse()`] reads the text of `ipvsadm-save -n`, [`print()`] writes it. What the kernel does with
 //! them is in `podwire-dataplane`.
 //!
 //! # Departures

@@ -15,6 +15,7 @@
 //! - [`CallGraph`]: which chain calls which; missing chains and loops.
 //! - [`iptables`], [`ipset`]: text in and out.
 //! - [`ipvs`]: virtual servers, and their text.
+//! - [`nft`]: nftables, whose rules have a form of their own.
 
 mod chance;
 mod classify;
@@ -23,8 +24,10 @@ pub mod ipset;
 pub mod iptables;
 pub mod ipvs;
 mod matches;
+pub mod nft;
 mod packet;
 mod rule;
+mod rule_ref;
 mod set;
 mod state;
 mod table;
@@ -41,6 +44,7 @@ pub use matches::{
 };
 pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, Packet};
 pub use rule::{Counters, Origin, Rule};
+pub use rule_ref::{BaseChainRef, RuleRef};
 pub use set::{IpSet, SetEntry, SetKind, SetPart, Sets};
 pub use state::{LimitState, RecentEntry, RecentList, State};
 pub use table::{

@@ -59,7 +59,7 @@ impl<'c> Program<'c> {
             .kube_proxy
             .as_ref()
             .map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
-        check_mode(mode)?;
+        check_mode(mode, &[ProxyMode::Iptables])?;
         Ok(Self {
             cluster,
             ipv4: ServicePorts::new(cluster, Family::Ipv4, version),

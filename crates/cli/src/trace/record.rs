@@ -5,7 +5,7 @@ use std::sync::Arc;
 use podwire_dataplane::{Disposition, DropReason, Event, Route};
 use podwire_packet::{DeviceName, Family};
 use podwire_ruleset::iptables::{Wording, rule_text};
-use podwire_ruleset::{CtState, Hook, RejectWith, Rule, RuleId, Target};
+use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, Rule, RuleId, RuleRef, Target};
 use podwire_sim::{NetnsId, Step, Way, World};
 use serde::Serialize;
 
@@ -81,7 +81,9 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
                 ..of_rule(world, family, step.at, rule, blank)
             };
         }
-        Event::Policy { table, hook } => {
+        Event::Policy {
+            chain: BaseChainRef::Iptables { table, hook },
+        } => {
             return Record {
                 hook: Some(hook.name()),
                 table: Some(table.name()),
@@ -91,6 +93,9 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
                 ..blank
             };
         }
+        Event::Policy {
+            chain: BaseChainRef::Nft { .. },
+        } => unreachable!("no node has nftables rules yet"),
         Event::Sent { flow } => (None, None, said("send", flow.to_string())),
         Event::Received { device } => (on(device), None, said("receive", String::new())),
         Event::Tracked { state } => (None, None, said("track", ct_state(state).to_owned())),
@@ -163,7 +168,10 @@ fn find_rule<T>(
     Some(read(set.chain_name(id)?.as_str(), set.rule(id)?))
 }
 
-fn of_rule(world: &World<'_>, family: Family, at: NetnsId, id: RuleId, blank: Record) -> Record {
+fn of_rule(world: &World<'_>, family: Family, at: NetnsId, rule: RuleRef, blank: Record) -> Record {
+    let RuleRef::Iptables(id) = rule else {
+        unreachable!("no node has nftables rules yet")
+    };
     let found = find_rule(world, family, at, id, |chain, rule| Record {
         table: Some(id.table.name()),
         chain: Some(chain.to_owned()),
@@ -243,7 +251,10 @@ fn route_text(route: &Route) -> String {
 /// Why a way ended as it did, for people; nothing where it simply arrived.
 pub(super) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
     let family = Family::of(way.sent.dst);
-    let rule_of = |id: RuleId| {
+    let rule_of = |rule: RuleRef| {
+        let RuleRef::Iptables(id) = rule else {
+            unreachable!("no node has nftables rules yet")
+        };
         find_rule(world, family, way.at, id, |chain, rule| {
             format!(
                 "{}/{chain}/{}: {}",

@@ -6,6 +6,7 @@ use podwire_ruleset::{
     Chain, ChainName, CtStates, Hook, Inv, Origin, Rule, RuleSet, TableName, Target,
 };
 
+use super::spelling::Spelling;
 use super::words::{comment, ctstate, rule};
 
 /// Tables by name, each with its chains.
@@ -39,27 +40,10 @@ impl OwnChain {
     pub(super) fn print(&self, rule: &Rule, family: Family, text: &mut String) {
         let line = text.len();
         print_rule(family, &self.name, rule, text);
-        if let Some(spelling) = &self.spelling
-            // A comment before it may hold the same text.
-            && let Some(at) = text[line..].rfind(&spelling.printed)
-        {
-            let at = line + at;
-            text.replace_range(at..at + spelling.printed.len(), &spelling.written);
+        if let Some(spelling) = &self.spelling {
+            spelling.apply(text, line);
         }
     }
-}
-
-/// A text that kube-proxy writes otherwise than the printer, in the rules of a chain.
-///
-/// A rule holds addresses, not texts. Where kube-proxy passes a text on, the two may differ: an
-/// endpoint's IPv6 address as its slice spells it, or a pod range of one address with its `/32`,
-/// beside a ClusterIP without.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spelling {
-    /// The last place where a line has this,
-    pub(super) printed: String,
-    /// it gets this.
-    pub(super) written: String,
 }
 
 fn print_rule(family: Family, chain: &ChainName, rule: &Rule, text: &mut String) {

@@ -12,6 +12,7 @@ use podwire_ruleset::ipvs::{
 use super::IpvsProxier;
 use super::sets::{KubeSet, KubeSets, PortOf};
 use crate::kube_proxy::endpoints::{Choice, NodeEndpoint};
+use crate::kube_proxy::port_on_node::PortOnNode;
 use crate::kube_proxy::service_ports::ProxiedPort;
 use crate::kube_proxy::settings::NodePortAddresses;
 
@@ -85,8 +86,8 @@ struct PortWriter<'w, 'a> {
 
 impl<'a> PortWriter<'_, 'a> {
     fn write(&mut self, port: &'a ProxiedPort<'a>) {
-        let settings = &self.proxier.settings;
-        let choice = Choice::new(port, self.proxier.node, settings.zone_for(port));
+        let PortOnNode { choice, .. } =
+            PortOnNode::new(port, self.proxier.node, &self.proxier.settings);
         let addresses = &port.addresses;
         let protocol = port.l4.protocol();
         let at = PortOf {

@@ -6,35 +6,27 @@ use podwire_ruleset::{ChainName, Match, NatRange, RecentOperation, Rule, Target}
 use super::{PortRules, PortWriter};
 use crate::kube_proxy::endpoints::NodeEndpoint;
 use crate::kube_proxy::local_detector::LocalDetector;
-use crate::kube_proxy::tables::{OwnChain, Spelling};
+use crate::kube_proxy::spelling::Spelling;
+use crate::kube_proxy::tables::OwnChain;
 use crate::kube_proxy::words::{comment, one_of, protocol, recent, rule, source, source_is_local};
 
 impl PortWriter<'_> {
     /// Chains of its own.
     pub(super) fn write_chains(&self, rules: &mut PortRules) {
-        let port = self.port;
         let chains = &mut rules.chains;
-        if self.choice.has_endpoints && port.is_externally_accessible() {
+        if self.on_node.uses_external_chain() {
             chains.push(self.external_chain());
         }
         if let Some(firewall) = &self.chains.firewall {
             chains.push(self.firewall_chain(firewall));
         }
-        for (name, endpoints, is_used) in [
-            (
-                &self.chains.svc,
-                &self.choice.cluster,
-                port.uses_cluster_endpoints(),
-            ),
-            (
-                &self.chains.svl,
-                &self.choice.local,
-                port.uses_local_endpoints(),
-            ),
+        for (name, endpoints) in [
+            (&self.chains.svc, self.on_node.cluster_endpoints()),
+            (&self.chains.svl, self.on_node.local_endpoints()),
         ] {
-            if !is_used || endpoints.is_empty() {
+            let Some(endpoints) = endpoints else {
                 continue;
-            }
+            };
             let mut policy_rules = Vec::with_capacity(endpoints.len() * 2 + 1);
             if name == self.internal_chain()
                 && let Some(masquerade) = self.masquerade_rule()
@@ -45,7 +37,7 @@ impl PortWriter<'_> {
             self.balance(endpoints, &mut policy_rules);
             chains.push(self.own_chain(name, policy_rules));
         }
-        let reachable = self.choice.reachable();
+        let reachable = self.on_node.choice.reachable();
         chains.extend(
             reachable
                 .iter()
@@ -56,7 +48,7 @@ impl PortWriter<'_> {
     /// Traffic to the ClusterIP that does not come from a pod of this node needs the node's address
     /// as source, or the answer might take another way. With `masqueradeAll` all of it does.
     fn masquerade_rule(&self) -> Option<Rule> {
-        if !self.has_internal {
+        if !self.on_node.has_internal {
             return None;
         }
         let settings = &self.proxier.settings;
@@ -86,7 +78,7 @@ impl PortWriter<'_> {
             let text = format!("route LOCAL traffic for {name} external destinations");
             let matches = vec![comment(text), source_is_local()];
             rules.push(self.own(matches, to_svc()));
-            if self.has_external {
+            if self.on_node.has_external {
                 rules.push(self.own(Vec::new(), Target::Jump(self.chains.svl.clone())));
             }
         } else {
@@ -173,12 +165,7 @@ impl PortWriter<'_> {
         OwnChain {
             name: name.clone(),
             rules: vec![hairpin, translate],
-            spelling: (!endpoint.is_canonical).then(|| {
-                Box::new(Spelling {
-                    printed: endpoint.address.to_string(),
-                    written: endpoint.ip_text.to_owned(),
-                })
-            }),
+            spelling: Spelling::of_endpoint(endpoint).map(Box::new),
         }
     }
 
