@@ -189,6 +189,16 @@ impl Conntrack {
         }
     }
 
+    /// Has replies of an unconfirmed connection expected from where IPVS sends its packets, which are
+    /// `leaving` (`nf_conntrack_alter_reply`). That is no translation of conntrack's own.
+    pub(crate) fn alter_reply(&mut self, id: ConnectionId, leaving: FiveTuple) {
+        let slot = self.slots.slot(id);
+        let connection = slot.and_then(|slot| self.slots.get_mut(slot));
+        if let Some(connection) = connection.filter(|connection| !connection.confirmed) {
+            connection.reply = leaving.reversed();
+        }
+    }
+
     /// Finds the packet's connection, or begins one that [`confirm`](Self::confirm) will enter
     /// (`resolve_normal_ct`). A packet that cannot begin one is invalid.
     ///

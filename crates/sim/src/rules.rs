@@ -1,15 +1,18 @@
 //! The rules of each node, from the components that write them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, KubeProxyVersion, ProxierError, ServicePorts, SideEffects, check_mode,
+    IptablesProxier, IpvsProxier, KubeProxyVersion, ProxierError, ServicePorts, SideEffects,
+    check_mode,
 };
 use podwire_interp::Interp;
 use podwire_packet::Family;
-use podwire_ruleset::LinkError;
+use podwire_ruleset::ipvs::VirtualServers;
+use podwire_ruleset::{LinkError, RuleSet, Sets};
 
 /// Why a node's rules could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,8 +33,23 @@ pub struct NodeRules {
     pub ipv4: Arc<Interp>,
     /// IPv6.
     pub ipv6: Arc<Interp>,
+    /// What kube-proxy programs besides rules in IPVS mode; empty in others.
+    pub ipvs: IpvsNode,
     /// Whether kube-proxy lets loopback addresses out (sysctl `net.ipv4.conf.all.route_localnet`).
     pub route_localnet: bool,
+}
+
+/// What IPVS mode has on a node besides rules.
+#[derive(Clone, Debug, Default)]
+pub struct IpvsNode {
+    /// Virtual servers of both families.
+    pub virtual_servers: Arc<VirtualServers>,
+    /// Addresses of the device `kube-ipvs0`.
+    pub addresses: Vec<IpAddr>,
+    /// ipsets that IPv4 rules ask.
+    pub ipv4_sets: Arc<Sets>,
+    /// ipsets that IPv6 rules ask.
+    pub ipv6_sets: Arc<Sets>,
 }
 
 impl NodeRules {
@@ -49,6 +67,7 @@ impl NodeRules {
 #[derive(Clone, Debug)]
 pub(crate) struct Program<'c> {
     cluster: &'c Cluster,
+    mode: ProxyMode,
     ipv4: ServicePorts<'c>,
     ipv6: ServicePorts<'c>,
 }
@@ -59,9 +78,10 @@ impl<'c> Program<'c> {
             .kube_proxy
             .as_ref()
             .map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
-        check_mode(mode, &[ProxyMode::Iptables])?;
+        check_mode(mode, &[ProxyMode::Iptables, ProxyMode::Ipvs])?;
         Ok(Self {
             cluster,
+            mode,
             ipv4: ServicePorts::new(cluster, Family::Ipv4, version),
             ipv6: ServicePorts::new(cluster, Family::Ipv6, version),
         })
@@ -80,11 +100,27 @@ impl<'c> Program<'c> {
         node: &NodeNetwork,
     ) -> Result<NodeRules, RulesError> {
         let name = &*node.name;
-        let interp = |proxier: IptablesProxier<'_>| -> Result<Arc<Interp>, RulesError> {
-            let mut rules = proxier.rule_set();
+        let interp = |mut rules: RuleSet| -> Result<Arc<Interp>, RulesError> {
             network.add_rules(node, &mut rules);
             Ok(Arc::new(Interp::new(rules)?))
         };
+        if self.mode == ProxyMode::Ipvs {
+            let ipv4 = IpvsProxier::new(self.cluster, &self.ipv4, name)?.program();
+            let ipv6 = IpvsProxier::new(self.cluster, &self.ipv6, name)?.program();
+            let mut virtual_servers = ipv4.virtual_servers().clone();
+            virtual_servers.extend(ipv6.virtual_servers().clone());
+            return Ok(NodeRules {
+                route_localnet: false,
+                ipv4: interp(ipv4.rule_set())?,
+                ipv6: interp(ipv6.rule_set())?,
+                ipvs: IpvsNode {
+                    virtual_servers: virtual_servers.into(),
+                    addresses: [ipv4.addresses(), ipv6.addresses()].concat(),
+                    ipv4_sets: ipv4.sets().into(),
+                    ipv6_sets: ipv6.sets().into(),
+                },
+            });
+        }
         let ipv4 = IptablesProxier::new(self.cluster, &self.ipv4, name)?;
         let ipv6 = IptablesProxier::new(self.cluster, &self.ipv6, name)?;
         let sysctls = SideEffects::new(self.cluster, &self.ipv4, name)?.sysctls;
@@ -93,8 +129,9 @@ impl<'c> Program<'c> {
             .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
         Ok(NodeRules {
             route_localnet,
-            ipv4: interp(ipv4)?,
-            ipv6: interp(ipv6)?,
+            ipv4: interp(ipv4.rule_set())?,
+            ipv6: interp(ipv6.rule_set())?,
+            ipvs: IpvsNode::default(),
         })
     }
 }

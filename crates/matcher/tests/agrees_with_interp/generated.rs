@@ -603,7 +603,7 @@ fn compare(seed: u64, words: &Words, compared: &mut Compared) {
         .unwrap_or_else(|error| panic!("{error} {:?}: {text}", error.span()));
     let both = Both::new(parsed.rules);
     let mut state = State {
-        sets: ipset::parse(words.sets).unwrap(),
+        sets: ipset::parse(words.sets).unwrap().into(),
         ..State::default()
     };
     let host = host(words);
