@@ -39,9 +39,7 @@ use std::net::IpAddr;
 
 use podwire_packet::{Headers, Prefix, Protocol, SimTime, TcpFlags};
 use podwire_ruleset::Choose;
-use podwire_ruleset::ipvs::{
-    Persistence, RealServer, VirtualAddress, VirtualServer, VirtualServers,
-};
+use podwire_ruleset::ipvs::{Persistence, RealServer, VirtualAddress, VirtualServers};
 
 use connections::{Connections, TemplateKey};
 use service::Service;
@@ -307,7 +305,5 @@ fn template_key(
     (network, address)
 }
 
-/// What a virtual server says of itself.
-fn persistence(server: &VirtualServer) -> Option<Persistence> {
-    server.persistence
-}
+#[cfg(test)]
+mod tests;

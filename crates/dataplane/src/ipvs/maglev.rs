@@ -13,9 +13,9 @@ const SIZE: u32 = 4093;
 /// `IP_VS_MH_TAB_BITS`: half of that index.
 const WEIGHT_BITS: u32 = 6;
 
-/// Both keys of `generate_hash_secret`, each twice the same word.
-const OFFSET_KEY: u64 = 2_654_435_761;
-const SKIP_KEY: u64 = 2_654_446_892;
+/// Both keys of `generate_hash_secret`.
+const OFFSET_KEY: [u64; 2] = [2_654_435_761; 2];
+const SKIP_KEY: [u64; 2] = [2_654_446_892; 2];
 
 /// The entry of a client (`ip_vs_mh_get`).
 pub(super) fn place(address: IpAddr, port: u16, offset: u32) -> usize {
@@ -23,7 +23,7 @@ pub(super) fn place(address: IpAddr, port: u16, offset: u32) -> usize {
 }
 
 /// `ip_vs_mh_hashkey`.
-fn hash(address: IpAddr, port: u16, key: u64, offset: u32) -> u32 {
+fn hash(address: IpAddr, port: u16, key: [u64; 2], offset: u32) -> u32 {
     let value = offset
         .wrapping_add(u32::from(port))
         .wrapping_add(fold(address));
@@ -83,13 +83,13 @@ pub(super) fn table(destinations: &[Destination]) -> Vec<u32> {
     table
 }
 
-/// `hsiphash_1u32` with a key whose halves are equal.
-const fn hsiphash_1u32(value: u32, key: u64) -> u32 {
+/// `hsiphash_1u32`.
+const fn hsiphash_1u32(value: u32, [key0, key1]: [u64; 2]) -> u32 {
     let mut v = [
-        key ^ 0x736f_6d65_7073_6575,
-        key ^ 0x646f_7261_6e64_6f6d,
-        key ^ 0x6c79_6765_6e65_7261,
-        key ^ 0x7465_6462_7974_6573,
+        key0 ^ 0x736f_6d65_7073_6575,
+        key1 ^ 0x646f_7261_6e64_6f6d,
+        key0 ^ 0x6c79_6765_6e65_7261,
+        key1 ^ 0x7465_6462_7974_6573,
     ];
     // The length in bytes is the highest byte of the last word.
     let word = 4 << 56 | value as u64;
@@ -124,4 +124,24 @@ const fn round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
     b = b.rotate_left(17) ^ c;
     c = c.rotate_left(32);
     [a, b, c, d]
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn offset(address: IpAddr, port: u16) -> u32 {
+        hash(address, port, OFFSET_KEY, 0)
+    }
+
+    pub(in super::super) fn skip(address: IpAddr, port: u16) -> u32 {
+        hash(address, port, SKIP_KEY, 0)
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_kernels_own_test() {
+        // lib/tests/siphash_kunit.c: the bytes 0 to 3 under that key.
+        let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+        assert_eq!(hsiphash_1u32(0x0302_0100, key), 0x88d3_8328);
+    }
 }

@@ -112,7 +112,7 @@ impl Service {
         let mut service = Self {
             scheduler: server.scheduler,
             flags: server.flags,
-            persistence: super::persistence(server),
+            persistence: server.persistence,
             one_packet: server.one_packet,
             destinations: destinations.map(|&real| Destination::new(real)).collect(),
             memory: Memory::Nothing,
