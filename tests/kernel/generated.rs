@@ -104,7 +104,9 @@ fn compare(lane: Lane, seed: u64) -> Result<(Count, Vec<String>), Fault> {
     );
     let mut wrong = Vec::new();
     let mut memory = NetnsState::default();
-    memory.ipv4.sets = ipset::parse(rules::SETS).expect("sets that the kernel takes");
+    memory.ipv4.sets = ipset::parse(rules::SETS)
+        .expect("sets that the kernel takes")
+        .into();
     for number in 0..FLOWS {
         let first = traffic::first_packet(&mut draw, node, &pods, number);
         match flow(&mut lab, &mut draw, first, &mut memory, &mut count) {

@@ -217,6 +217,7 @@ fn every_fault_of_sets_has_its_place() {
         ("add a 1.2.3.4,tcp:80,5.6.7.8", "bad_element 2:22"),
         ("add a fd00::1,tcp:80", "wrong_family 2:7"),
         ("add a 1.2.3.4 comment \"x", "unclosed_quote 2:23"),
+        ("add a 0.0.0.0/0,tcp:80", "bad_element 2:7"),
     ] {
         let text = format!("create a hash:ip,port family inet\n{line}\n");
         let error = ipset::parse(&text).unwrap_err();
