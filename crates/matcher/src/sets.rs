@@ -85,10 +85,10 @@ impl Lifetime {
     }
 
     fn seconds(options: &str) -> Option<u64> {
-        let timeout = options
+        let mut timeout = options
             .split_ascii_whitespace()
             .skip_while(|word| *word != "timeout");
-        timeout.skip(1).next()?.parse().ok()
+        timeout.nth(1)?.parse().ok()
     }
 
     /// Whether an element with these options is still there: sets are made when time begins, and the

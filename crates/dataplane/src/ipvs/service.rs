@@ -117,19 +117,7 @@ impl Service {
             destinations: destinations.map(|&real| Destination::new(real)).collect(),
             memory: Memory::Nothing,
         };
-        service.memory = match service.scheduler {
-            Scheduler::RoundRobin => Memory::Last(None),
-            Scheduler::WeightedRoundRobin => {
-                let (max, step) = service.weighted_cycle();
-                Memory::Weighted(Mark {
-                    last: None,
-                    current: max,
-                    max,
-                    step,
-                })
-            }
-            _ => service.table(),
-        };
+        service.memory = service.first_memory();
         service
     }
 
@@ -232,18 +220,27 @@ impl Service {
                     step,
                 });
             }
-            Memory::Nothing | Memory::Table(_) => self.memory = self.table(),
+            Memory::Nothing | Memory::Table(_) => self.memory = self.first_memory(),
         }
     }
 
-    fn table(&self) -> Memory {
+    /// What a scheduler begins with (`init_service`); of one that hashes, its table.
+    fn first_memory(&self) -> Memory {
         match self.scheduler {
+            Scheduler::RoundRobin => Memory::Last(None),
+            Scheduler::WeightedRoundRobin => {
+                let (max, step) = self.weighted_cycle();
+                Memory::Weighted(Mark {
+                    last: None,
+                    current: max,
+                    max,
+                    step,
+                })
+            }
             Scheduler::SourceHashing => Memory::Table(hashing::by_weight(&self.destinations)),
             Scheduler::DestinationHashing => Memory::Table(hashing::in_turn(&self.destinations)),
             Scheduler::MaglevHashing => Memory::Table(maglev::table(&self.destinations)),
-            Scheduler::RoundRobin
-            | Scheduler::WeightedRoundRobin
-            | Scheduler::LeastConnection
+            Scheduler::LeastConnection
             | Scheduler::WeightedLeastConnection
             | Scheduler::LocalityBased
             | Scheduler::LocalityBasedReplicated
