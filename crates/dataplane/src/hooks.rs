@@ -6,6 +6,7 @@
 //! of iptables count as older than nftables' chains.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use podwire_packet::{DeviceName, Family, SimTime};
 use podwire_ruleset::{
@@ -128,13 +129,14 @@ impl<'w, W: Watch> Notes<'w, W> {
         self.last_rule.filter(|_| !self.by_policy)
     }
 
-    fn rule(&mut self, rule: RuleRef) {
+    fn rule(&mut self, rule: RuleRef, found: Option<nft::ElementId>) {
         self.last_rule = Some(rule);
         self.watch.event(Event::Rule {
             hook: self.hook,
             input: self.place.input,
             output: self.place.output,
             rule,
+            found,
         });
     }
 
@@ -146,7 +148,7 @@ impl<'w, W: Watch> Notes<'w, W> {
 
 impl<W: Watch> Observe for Notes<'_, W> {
     fn matched(&mut self, rule: RuleId) {
-        self.rule(rule.into());
+        self.rule(rule.into(), None);
     }
 
     fn policy(&mut self, table: TableName, hook: Hook) {
@@ -155,8 +157,8 @@ impl<W: Watch> Observe for Notes<'_, W> {
 }
 
 impl<W: Watch> nft::Observe for Notes<'_, W> {
-    fn matched(&mut self, rule: nft::RuleId) {
-        self.rule(rule.into());
+    fn matched(&mut self, rule: nft::RuleId, found: Option<nft::ElementId>) {
+        self.rule(rule.into(), found);
     }
 
     fn policy(&mut self, chain: nft::BaseChainId) {
@@ -195,9 +197,14 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
         hook: Hook,
         place: Place,
     ) -> Result<(), Disposition> {
+        let (ns, family) = (self.ns, skb.headers.family());
         let mut filters = chains.iter().filter(|chain| !chain.is_nat).peekable();
         for &(priority, stage) in stages(hook) {
-            while let Some(filter) = filters.next_if(|chain| chain.priority <= priority) {
+            let is_due = |chain: &&nft::HookedChain| {
+                let is_behind = matches!(stage, Stage::Nat(_)) && is_behind_nat(ns, family, chain);
+                chain.priority < priority || chain.priority == priority && !is_behind
+            };
+            while let Some(filter) = filters.next_if(is_due) {
                 self.base_chain(skb, filter.chain, hook, place)?;
             }
             match stage {
@@ -495,4 +502,14 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
             ..range
         })
     }
+}
+
+/// Whether a chain with the priority of translation is asked after it: it was made before translation was
+/// hung on the hook, by the first chain of type nat or by iptables' table.
+fn is_behind_nat<C: Classify>(ns: &Netns<C>, family: Family, chain: &nft::HookedChain) -> bool {
+    let has_table = |rules: &Arc<C>| {
+        let mut hooks = TableName::Nat.hooks().iter();
+        hooks.any(|&hook| rules.has_rules(TableName::Nat, hook))
+    };
+    chain.is_older_than_nat && !ns.rules(family).is_some_and(has_table)
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use podwire_packet::{DeviceName, FiveTuple, MacAddr};
 use podwire_ruleset::ipvs::VirtualAddress;
-use podwire_ruleset::{BaseChainRef, CtState, Hook, RuleRef};
+use podwire_ruleset::{BaseChainRef, CtState, Hook, RuleRef, nft};
 
 use crate::Route;
 
@@ -36,6 +36,8 @@ pub enum Event {
         output: Option<DeviceName>,
         /// Which.
         rule: RuleRef,
+        /// What a rule of nftables found in a named map, if it looked into one.
+        found: Option<nft::ElementId>,
     },
     /// A base chain ended without a verdict.
     Policy {

@@ -12,8 +12,10 @@
 //!   route, are such.
 //! - `th sport` and `th dport` read ports: of a protocol without them, where the kernel reads the bytes
 //!   that stand there, they have no value.
-//! - Elements that have expired are not counted against the size of their set, whether or not the
-//!   kernel's garbage collection would have come to them.
+//! - Elements that have expired, or that a rule deleted, are not counted against the size of their set:
+//!   in the kernel they are until its garbage collection comes to them, within a second.
+//! - `ct status` has the bits that podwire keeps; compared for equality (`!=`, or in a set) it differs from
+//!   the kernel's where that has others. `ct original proto-dst` of ICMP is the identifier.
 //!
 //! # Sources
 //! Linux: `nft_do_chain`, net/netfilter/nf_tables_core.c; net/netfilter/nft_*.c, each named where it is
@@ -27,8 +29,8 @@ use std::sync::Arc;
 
 use podwire_packet::Family;
 use podwire_ruleset::nft::{
-    BaseChainId, Chain, ChainKind, Decision, HookedChain, LinkError, Name, Observe, RuleId,
-    RuleSet, State, Table, Verdict as RuleVerdict, check,
+    BaseChainId, Chain, ChainKind, Decision, ElementId, HookedChain, LinkError, Name, Observe,
+    RuleId, RuleSet, State, Table, Verdict as RuleVerdict, check,
 };
 use podwire_ruleset::{ChainId, Choose, Hook, Packet, Policy, Verdict};
 
@@ -60,11 +62,20 @@ impl NftInterp {
     pub fn new(rules: impl Into<Arc<RuleSet>>, family: Family) -> Result<Self, LinkError> {
         let rules = rules.into();
         check(&rules)?;
-        let hooks = Hook::ALL.map(|hook| {
+        let chains = Hook::ALL.map(|hook| {
             let chains = rules.at(hook, family).into_iter();
-            chains
-                .filter_map(|(table, chain)| hooked(&rules, table, chain))
-                .collect()
+            let chains = chains.filter_map(|(table, chain)| hooked(&rules, table, chain));
+            chains.collect::<Vec<_>>()
+        });
+        let of_nat = chains.iter().flatten().filter(|chain| chain.is_nat);
+        let first_nat = of_nat.map(|chain| chain.chain).min();
+        let hooks = chains.map(|chains| {
+            let chains = chains.into_iter();
+            let with_age = |chain: HookedChain| HookedChain {
+                is_older_than_nat: first_nat.is_some_and(|nat| chain.chain < nat),
+                ..chain
+            };
+            chains.map(with_age).collect()
         });
         Ok(Self { rules, hooks })
     }
@@ -99,6 +110,7 @@ impl NftInterp {
                 packet: *packet,
                 decision: Decision::accept(packet),
                 state,
+                found: None,
             }
             .run(chain, choose, observe),
             None => Decision::accept(packet),
@@ -114,6 +126,7 @@ fn hooked(rules: &RuleSet, table: u32, chain: ChainId) -> Option<HookedChain> {
         chain: BaseChainId { table, chain },
         is_nat: base.kind == ChainKind::Nat,
         priority: base.priority,
+        is_older_than_nat: false,
     })
 }
 
@@ -125,6 +138,8 @@ struct Walk<'a> {
     packet: Packet<'a>,
     decision: Decision,
     state: &'a State,
+    /// What the rule at work found in a named map.
+    found: Option<ElementId>,
 }
 
 impl<'a> Walk<'a> {
@@ -155,6 +170,7 @@ impl<'a> Walk<'a> {
                 chain: at.id,
                 number: u32::try_from(at.next).expect("a chain has fewer than 2^32 rules"),
             };
+            self.found = None;
             let ran = Rule {
                 walk: &mut self,
                 id,
@@ -166,7 +182,7 @@ impl<'a> Walk<'a> {
                     self.decision.uncertain.get_or_insert(id);
                     continue;
                 }
-                Ran::Through | Ran::Ended(_) | Ran::Verdict(_) => observe.matched(id),
+                Ran::Through | Ran::Ended(_) | Ran::Verdict(_) => observe.matched(id, self.found),
             }
             match ran {
                 Ran::Failed | Ran::Unknown | Ran::Through => {}

@@ -15,12 +15,16 @@
 //! - [`Set`], [`Element`], [`Lookup`]: sets, maps and verdict maps.
 //! - [`Decision`], [`Effect`], [`State`]: what evaluators answer, and what rules remember.
 //! - [`check`], [`call_graph`]: which chain calls which; what the kernel would refuse.
+//! - [`parse()`]: text in; [`ParseError`] says what can be wrong.
 //! - [`print()`], [`rule_text`], [`Commands`], [`Listing`]: text, in one of two [`Wording`]s.
 //!
 //! # Departures
 //! - Tables of the families `arp`, `bridge` and `netdev` are text.
 //! - A comparison with `<`, `<=`, `>` or `>=` is held, and printed, as a range.
 //! - `iif` and `oif`, which the kernel keeps as the number of a device, are names here.
+//! - Names of services (`tcp dport ssh`), variables (`define`), `include`, `insert` and `replace` are
+//!   refused.
+//! - An unknown statement is taken to end before the next word that can begin a known one.
 //!
 //! # Sources
 //! nft(8) of nftables 1.0.6; Linux: net/netfilter/nf_tables_api.c, nft_*.c.
@@ -30,6 +34,7 @@ mod classify;
 mod expression;
 mod graph;
 mod name;
+mod parse;
 mod print;
 mod rule;
 mod set;
@@ -39,10 +44,13 @@ mod table;
 mod value;
 mod words;
 
-pub use classify::{BaseChainId, Decision, Effect, HookedChain, Observe, SetId, StatementId};
+pub use classify::{
+    BaseChainId, Decision, Effect, ElementId, HookedChain, Observe, SetId, StatementId,
+};
 pub use expression::{CtKey, Expression, FibResult, FibSelectors, MetaKey, NumgenMode, Payload};
 pub use graph::{LinkError, Referrer, call_graph, check};
 pub use name::{Name, NameError};
+pub use parse::{ParseError, Parsed, parse};
 pub use print::{Commands, Listing, Wording, print, rule_text};
 pub use rule::{Rule, RuleId};
 pub use set::{DataType, Element, Lookup, MapValue, Set, SetFlags};

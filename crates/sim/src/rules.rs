@@ -6,13 +6,13 @@ use std::sync::Arc;
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, IpvsProxier, KubeProxyVersion, ProxierError, ServicePorts, SideEffects,
-    check_mode,
+    IptablesProxier, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError, ServicePorts,
+    SideEffects, check_mode,
 };
-use podwire_interp::Interp;
+use podwire_interp::{Interp, NftInterp};
 use podwire_packet::Family;
 use podwire_ruleset::ipvs::VirtualServers;
-use podwire_ruleset::{LinkError, RuleSet, Sets};
+use podwire_ruleset::{LinkError, RuleSet, Sets, nft};
 
 /// Why a node's rules could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum RulesError {
     /// The rules contradict themselves.
     #[error("kube-proxy's rules: {0}")]
     Link(#[from] LinkError),
+    /// The rules of nftables contradict themselves.
+    #[error("kube-proxy's rules: {0}")]
+    LinkNft(#[from] nft::LinkError),
 }
 
 /// The rules of one node.
@@ -63,6 +66,9 @@ impl NodeRules {
     }
 }
 
+/// Modes of kube-proxy whose rules packets can walk.
+const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
+
 /// Makes the rules of any node; what all nodes share is made once.
 #[derive(Clone, Debug)]
 pub(crate) struct Program<'c> {
@@ -78,7 +84,7 @@ impl<'c> Program<'c> {
             .kube_proxy
             .as_ref()
             .map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
-        check_mode(mode, &[ProxyMode::Iptables, ProxyMode::Ipvs])?;
+        check_mode(mode, MODES)?;
         Ok(Self {
             cluster,
             mode,
@@ -99,39 +105,86 @@ impl<'c> Program<'c> {
         network: &PodNetwork,
         node: &NodeNetwork,
     ) -> Result<NodeRules, RulesError> {
-        let name = &*node.name;
+        let of_families = |of: &dyn Fn(Family) -> Result<Arc<Interp>, RulesError>| {
+            Ok(NodeRules {
+                ipv4: of(Family::Ipv4)?,
+                ipv6: of(Family::Ipv6)?,
+                ipvs: IpvsNode::default(),
+                route_localnet: false,
+            })
+        };
+        match self.mode {
+            ProxyMode::Nftables => of_families(&|family| self.nftables(network, node, family)),
+            ProxyMode::Ipvs => self.ipvs(network, node),
+            ProxyMode::Iptables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
+                let sysctls = SideEffects::new(self.cluster, &self.ipv4, &node.name)?.sysctls;
+                let route_localnet = sysctls
+                    .iter()
+                    .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
+                let rules = of_families(&|family| self.iptables(network, node, family))?;
+                Ok(NodeRules {
+                    route_localnet,
+                    ..rules
+                })
+            }
+        }
+    }
+
+    /// kube-proxy's virtual servers, sets and rules in IPVS mode, and the pod network's rules.
+    fn ipvs(&self, network: &PodNetwork, node: &NodeNetwork) -> Result<NodeRules, RulesError> {
+        let program = |family| -> Result<_, RulesError> {
+            let proxier = IpvsProxier::new(self.cluster, self.services(family), &node.name)?;
+            Ok(proxier.program())
+        };
+        let (ipv4, ipv6) = (program(Family::Ipv4)?, program(Family::Ipv6)?);
         let interp = |mut rules: RuleSet| -> Result<Arc<Interp>, RulesError> {
             network.add_rules(node, &mut rules);
             Ok(Arc::new(Interp::new(rules)?))
         };
-        if self.mode == ProxyMode::Ipvs {
-            let ipv4 = IpvsProxier::new(self.cluster, &self.ipv4, name)?.program();
-            let ipv6 = IpvsProxier::new(self.cluster, &self.ipv6, name)?.program();
-            let mut virtual_servers = ipv4.virtual_servers().clone();
-            virtual_servers.extend(ipv6.virtual_servers().clone());
-            return Ok(NodeRules {
-                route_localnet: false,
-                ipv4: interp(ipv4.rule_set())?,
-                ipv6: interp(ipv6.rule_set())?,
-                ipvs: IpvsNode {
-                    virtual_servers: virtual_servers.into(),
-                    addresses: [ipv4.addresses(), ipv6.addresses()].concat(),
-                    ipv4_sets: ipv4.sets().into(),
-                    ipv6_sets: ipv6.sets().into(),
-                },
-            });
-        }
-        let ipv4 = IptablesProxier::new(self.cluster, &self.ipv4, name)?;
-        let ipv6 = IptablesProxier::new(self.cluster, &self.ipv6, name)?;
-        let sysctls = SideEffects::new(self.cluster, &self.ipv4, name)?.sysctls;
-        let route_localnet = sysctls
-            .iter()
-            .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
+        let mut virtual_servers = ipv4.virtual_servers().clone();
+        virtual_servers.extend(ipv6.virtual_servers().clone());
         Ok(NodeRules {
-            route_localnet,
             ipv4: interp(ipv4.rule_set())?,
             ipv6: interp(ipv6.rule_set())?,
-            ipvs: IpvsNode::default(),
+            ipvs: IpvsNode {
+                virtual_servers: virtual_servers.into(),
+                addresses: [ipv4.addresses(), ipv6.addresses()].concat(),
+                ipv4_sets: ipv4.sets().into(),
+                ipv6_sets: ipv6.sets().into(),
+            },
+            route_localnet: false,
         })
+    }
+
+    /// kube-proxy's rules in iptables mode, and the pod network's.
+    fn iptables(
+        &self,
+        network: &PodNetwork,
+        node: &NodeNetwork,
+        family: Family,
+    ) -> Result<Arc<Interp>, RulesError> {
+        let proxier = IptablesProxier::new(self.cluster, self.services(family), &node.name)?;
+        let mut rules = proxier.rule_set();
+        network.add_rules(node, &mut rules);
+        Ok(Arc::new(Interp::new(rules)?))
+    }
+
+    /// kube-proxy's table in nftables mode; the pod network's rules stay iptables.
+    fn nftables(
+        &self,
+        network: &PodNetwork,
+        node: &NodeNetwork,
+        family: Family,
+    ) -> Result<Arc<Interp>, RulesError> {
+        let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
+        let table = proxier.table();
+        let mut rules = RuleSet::empty(family);
+        network.add_rules(node, &mut rules);
+        let mut tables = nft::RuleSet::default();
+        tables
+            .tables
+            .insert((table.family, table.name.clone()), table);
+        let nft = NftInterp::new(tables, family)?;
+        Ok(Arc::new(Interp::new(rules)?.with_nft(nft)))
     }
 }

@@ -136,6 +136,23 @@ fn nat_chains_are_asked_together_where_translation_happens() {
     );
 }
 
+/// `nf_nat_register_fn`: translation comes to its hooks with the first chain of type nat.
+#[test]
+fn a_chain_at_the_priority_of_translation_is_asked_before_it_if_it_is_younger() {
+    let order = |tables: &str| {
+        let mut lab = Chains::new()
+            .counts("older", (FILTER, PREROUTING, -100))
+            .counts("nat", (NAT, PREROUTING, -100))
+            .counts("younger", (FILTER, PREROUTING, -100))
+            .beside(tables);
+        lab.receive(ETH0, tcp("198.51.100.7:9", "10.0.0.3:80"));
+        met(&lab)
+    };
+    assert_eq!(order(""), "younger nat older");
+    // The tables of iptables were there before.
+    assert_eq!(order("*nat\n-A OUTPUT\nCOMMIT\n"), "younger older nat");
+}
+
 #[test]
 fn the_first_chain_that_translates_ends_the_search() {
     let mut lab = Chains::new()

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use podwire_packet::SimTime;
 use podwire_ruleset::nft::{
-    Effect, Key, Lookup, MapValue, Name, Presence, Set, SetFlags, SetId, SetOperation, Span, Value,
+    Effect, Element, ElementId, Key, Lookup, MapValue, Name, Presence, Set, SetFlags, SetId,
+    SetOperation, Span, Value,
 };
 
 use super::Walk;
@@ -24,12 +25,16 @@ impl<'a> Walk<'a> {
     }
 
     /// What a map has for the values.
-    pub(super) fn look_up(&self, map: &'a Lookup, values: &[Value]) -> Option<&'a MapValue> {
+    pub(super) fn look_up(&mut self, map: &'a Lookup, values: &[Value]) -> Option<&'a MapValue> {
         match map {
             Lookup::Named(name) => {
-                let (id, map) = self.set(name);
-                let is_gone = self.changed(id, values) == Some(Presence::Gone);
-                self.declared(map, values)?.filter(|_| !is_gone)
+                let (set, map) = self.set(name);
+                if self.changed(set, values) == Some(Presence::Gone) {
+                    return None;
+                }
+                let (element, found) = self.declared(map, values)?;
+                self.found = Some(ElementId { set, element });
+                found.value.as_ref()
             }
             Lookup::Anonymous(elements) => anonymous(elements, values),
         }
@@ -97,9 +102,10 @@ impl<'a> Walk<'a> {
         now.or_else(|| self.state.elements.get(&id)?.get(values).copied())
     }
 
-    /// The value of a declared element; of a set's, none.
-    fn declared(&self, set: &'a Set, values: &[Value]) -> Option<Option<&'a MapValue>> {
-        let (_, element) = set.find(values)?;
+    /// The element that a set was declared with for the values, with its place.
+    fn declared(&self, set: &'a Set, values: &[Value]) -> Option<(u32, &'a Element)> {
+        let (key, element) = set.find(values)?;
+        let place = set.elements.get_index_of(key)?;
         // The time that it has left begins with the simulation.
         let left = element.expires.or(element.timeout).or(set.timeout);
         let expires = left
@@ -107,7 +113,7 @@ impl<'a> Walk<'a> {
             .map(|left| SimTime::START + left);
         Presence::Until { expires }
             .is_there(self.packet.now)
-            .then_some(element.value.as_ref())
+            .then_some((u32::try_from(place).ok()?, element))
     }
 
     /// Whether a set has as many elements as it may have.

@@ -156,6 +156,7 @@ impl<'a> Rule<'_, 'a> {
             Read::Unknown => return Holds::Unknown,
         };
         let holds = match &test.right {
+            Operand::One(key) if test.inverted => key.contains(&values),
             Operand::One(key) => is_one(key, &values),
             Operand::Anonymous(keys) => keys.iter().any(|key| key.contains(&values)),
             Operand::Named(set) => self.walk.is_in(set, &values),
@@ -262,7 +263,8 @@ fn asks_numgen(expression: &Expression) -> bool {
     })
 }
 
-/// Whether values are those of a test's right side. Of states and statuses one in common is enough.
+/// Whether values are those of a test's right side. Of states and statuses one in common is enough; not
+/// so with `!=`, which asks for exactly these (`netlink_gen_relational`, src/netlink_linearize.c).
 fn is_one(key: &Key, values: &[Value]) -> bool {
     match (&**key, values) {
         ([Span::One(Value::CtStates(wanted))], [Value::CtStates(states)]) => {

@@ -21,6 +21,15 @@ pub struct SetId {
     pub set: u32,
 }
 
+/// An element of a named map by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ElementId {
+    /// The map.
+    pub set: SetId,
+    /// Place of the element in the map.
+    pub element: u32,
+}
+
 /// A statement of a rule that remembers something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatementId {
@@ -40,6 +49,10 @@ pub struct HookedChain {
     pub is_nat: bool,
     /// Its place among all that hangs on the hook: lower is earlier.
     pub priority: i32,
+    /// Whether it was made before every chain of type `nat`. The kernel hangs translation on its hooks
+    /// with the first of those (`nf_nat_register_fn`), and of two with one priority the later comes
+    /// first.
+    pub is_older_than_nat: bool,
 }
 
 /// What a rule wants remembered.
@@ -80,21 +93,22 @@ pub type Decision = crate::Decision<RuleId, Effect>;
 
 /// Who watches an evaluation. The unit type watches nothing and costs nothing.
 pub trait Observe {
-    /// A rule's every test held; its statements have been carried out.
-    fn matched(&mut self, rule: RuleId);
+    /// A rule's every test held; its statements have been carried out. `found` is what it found in a
+    /// named map, if it looked into one.
+    fn matched(&mut self, rule: RuleId, found: Option<ElementId>);
 
     /// The packet reached the end of a base chain.
     fn policy(&mut self, chain: BaseChainId);
 }
 
 impl Observe for () {
-    fn matched(&mut self, _: RuleId) {}
+    fn matched(&mut self, _: RuleId, _: Option<ElementId>) {}
 
     fn policy(&mut self, _: BaseChainId) {}
 }
 
 impl Observe for Vec<RuleId> {
-    fn matched(&mut self, rule: RuleId) {
+    fn matched(&mut self, rule: RuleId, _: Option<ElementId>) {
         self.push(rule);
     }
 

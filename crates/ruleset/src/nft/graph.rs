@@ -90,6 +90,21 @@ pub enum LinkError {
     },
 }
 
+impl LinkError {
+    /// The table that would be refused.
+    #[must_use]
+    pub const fn table(&self) -> (TableFamily, &Name) {
+        match self {
+            Self::MissingChain { family, table, .. }
+            | Self::BaseChainTarget { family, table, .. }
+            | Self::MissingSet { family, table, .. }
+            | Self::WrongSet { family, table, .. }
+            | Self::Loop { family, table, .. }
+            | Self::TooDeep { family, table, .. } => (*family, table),
+        }
+    }
+}
+
 /// What names a chain or set.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Referrer {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use indexmap::IndexMap;
 use podwire_packet::Family;
 
-use super::{Name, Rule, RuleId, Set};
+use super::{Element, ElementId, Key, Name, Rule, RuleId, Set};
 use crate::{ChainId, Hook, Policy};
 
 /// Whose packets a table sees.
@@ -246,6 +246,14 @@ impl RuleSet {
         let (_, table) = self.tables.get_index(id.table as usize)?;
         let index = id.number.checked_sub(1)? as usize;
         table.chain(id.chain)?.rules.get(index)
+    }
+
+    /// The element that an id names.
+    #[must_use]
+    pub fn element(&self, id: ElementId) -> Option<(&Key, &Element)> {
+        let (_, table) = self.tables.get_index(id.set.table as usize)?;
+        let (_, set) = table.sets.get_index(id.set.set as usize)?;
+        set.elements.get_index(id.element as usize)
     }
 
     /// A rule's name for people and tests: `ip kube-proxy/services/1`.

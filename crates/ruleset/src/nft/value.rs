@@ -27,7 +27,8 @@ pub enum Value {
     /// `fib_addrtype`.
     AddressType(AddressType),
     /// `ct_state`. Compared alone, it asks whether the packet has **any** of these states
-    /// (`ct state new,established`); in a set it is one state.
+    /// (`ct state new,established`), and with `!=` whether it has other than exactly these; in a set it is one
+    /// state.
     CtStates(CtStates),
     /// `ct_status`; compared as `CtStates` is.
     CtStatuses(CtStatuses),

@@ -10,7 +10,8 @@ use crate::nft::words::{
 };
 use crate::nft::{
     CtKey, Expression, FibSelectors, Key, Limit, Lookup, MarkField, Match, MetaKey, Nat,
-    NumgenMode, Operand, Payload, Rule, SetMark, SetOperation, SetStatement, Statement, Value,
+    NumgenMode, Operand, Payload, Rule, SetMark, SetOperation, SetStatement, Span, Statement,
+    Value,
 };
 use crate::{Counters, L4, NatKind, NatRange, RejectWith};
 
@@ -55,6 +56,14 @@ fn write_statement(out: &mut String, statement: &Statement, wording: Wording) {
 }
 
 fn write_match(out: &mut String, own: &Match, wording: Wording) {
+    if wording == Wording::List
+        && let Some((mark, first, length)) = mark_prefix(own)
+    {
+        expression(out, mark, wording);
+        out.push_str(if own.inverted { " != " } else { " " });
+        value::mark(out, first, wording);
+        return put(out, format_args!("/{length}"));
+    }
     expression(out, &own.left, wording);
     out.push(' ');
     if own.inverted {
@@ -67,6 +76,22 @@ fn write_match(out: &mut String, own: &Match, wording: Wording) {
         Operand::Named(set) => push(out, &["@", set.as_str()]),
         Operand::Anonymous(keys) => anonymous_set(out, keys, wording),
     }
+}
+
+/// A test of the first bits of a mark, which nft lists as it does a prefix: the mark, the bits and how
+/// many they are.
+fn mark_prefix(own: &Match) -> Option<(&Expression, Mark, u32)> {
+    let Expression::Masked(mark, Value::Mark(mask)) = &own.left else {
+        return None;
+    };
+    let Operand::One(key) = &own.right else {
+        return None;
+    };
+    let [Span::One(Value::Mark(first))] = &**key else {
+        return None;
+    };
+    let length = mask.0.leading_ones();
+    (length > 0 && length + mask.0.trailing_zeros() == 32).then_some((&**mark, *first, length))
 }
 
 /// kube-proxy sets a comma apart and keeps the order; a listing is sorted, ranges that touch are one,

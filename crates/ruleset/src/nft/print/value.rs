@@ -198,15 +198,24 @@ pub(super) fn duration(out: &mut String, time: Duration) {
 /// (`expr_msort_value`, src/mergesort.c).
 pub(super) fn listed_order(elements: &IndexMap<Key, Element>) -> Vec<(&Key, &Element)> {
     let mut listed: Vec<_> = elements.iter().collect();
-    listed.sort_by_cached_key(|(key, _)| rank(key));
+    if elements.keys().all(has_rank) {
+        listed.sort_by_cached_key(|(key, _)| rank(key));
+    }
     listed
 }
 
 /// The same for the keys of an anonymous set or map.
 pub(super) fn by_rank<T>(elements: &[T], key: impl Fn(&T) -> &Key) -> Vec<&T> {
     let mut listed: Vec<&T> = elements.iter().collect();
-    listed.sort_by_cached_key(|element| rank(key(element)));
+    if listed.iter().all(|element| has_rank(key(element))) {
+        listed.sort_by_cached_key(|element| rank(key(element)));
+    }
     listed
+}
+
+/// Whether nft sorts a key: concatenations with intervals stay as they are.
+fn has_rank(key: &Key) -> bool {
+    key.len() == 1 || key.is_exact()
 }
 
 /// What elements are compared by. `*` is the last.
