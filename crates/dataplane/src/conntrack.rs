@@ -20,7 +20,7 @@ mod tuples;
 use std::time::Duration;
 
 use podwire_packet::{FiveTuple, Headers, Mark, Protocol, SimTime, TcpFlags};
-use podwire_ruleset::{ConntrackInfo, CtDirection, CtState, CtStatuses};
+use podwire_ruleset::{ConntrackInfo, CtDirection, CtState, CtStatuses, IpvsInfo};
 
 pub use entry::Entry;
 use slots::Slots;
@@ -105,6 +105,7 @@ impl Connection {
             original: Some(self.original),
             reply: Some(self.reply),
             expires_seconds: u32::try_from((self.expires - now).as_secs()).unwrap_or(u32::MAX),
+            ipvs: IpvsInfo::Untouched,
         }
     }
 }

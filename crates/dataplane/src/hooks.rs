@@ -242,7 +242,10 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
             output: place.output,
             physdev_in: skb.physdev_in,
             physdev_out: place.physdev_out,
-            conntrack: self.info(skb, now),
+            conntrack: ConntrackInfo {
+                ipvs: skb.ipvs,
+                ..self.info(skb, now)
+            },
             host: self.ns.addresses(),
             now,
         }

@@ -5,7 +5,7 @@ use podwire_packet::{DeviceName, Headers, MacAddr, Mark};
 use crate::conntrack::Direction;
 use crate::path::WayOut;
 use crate::{ConnectionId, Route};
-use podwire_ruleset::CtState;
+use podwire_ruleset::{CtState, IpvsInfo};
 
 /// What an IP packet carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub(crate) struct Skb {
     pub(crate) routed: Option<Option<Route>>,
     /// Bridge port it came in by, where br_netfilter is on.
     pub(crate) physdev_in: Option<DeviceName>,
-    /// Whether IPVS has translated it (`skb->ipvs_property`).
-    pub(crate) is_of_ipvs: bool,
+    /// What IPVS did with it (`skb->ipvs_property`).
+    pub(crate) ipvs: IpvsInfo,
     /// Where it goes if IPVS took it from its hook.
     pub(crate) leaves_by: Option<WayOut>,
 }
@@ -72,7 +72,7 @@ impl Skb {
             input: None,
             routed: None,
             physdev_in: None,
-            is_of_ipvs: false,
+            ipvs: IpvsInfo::Untouched,
             leaves_by: None,
         }
     }

@@ -38,11 +38,11 @@ pub use classify::{Classify, Decision, Effect, NatKind, Observe, RejectWith, Ver
 pub use graph::{CallGraph, LinkError};
 pub use matches::{
     AddressMatch, AddressTypeMatch, AddressTypes, ConnmarkMatch, ConntrackMatch, CtDirection,
-    CtStates, CtStatuses, IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, L4, LimitMatch,
-    MarkMatch, Match, MultiportMatch, MultiportSide, PhysdevMatch, Probability, RecentMatch,
-    RecentOperation, SetDirection, SetMatch, StatisticMatch, TcpFlagsMatch,
+    CtStates, CtStatuses, IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, IpvsMatch, L4,
+    LimitMatch, MarkMatch, Match, MultiportMatch, MultiportSide, PhysdevMatch, Probability,
+    RecentMatch, RecentOperation, SetDirection, SetMatch, StatisticMatch, TcpFlagsMatch,
 };
-pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, Packet};
+pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, IpvsInfo, Packet};
 pub use rule::{Counters, Origin, Rule};
 pub use rule_ref::{BaseChainRef, RuleRef};
 pub use set::{IpSet, SetEntry, SetKind, SetPart, Sets};

@@ -5,7 +5,7 @@
 
 use podwire_packet::Protocol;
 use podwire_ruleset::ipvs::{Forwarding, RealServer, VirtualAddress};
-use podwire_ruleset::{Choose, Classify, CtState, Hook, RejectWith};
+use podwire_ruleset::{Choose, Classify, CtState, Hook, IpvsInfo, RejectWith};
 
 use super::Admission;
 use crate::hooks::{Kernel, Place};
@@ -18,7 +18,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
     /// `ip_vs_in_hook`: sends what is for a virtual server to a real one. Where that is another host
     /// the packet leaves the hook with [`Skb::leaves_by`] set.
     pub(crate) fn ip_vs_in(&mut self, skb: &mut Skb, hook: Hook) -> Result<(), Disposition> {
-        if skb.is_of_ipvs || self.ns.virtual_servers.is_empty() {
+        if skb.ipvs != IpvsInfo::Untouched || self.ns.virtual_servers.is_empty() {
             return Ok(());
         }
         let now = self.around.now();
@@ -69,7 +69,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             before,
             after,
         });
-        skb.is_of_ipvs = true;
+        skb.ipvs = IpvsInfo::Request;
         // Replies are to be known by the real server's address.
         if let Some(Tracked {
             state: CtState::New,
@@ -107,7 +107,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
 
     /// `ip_vs_out_hook`: what a real server answers comes from the virtual address.
     pub(crate) fn ip_vs_out(&mut self, skb: &mut Skb, hook: Hook) {
-        if skb.is_of_ipvs || self.ns.virtual_servers.is_empty() {
+        if skb.ipvs != IpvsInfo::Untouched || self.ns.virtual_servers.is_empty() {
             return;
         }
         let now = self.around.now();
@@ -120,7 +120,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                 before,
                 after,
             });
-            skb.is_of_ipvs = true;
+            skb.ipvs = IpvsInfo::Answer;
         }
     }
 }

@@ -159,3 +159,20 @@ fn direct_routing_is_not_walked() {
     let reason = dropped(lab.receive(ETH0, tcp("203.0.113.9:5000", "10.96.0.1:83")));
     assert_eq!(reason, DropReason::IpvsForwarding);
 }
+
+#[test]
+fn rules_behind_it_may_ask_for_the_virtual_server() {
+    // As kube-proxy shuts a load balancer's address to the node.
+    let rule = "-A OUTPUT -s 10.96.0.1 -m ipvs --vaddr 10.96.0.1 --vproto tcp --vport 80 -j DROP";
+    let mut lab = lab().rules(&format!("*filter\n{rule}\nCOMMIT\n"));
+    let own = |port: &str| {
+        let mut own = tcp("0.0.0.0:5000", &format!("10.96.0.1:{port}"));
+        own.src = IpAddr::from([0, 0, 0, 0]);
+        own
+    };
+    assert!(matches!(dropped(lab.send(own("80"))), DropReason::Rule(_)));
+    assert_eq!(
+        delivered(lab.send(own("82"))),
+        "tcp 10.96.0.1:5000 > 192.0.2.1:8082"
+    );
+}

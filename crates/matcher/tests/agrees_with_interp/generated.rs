@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use podwire_packet::{Family, FiveTuple, Headers, Mark, Protocol, SimTime, TcpFlags};
 use podwire_ruleset::{
     Choose as _, ConntrackInfo, CtDirection, CtState, CtStatuses, Draw, Hook, HostAddresses,
-    Packet, State, TableName, ipset, iptables,
+    IpvsInfo, Packet, State, TableName, ipset, iptables,
 };
 use proptest::prelude::*;
 
@@ -347,6 +347,17 @@ pub(super) fn write_module(line: &mut String, lots: &mut Lots, words: &Words) {
                 "--physdev-is-out",
             ])
         ),
+        21 => {
+            let address = words.prefixes[lots.below(5)];
+            let port = lots.one(&PORTS);
+            let tests = [
+                format!("{not}--ipvs"),
+                format!("{not}--vport {port}"),
+                format!("--vproto tcp {not}--vaddr {address}"),
+                format!("{not}--vdir REPLY --vaddr {address}"),
+            ];
+            write!(line, " -m ipvs {}", tests[lots.below(4)])
+        }
         _ => write!(line, " -m comment --comment \"a word\""),
     }
     .unwrap();
@@ -592,6 +603,8 @@ fn packet<'a>(lots: &mut Lots, words: &Words, hook: Hook, host: &'a HostAddresse
     conntrack.dnat = lots.one_in(4);
     conntrack.status = CtStatuses(u16::try_from(lots.below(16)).unwrap());
     conntrack.expires_seconds = [0, 10, 11][lots.below(3)];
+    let of_ipvs = [IpvsInfo::Untouched, IpvsInfo::Answer, IpvsInfo::Request];
+    conntrack.ipvs = of_ipvs[lots.below(3)];
     if lots.one_in(3) {
         conntrack.direction = CtDirection::Reply;
         conntrack.original = Some(FiveTuple {

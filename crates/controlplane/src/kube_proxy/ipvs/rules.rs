@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use podwire_packet::{Family, Prefix, Protocol};
 use podwire_ruleset::{
-    ChainName, CtStates, Inv, Match, NatRange, Origin, PhysdevMatch, RejectWith, SetDirection,
-    SetMatch, Target,
+    AddressMatch, ChainName, CtStates, Inv, IpvsMatch, Match, NatRange, Origin, PhysdevMatch,
+    RejectWith, SetDirection, SetMatch, Target,
 };
 
 use super::IpvsProxier;
@@ -266,14 +266,15 @@ impl<'w> Writer<'w> {
     /// Load balancer addresses whose source ranges do not hold the node.
     fn shut_addresses(&mut self) {
         for &(ip, port) in &self.ports.shut {
-            let virtual_server = format!(
-                "-m ipvs --vaddr {ip} --vproto {} --vport {}",
-                port.l4.name(),
-                port.port
-            );
+            let virtual_server = IpvsMatch {
+                address: Some(Inv::is(AddressMatch::Prefix(Prefix::host(ip)))),
+                protocol: Some(Inv::is(port.l4.protocol())),
+                port: Some(Inv::is(port.port)),
+                ..IpvsMatch::default()
+            };
             let matches = vec![
                 source(Prefix::host(ip)),
-                Match::Unknown(virtual_server.into()),
+                Match::Ipvs(Box::new(virtual_server)),
             ];
             let chain = &self.proxier.chains.ipvs_out_filter;
             self.put_of(port.origin, chain, matches, Target::Drop);
