@@ -4,8 +4,8 @@
 
 use podwire_cluster::{Cluster, DetectLocalMode, Input, KubeProxyConfiguration, ProxyMode, load};
 use podwire_controlplane::kube_proxy::{
-    Cleanup, IptablesHistory, IptablesProxier, KubeProxyVersion, ObjectKind, ProxierError,
-    ServicePorts, check_mode,
+    Cleanup, IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion,
+    ObjectKind, ProxierError, ServicePorts, check_mode,
 };
 use podwire_packet::Family;
 use podwire_ruleset::{Rule, RuleSet, TableName};
@@ -313,4 +313,68 @@ endpoints: [{addresses: [10.38.0.1], nodeName: node-a}]
         clears(&both, service),
         ["clear orig-dst 10.96.0.53 dst-nat 10.38.0.1 proto udp"]
     );
+}
+
+fn ipv4_ports(cluster: &Cluster) -> ServicePorts<'_> {
+    ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default())
+}
+
+#[test]
+fn ipvs_takes_the_schedulers_that_the_kernel_has() {
+    let of = |name: &str| {
+        let config = config(&format!("ipvs: {{scheduler: {name}}}"));
+        let cluster = cluster(&[NODE, MYSQL, &config]);
+        let services = ipv4_ports(&cluster);
+        IpvsProxier::new(&cluster, &services, "node-a").map(|proxier| proxier.program().text())
+    };
+    assert!(
+        of("sed")
+            .unwrap()
+            .contains("-A -t 10.103.132.104:3306 -s sed\n")
+    );
+    assert!(
+        of("mh")
+            .unwrap()
+            .contains("-A -t 10.103.132.104:3306 -s mh -b mh-port\n")
+    );
+    let error = of("fastest").unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "`ipvs.scheduler` of the kube-proxy configuration: `fastest` is not an IPVS scheduler"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn virtual_servers_of_excluded_cidrs_outlive_their_service() {
+    let with = |cidrs: &str| {
+        let config = config(&format!("ipvs: {{excludeCIDRs: [{cidrs}]}}"));
+        let before = cluster(&[NODE, MYSQL, &config]);
+        let after = cluster(&[NODE, &config]);
+        let (services, none) = (ipv4_ports(&before), ipv4_ports(&after));
+        let proxier = |cluster, services| IpvsProxier::new(cluster, services, "node-a").unwrap();
+        let mut history = IpvsHistory::first(&proxier(&before, &services));
+        history.then(&proxier(&after, &none));
+        history.program().virtual_servers().len()
+    };
+    assert_eq!(with("10.103.0.0/16"), 1);
+    assert_eq!(with("10.104.0.0/16"), 0);
+}
+
+#[test]
+fn an_endpoint_is_looped_back_in_the_spelling_of_its_slice() {
+    let spelled = MYSQL
+        .replace("10.38.0.1", "\"FD00:0:0::1\"")
+        .replace("10.103.132.104", "\"fd00:96::1\"")
+        .replace("IPv4", "IPv6");
+    let cluster = cluster(&[NODE, &spelled]);
+    let services = ServicePorts::new(&cluster, Family::Ipv6, KubeProxyVersion::default());
+    let proxier = IpvsProxier::new(&cluster, &services, "node-a").unwrap();
+    let text = proxier.program().text();
+    assert!(
+        text.contains("add KUBE-6-LOOP-BACK FD00:0:0::1,tcp:3306,FD00:0:0::1\n"),
+        "{text}"
+    );
+    assert!(text.contains(" -r [fd00::1]:3306 -m -w 1\n"), "{text}");
 }

@@ -15,6 +15,7 @@
 //! - `bridge`: a bridge and its ports, with what br_netfilter adds.
 //! - `vxlan`: encapsulation.
 //! - [`Conntrack`], `nat`: connections and their translation.
+//! - [`Ipvs`]: virtual servers.
 //! - [`Fib`], [`Link`], [`Netns`]: what a namespace is made of.
 //! - [`Event`], [`Disposition`], [`DropReason`]: the words for what happened.
 //!
@@ -44,6 +45,7 @@ mod conntrack;
 mod disposition;
 mod fib;
 mod hooks;
+mod ipvs;
 mod link;
 mod nat;
 mod netns;
@@ -57,6 +59,7 @@ pub use conntrack::{
 };
 pub use disposition::{Delivery, Disposition, DropReason, Unroutable};
 pub use fib::{Fib, Lookup, Route, RouteKind};
+pub use ipvs::{Admission, Ipvs, Socket};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};
 pub use nat::Manip;
 pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls};

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use podwire_cluster::{Endpoint, EndpointSlice};
 use podwire_packet::{Family, Protocol};
 use podwire_ruleset::{ChainName, Origin};
 
+use super::names::ChainHash;
 use super::provenance::Provenance;
 use super::service_ports::{ProxiedPort, parse_ip};
 
@@ -135,13 +136,12 @@ impl<'a> Endpoints<'a> {
         &found[start..end]
     }
 
-    /// The endpoints of a service port, sorted by text; `chain` names their chains.
+    /// The endpoints of a service port, sorted by text.
     pub(super) fn of_port(
         &self,
         port_name: &str,
         protocol: Protocol,
         provenance: &mut Provenance,
-        chain: impl Fn(&str) -> ChainName,
     ) -> Vec<ProxiedEndpoint<'a>> {
         by_key(self.of_name(port_name, protocol))
             .map(|(first, others)| {
@@ -158,7 +158,7 @@ impl<'a> Endpoints<'a> {
                         IpAddr::V6(ip) => ip.to_string() == first.ip_text,
                     },
                     port: first.port,
-                    chain: chain(&first.text),
+                    chain: OnceLock::new(),
                     first: occurrence(first),
                     others: others.iter().map(occurrence).collect(),
                 }
@@ -212,8 +212,8 @@ pub(super) struct ProxiedEndpoint<'a> {
     /// Whether the address is written as it would be printed. Dotted numbers are, unless they begin
     /// with zeros, which only Go reads.
     pub(super) is_canonical: bool,
-    /// The chain that translates to it.
-    pub(super) chain: ChainName,
+    /// The chain that translates to it, once somebody asked for its name.
+    chain: OnceLock<ChainName>,
     first: Occurrence<'a>,
     others: Vec<Occurrence<'a>>,
 }
@@ -232,6 +232,21 @@ impl ProxiedEndpoint<'_> {
             slice_endpoint: chosen.endpoint,
             origin: chosen.origin,
         }
+    }
+}
+
+impl<'a> ProxiedPort<'a> {
+    /// The name of the chain that translates to one of its endpoints.
+    pub(super) fn endpoint_chain<'e>(&self, endpoint: &'e ProxiedEndpoint<'_>) -> &'e ChainName {
+        endpoint.chain.get_or_init(|| {
+            ChainHash::of_endpoint(&self.name, self.l4.name(), &endpoint.text).chain("KUBE-SEP-")
+        })
+    }
+
+    /// Its endpoints on a node, of any condition.
+    pub(super) fn local_endpoints(&self, node: &str) -> impl Iterator<Item = &ProxiedEndpoint<'a>> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter(move |endpoint| endpoint.on(node).is_local)
     }
 }
 

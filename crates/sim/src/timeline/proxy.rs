@@ -12,7 +12,7 @@ use podwire_dataplane::{Conntrack, NetnsState, Timeouts};
 use podwire_packet::{Family, SimTime};
 
 use super::{SyncReport, Timeline, TimelineError, What};
-use crate::rules::{NodeRules, RulesError, interp, nft_interp};
+use crate::rules::{IpvsNode, NodeRules, RulesError, interp, nft_interp};
 use crate::world::World;
 
 /// A sync that runs.
@@ -110,6 +110,7 @@ impl<'c> Written<'c> {
         Ok(Some(NodeRules {
             ipv4,
             ipv6,
+            ipvs: IpvsNode::default(),
             route_localnet,
         }))
     }
