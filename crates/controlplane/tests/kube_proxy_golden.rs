@@ -236,11 +236,7 @@ fn later_syncs_are_those_of_kube_proxy() {
 fn side_effects_of_later_syncs_are_those_of_kube_proxy() {
     let mut lines = 0;
     for case in cases() {
-        let steps = (2..)
-            .map(|step| format!("objects.step{step}.yaml"))
-            .take_while(|objects| case.join(objects).exists())
-            .map(|objects| state(&case, &objects));
-        let states: Vec<Cluster> = std::iter::once(cluster(&case)).chain(steps).collect();
+        let states = states(&case);
         let services: Vec<_> = states.iter().map(|state| services(state)).collect();
         for node in states[0].nodes.keys() {
             for (step, state) in states.iter().enumerate().skip(1) {
@@ -315,17 +311,12 @@ fn what_ipvs_mode_programs_reads_back_from_its_text() {
 fn side_effects_are_those_of_kube_proxy() {
     let mut comparison = Comparison::default();
     for case in cases() {
-        let states = states(&case);
-        let services: Vec<_> = states.iter().map(|state| services(state)).collect();
-        for node in states[0].nodes.keys() {
-            for place in 0..states.len() {
-                let earlier = place.checked_sub(1).map(|place| &services[place][..]);
-                let earlier = earlier.unwrap_or_default();
-                let golden = case.join(format!("misc.{node}{}.txt", step(place)));
-                comparison.compare(&golden, || {
-                    side_effects_text(earlier, &states[place], &services[place], node).unwrap()
-                });
-            }
+        let cluster = cluster(&case);
+        for node in cluster.nodes.keys() {
+            let golden = case.join(format!("misc.{node}.txt"));
+            comparison.compare(&golden, || {
+                side_effects_text(&cluster, &services(&cluster), node).unwrap()
+            });
         }
     }
     comparison.finish();
