@@ -6,7 +6,7 @@
 //! themselves. Every key has a place of its own, so that nothing branches on where it is found; a
 //! branch that waits for memory and goes wrong costs more than the memory.
 //!
-//! Keys are hashed to small groups, and each group has a byte, its pilot, that moves its keys up from where
+//! Keys are hashed to small groups, and each group has a number, its pilot, that moves its keys up from where
 //! their own hashes put them to places where no other key is. Both hashes are multiplications that need
 //! nothing of each other, and a pilot is added: between a packet and its entry stand a multiplication, the
 //! load of a pilot and an addition. A pilot is for two keys, and eight of nine entries are in use: what stays
@@ -17,6 +17,8 @@
 //! PTHash: Revisiting FCH Minimal Perfect Hashing (SIGIR 2021).
 
 use std::hint::black_box;
+
+use podwire_ruleset::Draw;
 
 use crate::fields::{Fields, Key};
 use crate::fold::Folds;
@@ -130,18 +132,24 @@ const GROUP: usize = 2;
 /// For so many keys there is an entry more; the second where the first leaves too little room.
 const SLACKS: [usize; 2] = [8, 1];
 /// How far a pilot moves keys, at most. Groups find their places in the order of their size; the last of two
-/// keys, with a fifth of the entries free, fit with a chance of one in 25.
+/// keys, with a ninth of the entries free, fit with a chance of one in 81.
 const REACH: usize = 2047;
-/// Different keys that a group may have: so many come together only if somebody chose them so.
+/// Different keys that a group may have; regular keys may come to more with one multiplier, and with others not.
 const MOST: usize = 32;
-/// Multipliers that are tried for each. No pilot parts two keys of one group that have one place; in every
-/// second table there are some, whatever their size. Keys that defeat all multipliers are asked as other rules
-/// are.
-const MAX_MULTIPLIERS: u64 = 24;
-/// 2^64 over the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-/// An odd number that shares no pattern with it (a constant of MurmurHash3's finalizer, public domain).
-const PLACE: u64 = 0xc4ce_b9fe_1a85_ec53;
+/// Multipliers that are tried: for the groups, and for the places with each of them. No pilot parts two keys of
+/// one group that have one place; in every second table there are some, whatever its size. Keys that defeat
+/// all multipliers are asked as other rules are.
+const GROUP_MULTIPLIERS: u64 = 4;
+const PLACE_MULTIPLIERS: u64 = 12;
+
+/// A multiplier, the first of which has the bits of the golden ratio; they know nothing of each other.
+const fn multiplier(number: u64) -> u64 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    if number == 0 {
+        return GOLDEN;
+    }
+    Draw(number).next() | 1
+}
 
 /// A number below `n`, spread as the hash is: the high half of their product.
 #[inline]
@@ -159,7 +167,7 @@ impl<F: Fields> Dispatch<F> {
             entries: Vec::new(),
             pilots: vec![0; groups],
             hashing: Hashing {
-                multipliers: [GOLDEN, PLACE],
+                multipliers: [0; 2],
                 groups,
                 spread: 0,
             },
@@ -169,14 +177,20 @@ impl<F: Fields> Dispatch<F> {
             first,
             end: first + to_u32(keys.len()),
         };
-        let grouped = table.group(keys)?;
         let is_done = SLACKS.iter().any(|slack| {
             let spread = keys.len() + keys.len() / slack + 8;
             table.hashing.spread = spread;
             table.places = vec![0; spread + spread.min(REACH)];
-            (0..MAX_MULTIPLIERS).any(|number| {
-                table.hashing.multipliers[1] = PLACE.wrapping_mul(2 * number + 1);
-                table.settle(&grouped)
+            (0..GROUP_MULTIPLIERS).any(|number| {
+                table.hashing.multipliers[0] = multiplier(number);
+                let grouped = table.group(keys);
+                grouped.is_some_and(|grouped| {
+                    (0..PLACE_MULTIPLIERS).any(|place| {
+                        let number = GROUP_MULTIPLIERS + number * PLACE_MULTIPLIERS + place;
+                        table.hashing.multipliers[1] = multiplier(number);
+                        table.settle(&grouped)
+                    })
+                })
             })
         });
         is_done.then_some(table)
@@ -184,6 +198,7 @@ impl<F: Fields> Dispatch<F> {
 
     /// The keys by their groups; none if a group is too large.
     fn group(&mut self, keys: &[F::Key]) -> Option<Grouped<F::Key>> {
+        self.next.clear();
         let mut by_group: Vec<(u32, u32)> = (0..)
             .zip(keys)
             .map(|(at, key)| (to_u32(self.hashing.of(self.own(*key)).0), at))
@@ -444,3 +459,6 @@ impl<'a, F: Fields> Lookup<'a, F> {
 pub(crate) const fn entry_size<F: Fields>() -> usize {
     size_of::<Entry<F>>()
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,9 +150,11 @@ impl Key for [u64; 3] {
     #[inline]
     fn mixed(self, multipliers: [u64; 2]) -> [u64; 2] {
         let [network, host, transport] = self;
+        // Multiplied, so that no two keys are one for all multipliers but by chance; the network's high bits
+        // come down, or only its low ones would tell it from another.
         let network = network.wrapping_mul(multipliers[0]);
-        // The network's high bits come down, or only its low ones would tell it from another.
-        let host = host ^ transport << 40 ^ network ^ network >> 32;
+        let transport = transport.wrapping_mul(multipliers[0]);
+        let host = host ^ transport ^ transport >> 32 ^ network ^ network >> 32;
         host.mixed(multipliers)
     }
 

@@ -342,12 +342,15 @@ struct Finding<F: Fields> {
 /// Rules that may be looked at for one fold, and chains that may go on in one another: more are a
 /// table in which everything calls everything.
 const MAX_RULES: usize = 1 << 16;
+/// Rules that every fold may look at: a Service of many endpoints behind many addresses, which is folded once
+/// for each, leaves the others as they are.
+const FREE: usize = 1 << 8;
 const MAX_CHAINS: usize = 16;
 
 impl<F: Fields> Program<F> {
     /// Folds the chain that a rule jumps to, for the packets of that rule; gives the fold's place.
     ///
-    /// `budget` is how many rules may still be looked at in this program.
+    /// `budget` is how many rules may still be looked at in this program beyond those that every fold may.
     pub(crate) fn fold(&mut self, rule: &Rule, budget: &mut usize) -> Option<u32> {
         let to = rule.then.chain()?;
         let facts = Facts::of(self, rule);
@@ -366,10 +369,10 @@ impl<F: Fields> Program<F> {
             endpoints: Vec::new(),
             thresholds: Vec::new(),
         };
-        let mut allowed = (*budget).min(MAX_RULES);
-        let before = allowed;
+        let before = budget.saturating_add(FREE).min(MAX_RULES);
+        let mut allowed = before;
         let is_fold = self.follow(to, &facts, &mut found, MAX_CHAINS, &mut allowed);
-        *budget -= before - allowed;
+        *budget -= (before - allowed).saturating_sub(FREE);
         if is_fold.is_some() {
             self.folds.add(&found)
         } else {

@@ -20,8 +20,8 @@
 //!   asks; `addrtype`, `sets`, `memory` belong to it.
 //!
 //! # Cost
-//! A Service with at most five endpoints of one port (two of IPv6) is one entry of 32 bytes (64) behind a
-//! byte of a pilot table; one with more is two more loads. A packet that no Service has costs that entry and
+//! A Service with at most five endpoints of one port (two of IPv6) is one entry of 32 bytes (64) behind two
+//! bytes of a pilot table; one with more is two more loads. A packet that no Service has costs that entry and
 //! what is behind the table: for kube-proxy's rules whether the destination is the host's, and then an entry
 //! of the table of NodePorts. A block of hash tables costs a probe for each kind
 //! of rule in it, at most six, and then what is left to ask of the rules found; trees cost what `boxes` says.

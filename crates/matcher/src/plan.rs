@@ -167,7 +167,8 @@ impl<F: Fields> Program<F> {
             }
         }
         let (run, kinds) = run_length(rest);
-        let is_worth_its_probes = kinds == 1 || run >= MANY_A_KIND * kinds;
+        let is_worth_its_probes =
+            (kinds == 1 || run >= MANY_A_KIND * kinds) && keys_of(&rest[..run]) * MANY_A_KEY >= run;
         if (run < MIN_RULES || !is_worth_its_probes)
             && *tried <= at
             && let Some((length, boxes)) = self.ranges(at, rest, tried)
@@ -212,6 +213,18 @@ const MIN_RANGES: usize = 16;
 
 /// Rules that each kind of a run has on average, for which its hash tables are worth their probes.
 const MANY_A_KIND: usize = 16;
+
+/// Rules that each key of a run has on average, up to which hash tables tell them apart.
+const MANY_A_KEY: usize = 8;
+
+/// How many different keys rules have.
+fn keys_of<F: Fields>(equalities: &[Option<Equality<F>>]) -> usize {
+    let own = equalities.iter().flatten();
+    let mut keys: Vec<(F, F)> = own.map(|own| (own.mask, own.value)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.len()
+}
 
 /// How many rules from the first on test something for equality, in at most so many kinds, and how
 /// many kinds that is.

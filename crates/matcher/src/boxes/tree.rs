@@ -88,12 +88,16 @@ impl<A: Address> Tree<A> {
         Cursor { block, found }
     }
 
-    /// Blocks that a packet is tested against until one holds it, or all.
-    pub(super) fn blocks_asked(&self, point: &Point<A>) -> usize {
+    /// Blocks that a packet is tested against until a rule holds it that ends its way, or all.
+    pub(super) fn blocks_asked(&self, point: &Point<A>, ends: impl Fn(u32) -> bool) -> usize {
         let mut cursor = self.start(point);
         let first = cursor.block;
-        cursor.next(self, point);
-        (cursor.block - first) as usize + 1
+        loop {
+            let place = cursor.next(self, point);
+            if place == NONE || ends(place) {
+                return (cursor.block - first) as usize + 1;
+            }
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {

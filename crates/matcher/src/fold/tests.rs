@@ -98,7 +98,26 @@ fn a_table_in_which_everything_calls_everything_is_compiled() {
         text += "-A SVC -m statistic --mode random --probability 0.5 -j ONE\n";
     }
     text += "-A ONE -j DNAT --to-destination 10.244.0.2";
-    assert_eq!(folded::<Narrow>(&nat(&text)), 0);
+    // The jumps to SVC look at 2,000 rules each until the budget is spent; those to ONE look at one.
+    assert_eq!(folded::<Narrow>(&nat(&text)), 2_000);
+}
+
+#[test]
+fn a_service_of_many_endpoints_behind_many_addresses_leaves_the_others_folded() {
+    let mut text = String::from(":BIG - [0:0]\n:ONE - [0:0]\n");
+    for n in 0..40 {
+        text += &format!("-A PREROUTING -d 10.0.0.{n} -p tcp -m tcp --dport 80 -j BIG\n");
+    }
+    for n in 0..200 {
+        text += &format!("-A PREROUTING -d 10.0.1.{n} -p tcp -m tcp --dport 80 -j ONE\n");
+    }
+    for n in (2..=1_000).rev() {
+        let probability = 1.0 / f64::from(n);
+        text +=
+            &format!("-A BIG -m statistic --mode random --probability {probability:.10} -j ONE\n");
+    }
+    text += "-A BIG -j ONE\n-A ONE -p tcp -j DNAT --to-destination 10.244.0.2:80";
+    assert!(folded::<Narrow>(&nat(&text)) >= 200);
 }
 
 #[test]
