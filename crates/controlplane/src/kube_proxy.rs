@@ -111,7 +111,7 @@ pub enum ProxierError {
         known: KnownNodes,
     },
     /// The configuration asks for a mode that is not modelled.
-    #[error("mode `{}` is not modelled here: {}", mode_name(*mode), mode_names(modelled))]
+    #[error("mode `{}` is not modelled here: {}", mode.name(), mode_names(modelled))]
     UnsupportedMode {
         /// The mode.
         mode: ProxyMode,
@@ -187,18 +187,8 @@ pub fn check_mode(mode: ProxyMode, modelled: &'static [ProxyMode]) -> Result<(),
 fn mode_names(modes: &[ProxyMode]) -> String {
     let names: Vec<String> = modes
         .iter()
-        .map(|&mode| format!("`{}`", mode_name(mode)))
+        .map(|&mode| format!("`{}`", mode.name()))
         .collect();
     let verb = if names.len() == 1 { "is" } else { "are" };
     format!("only {} {verb}", names.join(" and "))
-}
-
-const fn mode_name(mode: ProxyMode) -> &'static str {
-    match mode {
-        ProxyMode::Iptables => "iptables",
-        ProxyMode::Ipvs => "ipvs",
-        ProxyMode::Nftables => "nftables",
-        ProxyMode::Userspace => "userspace",
-        ProxyMode::Kernelspace => "kernelspace",
-    }
 }
