@@ -255,11 +255,12 @@ pub(crate) enum RunOutput {
 #[command(after_help = "\
 The dump is a folder of what these print on the node, under any names: they are told apart by content.
   iptables-save   ip6tables-save   nft list ruleset (or nft -j)   ipvsadm -Sn   ipset save
+Lines that begin with - are what the objects call for and the node lacks, with + what only the node has.
 Exit code 1: there are findings other than notes.
 
 Examples:
-  podwire check -f crates/cli/tests/data/node-dump/cluster.ron --node-dump crates/cli/tests/data/node-dump/node01 --node node01
-  podwire check -f crates/cli/tests/data/node-dump/cluster.ron --node-dump crates/cli/tests/data/node-dump/node01 --node node01 -o json")]
+  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/node-dump
+  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/node-dump -o json")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

@@ -117,7 +117,7 @@ impl Context<'_> {
         let file = difference.file.map(|file| &self.dump.files()[file]);
         let text = || match difference.entry {
             Some(entry) => entry.text.clone(),
-            None => format!("all of it, entries: {}", difference.entries).into(),
+            None => format!("the whole of it, with {} entries", difference.entries).into(),
         };
         let is_missing = difference.how == How::Missing;
         Evidence {
@@ -201,13 +201,8 @@ impl Context<'_> {
             }
         }
         if !others.is_empty() {
-            let code = code_of(&others);
-            let what = match code {
-                Code::MissingRules => "the node lacks rules of",
-                Code::StaleRules => "the node still has rules that are not called for, of",
-                _ => "the node has other rules than are called for, of",
-            };
-            let effect = format!("{what} {port}: {}", consequence(&others));
+            let (code, what) = code_of(&others);
+            let effect = format!("the node {what} of {port}: {}", consequence(&others));
             let origin = self.port_origin(port);
             let kind = (code, Severity::Error);
             findings.push(self.finding(kind, port.to_owned(), effect, origin, &others));
@@ -219,7 +214,7 @@ impl Context<'_> {
         self.finding(
             (Code::MissingEndpoint, Severity::Error),
             format!("{port} {endpoint}"),
-            format!("not all new connections to {port} that should go to {endpoint} do"),
+            format!("new connections to {port} do not go to {endpoint} as they should"),
             conditions.map(|known| known.origin),
             of,
         )
@@ -265,7 +260,7 @@ impl Context<'_> {
     }
 
     fn of_common(&self, label: &str, differences: &[Difference<'_>]) -> Finding {
-        let code = code_of(differences);
+        let (code, _) = code_of(differences);
         let is_empty = |own: &Difference<'_>| own.entry.is_none() && own.entries == 0;
         let (severity, effect) = if !label.contains(' ') {
             let effect = if label == "set" {
@@ -297,7 +292,7 @@ impl Context<'_> {
         differences: &[Difference<'_>],
     ) -> Finding {
         let who = if owner == owners::UNKNOWN {
-            "somebody"
+            "an unknown owner"
         } else {
             owner
         };
@@ -337,15 +332,15 @@ impl Context<'_> {
     }
 }
 
-/// What differences of one thing are together.
-fn code_of(differences: &[Difference<'_>]) -> Code {
+/// What differences of one thing are together, and what that says of the node.
+fn code_of(differences: &[Difference<'_>]) -> (Code, &'static str) {
     let all = |how: How| differences.iter().all(|own| own.how == how);
     if all(How::Missing) {
-        Code::MissingRules
+        (Code::MissingRules, "lacks rules")
     } else if all(How::Stale) {
-        Code::StaleRules
+        (Code::StaleRules, "still has rules that nothing calls for,")
     } else {
-        Code::DifferentRules
+        (Code::DifferentRules, "has other rules than are called for")
     }
 }
 

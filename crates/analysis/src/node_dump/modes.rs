@@ -1,6 +1,6 @@
 //! Which mode a dump shows, and the comparison of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::kube_proxy::{
@@ -118,8 +118,8 @@ fn of_family(
         };
         let lines = Lines::of_iptables(dump.text(read.file));
         let own = iptables::listing(&read.value, &known, &lines, Some(read.file), keeps_order);
-        count_foreign(&own, foreign);
         let expected = iptables::listing(expected, &known, &Lines::default(), None, keeps_order);
+        count_foreign(&own, &expected, foreign);
         Ok((expected, own))
     };
     let mut lacks = Vec::new();
@@ -205,21 +205,28 @@ fn of_family(
 }
 
 /// Counts chains of others, and their rules in built-in chains.
-fn count_foreign(listing: &Listing, foreign: &mut Counted) {
-    for (label, block) in &listing.blocks {
+fn count_foreign(own: &Listing, expected: &Listing, foreign: &mut Counted) {
+    for (label, block) in &own.blocks {
         let chain = label.rsplit(' ').next().unwrap_or(label);
-        match block.kind {
-            Kind::KubeProxy => {}
-            Kind::BuiltIn => {
-                for entry in block.entries.iter().filter(|entry| !entry.is_recognised) {
+        let called_for = expected.blocks.get(label);
+        match (block.kind, called_for) {
+            (Kind::BuiltIn, _) => {
+                let keys = called_for.into_iter().flat_map(|block| &block.entries);
+                let keys: BTreeSet<&str> = keys.map(|entry| &*entry.key).collect();
+                let of_others = block
+                    .entries
+                    .iter()
+                    .filter(|entry| !entry.is_recognised && !keys.contains(&*entry.key));
+                for entry in of_others {
                     foreign.entry(entry.owner).or_default().1 += 1;
                 }
             }
-            Kind::Other => {
+            (Kind::Other, None) => {
                 let counted = foreign.entry(owner(chain)).or_default();
                 counted.0 += 1;
                 counted.1 += block.entries.len();
             }
+            (Kind::KubeProxy, _) | (Kind::Other, Some(_)) => {}
         }
     }
 }
