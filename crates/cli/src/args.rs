@@ -253,14 +253,14 @@ pub(crate) enum RunOutput {
 /// `podwire check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The dump is a folder of what these print on the node, under any names: they are told apart by content.
+The dump is a folder of what these print on the node, under any names; content tells them apart:
   iptables-save   ip6tables-save   nft list ruleset (or nft -j)   ipvsadm -Sn   ipset save
-Lines that begin with - are what the objects call for and the node lacks, with + what only the node has.
+Lines with - are what the objects call for and the node lacks, with + what only the node has.
 Exit code 1: there are findings other than notes.
 
 Examples:
-  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/node-dump
-  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/node-dump -o json")]
+  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/dump
+  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/dump -o json")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

@@ -38,6 +38,7 @@ pub(super) fn findings<'l>(
     dump: &[&'l Listing],
     differences: Vec<Difference<'l>>,
 ) -> Vec<Finding> {
+    let tables: BTreeSet<&str> = dump.iter().flat_map(|own| own.tables()).collect();
     let mut groups = Groups::default();
     for difference in differences {
         let owner = difference
@@ -55,7 +56,7 @@ pub(super) fn findings<'l>(
             }
             (_, None) => {
                 let table = difference.label.split(' ').next().unwrap_or_default();
-                let label = if dump.iter().any(|own| own.has_table(table)) {
+                let label = if tables.contains(table) {
                     difference.label
                 } else {
                     table

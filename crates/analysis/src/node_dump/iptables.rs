@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use indexmap::IndexMap;
 use podwire_ruleset::iptables::{Wording, rule_text};
 use podwire_ruleset::{Chain, Match, Rule, RuleSet, Table, Target};
 
@@ -66,7 +67,8 @@ pub(super) fn listing(
 ) -> Listing {
     let mut listing = Listing {
         file,
-        ..Listing::default()
+        blocks_are: "chains",
+        blocks: IndexMap::with_capacity(rules.tables.values().map(|t| t.chains.len()).sum()),
     };
     for (name, table) in &rules.tables {
         let subjects = Subjects::new(table, known);

@@ -81,6 +81,7 @@ fn servers_listing<'v>(
     });
     Listing {
         file,
+        blocks_are: "virtual servers",
         blocks: blocks.collect(),
     }
 }
@@ -168,6 +169,7 @@ fn sets_listing<'v>(
     });
     Listing {
         file,
+        blocks_are: "sets",
         blocks: blocks.collect(),
     }
 }

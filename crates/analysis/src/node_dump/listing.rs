@@ -102,14 +102,16 @@ pub(super) struct Block {
 pub(super) struct Listing {
     /// The file that it was read from.
     pub(super) file: Option<usize>,
+    /// What its blocks are called.
+    pub(super) blocks_are: &'static str,
     pub(super) blocks: IndexMap<Box<str>, Block>,
 }
 
 impl Listing {
-    /// Whether it has a block of a table: one whose label begins with that word.
-    pub(super) fn has_table(&self, table: &str) -> bool {
-        let mut labels = self.blocks.keys();
-        labels.any(|label| label.split(' ').next() == Some(table))
+    /// The tables that its blocks are in: first words of labels.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &str> {
+        let labels = self.blocks.keys();
+        labels.filter_map(|label| label.split(' ').next())
     }
 
     /// The service ports that blocks and entries are of.

@@ -180,13 +180,9 @@ fn of_family(
             .sum();
         if let Some(file) = own.file {
             let path = dump.files()[file].path.display();
-            let blocks = expected.blocks.len();
-            report.compared.push(
-                format!(
-                    "{family}: {path}, {blocks} chains, sets and servers with {entries} entries"
-                )
-                .into(),
-            );
+            let (blocks, are) = (expected.blocks.len(), expected.blocks_are);
+            let line = format!("{family}: {path}, {blocks} {are} with {entries} entries");
+            report.compared.push(line.into());
         }
         found.extend(differences(expected, own));
     }

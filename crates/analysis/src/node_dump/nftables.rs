@@ -76,7 +76,10 @@ fn listing(
         TableFamily::Ip | TableFamily::Inet => Family::Ipv4,
     };
     let subjects = Subjects { known, family };
-    let mut listing = Listing::default();
+    let mut listing = Listing {
+        blocks_are: "chains, sets and maps",
+        ..Listing::default()
+    };
     let mut add = |name: &Name, mut block: Block| {
         let label = format!("{}/{} {name}", table.family, table.name);
         let block_lines = lines.block(&label);

@@ -28,10 +28,10 @@ pub(super) fn write(cluster: &Cluster, report: &Report, out: &mut impl Write) ->
         write_finding(cluster, finding, out)?;
     }
     if !report.foreign.is_empty() {
-        let owners = report
-            .foreign
-            .iter()
-            .map(|own| format!("{} ({} chains, {} rules)", own.owner, own.chains, own.rules));
+        let owners = report.foreign.iter().map(|own| {
+            let (owner, chains, rules) = (own.owner, own.chains, own.rules);
+            format!("{owner} (chains {chains}, rules {rules})")
+        });
         let owners: Vec<String> = owners.collect();
         writeln!(out, "\nothers' rules: {}", owners.join(", "))?;
     }
