@@ -407,8 +407,13 @@ fn the_mode_is_that_of_the_dump_and_told_where_the_configuration_has_another() {
     let case = case("018-lb-source-ranges");
     let mut texts = nft_dump(&case, "nftables", NODE);
     texts.extend(of_families(&case, "iptables-save", NODE));
-    let report = report(&cluster(&case, "nftables"), NODE, &texts);
-    assert_eq!(told(&report), [(Code::LeftoverMode, "iptables")]);
+    let both = report(&cluster(&case, "nftables"), NODE, &texts);
+    assert_eq!(told(&both), [(Code::LeftoverMode, "iptables")]);
+    // The rules of iptables-nft are seen in the listing of nft too.
+    let table = "table ip nat {\n\tchain KUBE-NODEPORTS {\n\t}\n}\n";
+    let listed = [nft_dump(&case, "nftables", NODE).concat() + table];
+    let both = report(&cluster(&case, "nftables"), NODE, &listed);
+    assert_eq!(told(&both), [(Code::LeftoverMode, "iptables")]);
 }
 
 #[test]

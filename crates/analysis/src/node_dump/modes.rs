@@ -243,8 +243,17 @@ fn shown_by(dump: &NodeDump, mode: ProxyMode) -> Option<String> {
     let chain = |wanted: &dyn Fn(&str) -> bool| {
         let tables = FAMILIES.iter().filter_map(|&family| dump.iptables(family));
         let tables = tables.flat_map(|read| &read.value.tables);
-        let mut chains = tables.flat_map(|(table, own)| own.chains.keys().map(move |c| (table, c)));
-        let found = chains.find(|(_, chain)| wanted(chain.as_str()));
+        let chains = tables.flat_map(|(table, own)| {
+            let names = own.chains.keys().map(podwire_ruleset::ChainName::as_str);
+            names.map(move |chain| (table.name(), chain))
+        });
+        // iptables-nft keeps its chains where nft lists them too.
+        let listed = dump.nft().into_iter().flat_map(|read| &read.value.tables);
+        let listed = listed.flat_map(|((_, table), own)| {
+            let names = own.chains.keys().map(podwire_ruleset::nft::Name::as_str);
+            names.map(move |chain| (table.as_str(), chain))
+        });
+        let found = chains.chain(listed).find(|(_, chain)| wanted(chain));
         found.map(|(table, chain)| format!("chain {chain} of table {table}"))
     };
     match mode {

@@ -15,7 +15,7 @@ use super::known::{Comment, Known, read_comment};
 use super::lines::Lines;
 use super::listing::{Block, Entry, Kind, Listing, Order, Subject};
 use super::modes::Counted;
-use super::owners::owner;
+use super::owners::{UNKNOWN, owner};
 
 /// The table that the objects call for, and the dump's of the same name.
 pub(super) fn pair(
@@ -53,8 +53,11 @@ pub(super) fn count_others(dump: &NodeDump, foreign: &mut Counted) {
         if name.as_str() != "kube-proxy" {
             // iptables-nft keeps its tables here; their chains tell whose they are.
             for chain in table.chains.values() {
-                let whose = match owner(chain.name.as_str()) {
-                    super::owners::UNKNOWN => owner(name.as_str()),
+                let chain_name = chain.name.as_str();
+                let whose = match owner(chain_name) {
+                    // Told as rules of another mode.
+                    UNKNOWN if chain_name.starts_with("KUBE-") => continue,
+                    UNKNOWN => owner(name.as_str()),
                     known => known,
                 };
                 let counted = foreign.entry(whose).or_default();
