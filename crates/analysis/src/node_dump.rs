@@ -1,7 +1,7 @@
 //! The rules of a real node, beside those that a cluster's objects call for.
 //!
 //! [`NodeDump`] is read from what `iptables-save`, `ip6tables-save`, `nft list ruleset` (text or
-//! JSON), `ipvsadm -Sn` and `ipset save` print; [`compare`] recognises in it what kube-proxy wrote, for
+//! JSON), `ipvsadm -Sn` and `ipset save` print; [`compare()`] recognises in it what kube-proxy wrote, for
 //! which service port and endpoint, and gives a [`Report`]: what is stale, what is missing, what differs,
 //! and what others put in between.
 //!

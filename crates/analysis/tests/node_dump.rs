@@ -315,6 +315,31 @@ fn a_chain_that_no_object_gives_is_told_by_its_comments() {
 }
 
 #[test]
+fn a_chain_that_nothing_leads_to_is_a_warning() {
+    let chain = ":KUBE-SVC-AAAAAAAAAAAAAAAA - [0:0]";
+    let rule = "-A KUBE-SVC-AAAAAAAAAAAAAAAA -m comment --comment \"old/gone cluster IP\" -j KUBE-MARK-MASQ";
+    let text = with_line(&plain_text(), ":KUBE-SVC-N5", chain);
+    let text = with_line(&text, "-A KUBE-MARK-MASQ", rule);
+    let report = report(&cluster(&plain(), "iptables"), NODE, &[text]);
+    assert_eq!(told(&report), [(Code::StaleService, "old/gone")]);
+    assert_eq!(report.findings[0].severity, Severity::Warning);
+}
+
+#[test]
+fn a_table_that_the_dump_lacks_is_one_finding() {
+    let text = plain_text();
+    let of_nat = &text[text.find("*nat").unwrap()..];
+    let wanted = [
+        (Code::MissingRules, "filter"),
+        (Code::MissingRules, "mangle"),
+    ];
+    let report = report(&cluster(&plain(), "iptables"), NODE, &[of_nat.to_owned()]);
+    assert_eq!(told(&report), wanted);
+    let severities: Vec<_> = report.findings.iter().map(|found| found.severity).collect();
+    assert_eq!(severities, [Severity::Error, Severity::Warning]);
+}
+
+#[test]
 fn rules_of_others_are_foreign() {
     let rule = "-A KUBE-SERVICES -s 10.1.2.3/32 -j ACCEPT";
     let text = with_line(&plain_text(), "\"default/api cluster IP\"", rule);

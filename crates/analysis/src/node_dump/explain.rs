@@ -151,17 +151,26 @@ impl Context<'_> {
     }
 
     fn stale_service(&self, port: &str, differences: &[Difference<'_>]) -> Finding {
+        let why = match self.known.port(port) {
+            Some(_) => "for which the objects call for none",
+            None => "which no Service has any more",
+        };
+        // A rule or an element, besides whole chains, is what leads to them.
+        let is_reached = differences.iter().any(|own| own.entry.is_some())
+            || differences
+                .iter()
+                .any(|own| own.label.starts_with("virtual server"));
+        let (severity, effect) = if is_reached {
+            let effect = format!("the node still takes connections to {port}, {why}");
+            (Severity::Error, effect)
+        } else {
+            let effect = format!("chains are left of {port}, {why}; nothing leads to them");
+            (Severity::Warning, effect)
+        };
         self.finding(
-            (Code::StaleService, Severity::Error),
+            (Code::StaleService, severity),
             port.to_owned(),
-            match self.known.port(port) {
-                Some(_) => format!(
-                    "the node still has rules for {port}, for which the objects call for none"
-                ),
-                None => {
-                    format!("the node still has rules for {port}, which no Service has any more")
-                }
-            },
+            effect,
             self.port_origin(port),
             differences,
         )
@@ -263,16 +272,16 @@ impl Context<'_> {
     fn of_common(&self, label: &str, differences: &[Difference<'_>]) -> Finding {
         let (code, _) = code_of(differences);
         let is_empty = |own: &Difference<'_>| own.entry.is_none() && own.entries == 0;
-        let (severity, effect) = if !label.contains(' ') {
-            let effect = if label == "set" {
-                "the dump has no set of kube-proxy's: rules that ask one match nothing".to_owned()
-            } else {
-                format!("the dump has no table {label}: nothing of kube-proxy's in it is asked")
-            };
+        let (severity, effect) = if differences.iter().all(is_empty) {
+            let effect = "no packet is treated otherwise: only chains without rules are concerned";
+            (Severity::Warning, effect.to_owned())
+        } else if label == "set" {
+            let effect = "the dump has no set of kube-proxy's: rules that ask one match nothing";
+            (Severity::Error, effect.to_owned())
+        } else if !label.contains(' ') {
+            let effect =
+                format!("the dump has no table {label}: nothing of kube-proxy's in it is asked");
             (Severity::Error, effect)
-        } else if differences.iter().all(is_empty) {
-            let effect = "no packet is treated otherwise; the chain has no rules".to_owned();
-            (Severity::Warning, effect)
         } else {
             (Severity::Error, common_consequence(label).to_owned())
         };

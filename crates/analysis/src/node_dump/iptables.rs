@@ -33,7 +33,7 @@ const OWN_CHAINS: [&str; 6] = [
 const ENDPOINT_CHAIN: &str = "KUBE-SEP-";
 
 /// Chains that every node has, in some mode or release.
-const COMMON_CHAINS: [&str; 15] = [
+const COMMON_CHAINS: [&str; 18] = [
     "KUBE-SERVICES",
     "KUBE-NODEPORTS",
     "KUBE-EXTERNAL-SERVICES",
@@ -47,8 +47,11 @@ const COMMON_CHAINS: [&str; 15] = [
     "KUBE-SOURCE-RANGES-FIREWALL",
     "KUBE-IPVS-FILTER",
     "KUBE-IPVS-OUT-FILTER",
-    "KUBE-FIRE-WALL",
     "KUBE-PORTALS-CONTAINER",
+    "KUBE-PORTALS-HOST",
+    "KUBE-NODEPORT-CONTAINER",
+    "KUBE-NODEPORT-HOST",
+    "KUBE-NODEPORT-NON-LOCAL",
 ];
 
 /// Whether chains of that name are for service ports or endpoints.

@@ -4,18 +4,19 @@
 pub(super) const UNKNOWN: &str = "unknown";
 
 /// What names begin with, and who writes them. The first that fits counts.
-const OWNERS: [(&str, &str); 31] = [
+const OWNERS: [(&str, &str); 32] = [
     ("KUBE-KUBELET-CANARY", "kubelet"),
     ("KUBE-IPTABLES-HINT", "kubelet"),
     ("KUBE-FIREWALL", "kubelet"),
     ("KUBE-MARK-DROP", "kubelet"),
+    ("KUBE-HOSTPORTS", "kubelet"),
+    ("KUBE-HP-", "kubelet"),
     ("KUBE-ROUTER-", "kube-router"),
     ("KUBE-POD-FW-", "kube-router"),
     ("KUBE-NWPLCY-", "kube-router"),
     ("CNI-", "CNI plugins"),
     ("FLANNEL-", "flannel"),
     ("WEAVE", "Weave Net"),
-    ("cali-", "Calico"),
     ("cali", "Calico"),
     ("felix-", "Calico"),
     ("CILIUM_", "Cilium"),
