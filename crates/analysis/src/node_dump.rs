@@ -5,6 +5,20 @@
 //! which service port and endpoint, and gives a [`Report`]: what is stale, what is missing, what differs,
 //! and what others put in between.
 //!
+//! ```
+//! use podwire_analysis::node_dump::{Code, NodeDump, compare};
+//! use podwire_cluster::{Input, load};
+//! use podwire_controlplane::kube_proxy::KubeProxyVersion;
+//!
+//! let objects = r#"Cluster(nodes: [(name: "n", nics: [(name: "eth0", addresses: ["192.0.2.1/24"])])])"#;
+//! let cluster = load(vec![Input { path: "c.ron".into(), text: objects.to_owned() }])?;
+//! let text = "*nat\n:KUBE-NODEPORTS - [0:0]\nCOMMIT\n".to_owned();
+//! let dump = NodeDump::of_texts([("nat.txt".into(), text)])?;
+//! let report = compare(&dump, &cluster, "n", KubeProxyVersion::default())?;
+//! assert!(report.findings.iter().any(|found| found.code == Code::MissingRules));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # How rules are recognised
 //! kube-proxy's hashed names cannot be read back. So every name that the objects could give is made, for
 //! service ports and endpoints that the node does not use too. A chain of kube-proxy's form with another
