@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
     Run(RunArgs),
+    /// Compare a real node's rules with those that the objects call for
+    Check(CheckArgs),
 }
 
 /// The cluster to read, and changes to it.
@@ -246,6 +248,40 @@ pub(crate) enum RunOutput {
     Text,
     /// A line for everything, as JSON.
     Jsonl,
+}
+
+/// `podwire check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The dump is a folder of what these print on the node, under any names; content tells them apart:
+  iptables-save   ip6tables-save   nft list ruleset (or nft -j)   ipvsadm -Sn   ipset save
+Lines with - are what the objects call for and the node lacks, with + what only the node has.
+Exit code 1: there are findings other than notes.
+
+Examples:
+  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/dump
+  podwire check -f models/two-node.ron --node node01 --node-dump crates/cli/tests/data/dump -o json")]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Folder of the node's rules
+    #[arg(long, value_name = "DIR")]
+    pub(crate) node_dump: PathBuf,
+    /// The node; the only one if not said
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
+    pub(crate) output: CheckOutput,
+}
+
+/// How `check` answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CheckOutput {
+    /// A paragraph for each finding.
+    Text,
+    /// An object.
+    Json,
 }
 
 /// A time since the start, as Go writes durations.

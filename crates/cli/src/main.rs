@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod check;
 mod failure;
 mod files;
 mod logs;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
+        Command::Check(args) => check::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

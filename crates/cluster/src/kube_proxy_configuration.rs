@@ -46,6 +46,20 @@ pub enum ProxyMode {
     Kernelspace,
 }
 
+impl ProxyMode {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Ipvs => "ipvs",
+            Self::Nftables => "nftables",
+            Self::Userspace => "userspace",
+            Self::Kernelspace => "kernelspace",
+        }
+    }
+}
+
 /// `detectLocalMode`: how kube-proxy knows a packet of a pod on its node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum DetectLocalMode {

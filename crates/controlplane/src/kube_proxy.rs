@@ -29,7 +29,7 @@
 //!   `nftables/service.rs`.
 //! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`]: later syncs.
 //! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
-//! - [`Provenance`]: which object a rule comes from.
+//! - [`Provenance`]: which object a rule comes from. [`KnownPort`]: what rules that others wrote are for.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //! - [`SyncRunner`]: when a sync may run. [`Cleanup`]: which connections it makes the kernel forget.
 //! - [`ConntrackSettings`]: what is told to the kernel at the start; [`startup_log`]: what is logged then.
@@ -62,6 +62,7 @@ mod conntrack;
 mod endpoints;
 mod iptables;
 mod ipvs;
+mod known_port;
 mod local_detector;
 mod log;
 mod marks;
@@ -88,6 +89,7 @@ pub use cleanup::{Cleanup, ConntrackClear};
 pub use conntrack::{ConntrackSettings, DEFAULT_CPUS};
 pub use iptables::{IptablesHistory, IptablesProxier};
 pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
+pub use known_port::{EndpointConditions, KnownChain, KnownPort};
 pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
@@ -109,7 +111,7 @@ pub enum ProxierError {
         known: KnownNodes,
     },
     /// The configuration asks for a mode that is not modelled.
-    #[error("mode `{}` is not modelled here: {}", mode_name(*mode), mode_names(modelled))]
+    #[error("mode `{}` is not modelled here: {}", mode.name(), mode_names(modelled))]
     UnsupportedMode {
         /// The mode.
         mode: ProxyMode,
@@ -185,18 +187,8 @@ pub fn check_mode(mode: ProxyMode, modelled: &'static [ProxyMode]) -> Result<(),
 fn mode_names(modes: &[ProxyMode]) -> String {
     let names: Vec<String> = modes
         .iter()
-        .map(|&mode| format!("`{}`", mode_name(mode)))
+        .map(|&mode| format!("`{}`", mode.name()))
         .collect();
     let verb = if names.len() == 1 { "is" } else { "are" };
     format!("only {} {verb}", names.join(" and "))
-}
-
-const fn mode_name(mode: ProxyMode) -> &'static str {
-    match mode {
-        ProxyMode::Iptables => "iptables",
-        ProxyMode::Ipvs => "ipvs",
-        ProxyMode::Nftables => "nftables",
-        ProxyMode::Userspace => "userspace",
-        ProxyMode::Kernelspace => "kernelspace",
-    }
 }

@@ -8,6 +8,7 @@ use podwire_cluster::{Endpoint, EndpointSlice};
 use podwire_packet::{Family, Protocol};
 use podwire_ruleset::{ChainName, Origin};
 
+use super::known_port::EndpointConditions;
 use super::names::ChainHash;
 use super::provenance::Provenance;
 use super::service_ports::{ProxiedPort, parse_ip};
@@ -222,6 +223,19 @@ impl ProxiedEndpoint<'_> {
     /// Whether it serves, as a node sees it.
     pub(super) fn is_serving_on(&self, node: &str) -> bool {
         self.on(node).slice_endpoint.serving
+    }
+
+    /// What a node thinks of it.
+    pub(super) fn conditions_on(&self, node: &str) -> EndpointConditions {
+        let on_node = self.on(node);
+        let endpoint = on_node.slice_endpoint;
+        EndpointConditions {
+            ready: endpoint.ready,
+            serving: endpoint.serving,
+            terminating: endpoint.terminating,
+            is_local: on_node.is_local,
+            origin: on_node.origin,
+        }
     }
 
     fn on(&self, node: &str) -> NodeEndpoint<'_> {

@@ -12,6 +12,7 @@ use podwire_packet::Family;
 use podwire_ruleset::nft::{Name, Table};
 
 pub use history::NftablesHistory;
+pub(super) use names::PortName;
 pub use text::NftablesForm;
 
 use super::settings::Settings;

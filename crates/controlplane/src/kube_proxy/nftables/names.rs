@@ -14,7 +14,7 @@ const MAX: usize = 240;
 
 /// What all chains of a service port are named by: `HASH-namespace/name/protocol/port`.
 #[derive(Clone, Debug)]
-pub(super) struct PortName {
+pub(in crate::kube_proxy) struct PortName {
     /// Its last part.
     text: String,
     hashed: String,
@@ -22,7 +22,7 @@ pub(super) struct PortName {
 
 impl PortName {
     /// The name of a service port (`servicePortChainNameBase`).
-    pub(super) fn of(port: &ProxiedPort<'_>) -> Self {
+    pub(in crate::kube_proxy) fn of(port: &ProxiedPort<'_>) -> Self {
         let service = port.service;
         let protocol = match port.l4 {
             L4::Tcp => "tcp",
@@ -46,12 +46,12 @@ impl PortName {
     }
 
     /// The name of one of its chains.
-    pub(super) fn chain(&self, prefix: &str) -> Name {
+    pub(in crate::kube_proxy) fn chain(&self, prefix: &str) -> Name {
         Name::literal(&[prefix, &self.hashed].concat())
     }
 
     /// Names of endpoints' chains (`servicePortEndpointChainNameBase`).
-    pub(super) fn endpoints<'e>(
+    pub(in crate::kube_proxy) fn endpoints<'e>(
         &self,
         endpoints: impl Iterator<Item = &'e ProxiedEndpoint<'e>>,
     ) -> Vec<Name> {
