@@ -23,6 +23,7 @@
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
 
 mod place;
+mod proxied;
 mod rules;
 mod timeline;
 mod topology;
@@ -31,7 +32,7 @@ mod walk;
 mod world;
 
 pub use place::{Place, PlaceError, Target};
-pub use rules::{IpvsNode, NodeRules, RulesError};
+pub use rules::{IpvsNode, NodeRules, ProxySockets, RulesError};
 pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};
 pub use topology::NetnsId;
 pub use trace::{Query, Step, Trace, TraceError, Way};

@@ -352,10 +352,10 @@ impl<'c> Timeline<'c> {
         let mut world = World::new(&change.cluster, &self.options)?;
         world.now = self.now;
         let before = std::mem::replace(&mut self.world, world);
-        let memory = std::mem::take(&mut self.memory);
+        let memory = std::mem::take(&mut self.memory.netns);
         for (id, state) in memory {
             if let Some(id) = self.world.same(&before, id) {
-                self.memory.insert(id, state);
+                self.memory.netns.insert(id, state);
             }
         }
         let cluster = &change.cluster;
@@ -385,6 +385,7 @@ impl<'c> Timeline<'c> {
             let settings = ConntrackSettings::new(config, cpus);
             let id = NetnsId::Node(index);
             self.memory
+                .netns
                 .entry(id)
                 .or_insert_with(|| proxy::tracking(&settings));
         }
@@ -422,7 +423,7 @@ impl<'c> Timeline<'c> {
         let proxy = &mut proxies[proxy];
         let node = world.node_index(proxy.node());
         let mut no_memory = NetnsState::default();
-        let state = node.and_then(|node| memory.get_mut(&NetnsId::Node(node)));
+        let state = node.and_then(|node| memory.netns.get_mut(&NetnsId::Node(node)));
         let conntrack = &mut state.unwrap_or(&mut no_memory).conntrack;
         let version = options.kube_proxy_version;
         let report = proxy.sync(events, &services.0, world, version, conntrack, self.now)?;

@@ -1,5 +1,6 @@
 //! kube-proxy of one node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use podwire_cluster::{Change, Events, KubeProxyConfiguration, ProxyMode, Timing};
@@ -111,6 +112,7 @@ impl<'c> Written<'c> {
             ipv4,
             ipv6,
             ipvs: IpvsNode::default(),
+            proxy_sockets: Arc::default(),
             route_localnet,
         }))
     }
