@@ -14,6 +14,8 @@ mod chains;
 mod history;
 mod load_balancer;
 mod portal;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
