@@ -44,6 +44,7 @@ pub(crate) fn read_events(
     }
     if let Some(first) = events.changes.first() {
         tell_oddities(global, &first.cluster);
+        tell_release(global, &first.cluster, options(args)?.kube_proxy_version);
     }
     Ok(events)
 }

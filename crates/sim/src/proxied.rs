@@ -69,11 +69,11 @@ impl World<'_> {
         choose: &mut dyn Choose,
     ) -> Result<Option<Hop>, RulesError> {
         let (node, taken) = (way.at, way.arrived);
-        let key = (node, socket.protocol, socket.port);
+        let key = (node, socket.name.clone());
         // It is put back below: while it is away, packets may change all other memories.
         let mut balancer = states.balancers.swap_remove(&key).unwrap_or_default();
         balancer.update(&socket.endpoints);
-        let mut dials = balancer.dials(socket, taken.src, self.now);
+        let mut dials = balancer.dials(socket, (taken.src, taken.sport), self.now);
         let mut hop = None;
         let mut end = DropReason::NoEndpoint;
         while let Some((address, port)) = dials.next(choose) {

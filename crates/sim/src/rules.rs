@@ -197,21 +197,7 @@ impl<'c> Program<'c> {
         let family = UserspaceProxier::family_of(self.cluster, &node.name)?;
         let proxier = UserspaceProxier::new(self.cluster, self.services(family), &node.name)?;
         let history = UserspaceHistory::first(proxier);
-        let rules = |of| {
-            let rules = if of == family {
-                history.rule_set()
-            } else {
-                RuleSet::empty(of)
-            };
-            interp(network, node, rules)
-        };
-        Ok(NodeRules {
-            ipv4: rules(Family::Ipv4)?,
-            ipv6: rules(Family::Ipv6)?,
-            ipvs: IpvsNode::default(),
-            proxy_sockets: Arc::new(history.sockets().collect()),
-            route_localnet: false,
-        })
+        userspace_rules(network, node, &history)
     }
 
     /// kube-proxy's rules in iptables mode, and the pod network's.
@@ -245,6 +231,29 @@ pub(crate) fn interp(
 ) -> Result<Arc<Interp>, RulesError> {
     network.add_rules(node, &mut rules);
     Ok(Arc::new(Interp::new(rules)?))
+}
+
+/// kube-proxy's portals and sockets in userspace mode; its rules are of one family.
+pub(crate) fn userspace_rules(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    history: &UserspaceHistory<'_>,
+) -> Result<NodeRules, RulesError> {
+    let rules = |family| {
+        let rules = if family == history.family() {
+            history.rule_set()
+        } else {
+            RuleSet::empty(family)
+        };
+        interp(network, node, rules)
+    };
+    Ok(NodeRules {
+        ipv4: rules(Family::Ipv4)?,
+        ipv6: rules(Family::Ipv6)?,
+        ipvs: IpvsNode::default(),
+        proxy_sockets: Arc::new(history.sockets().collect()),
+        route_localnet: false,
+    })
 }
 
 /// The evaluator of kube-proxy's table in nftables mode; the pod network's rules stay iptables.

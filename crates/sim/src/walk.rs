@@ -8,7 +8,7 @@ use podwire_dataplane::{
     send,
 };
 use podwire_interp::Interp;
-use podwire_packet::{DeviceName, FiveTuple, Headers, Protocol};
+use podwire_packet::{DeviceName, FiveTuple, Headers};
 use podwire_ruleset::Choose;
 
 use crate::rules::RulesError;
@@ -26,8 +26,8 @@ const MAX_NAMESPACES: usize = 512;
 pub(crate) struct States {
     /// By every namespace.
     pub(crate) netns: IndexMap<NetnsId, NetnsState>,
-    /// By the kube-proxy of a node in userspace mode, for each of its sockets.
-    pub(crate) balancers: IndexMap<(NetnsId, Protocol, u16), LoadBalancer>,
+    /// By the kube-proxy of a node in userspace mode, for each service port by name.
+    pub(crate) balancers: IndexMap<(NetnsId, Box<str>), LoadBalancer>,
 }
 
 /// Where and how a walk ended.

@@ -49,6 +49,8 @@ pub struct UserspaceProxier<'a> {
 /// A socket on which kube-proxy waits for the connections of one service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxySocket {
+    /// The service port, as `namespace/name:port`.
+    pub name: Box<str>,
     /// Protocol: TCP or UDP.
     pub protocol: Protocol,
     /// The address it is bound to; `None` is all of the node's.

@@ -4,6 +4,7 @@ use podwire_dataplane::{Disposition, DropReason, Event};
 use podwire_sim::{NetnsId, Options, Trace, World};
 
 use crate::lab::{BOTH, CLUSTER_IP, Lab, ON_A, OUTSIDE, service};
+use crate::timeline::{events_of, happenings};
 
 const MODE: &str = "mode: userspace\n";
 
@@ -133,4 +134,58 @@ fn a_proxy_bound_to_an_address_is_reached_there_only() {
     assert_eq!(ask("svc/web"), "10.244.0.2 answered 10.244.0.1");
     assert_eq!(ask("192.168.0.1:32768"), "10.244.0.2 answered 10.244.0.1");
     assert_eq!(ask("10.244.0.1:32768"), "refused");
+}
+
+/// Where the packets of events go: the endpoint of each, in order, and what else happens.
+fn run(lab: Lab, events: &str) -> (Vec<String>, Vec<String>) {
+    let lines = happenings(&events_of(lab, events), "1.25");
+    let (packets, others): (Vec<String>, Vec<String>) =
+        lines.into_iter().partition(|line| line.contains(" for "));
+    let end = |line: String| line.rsplit(' ').next().unwrap_or_default().to_owned();
+    (packets.into_iter().map(end).collect(), others)
+}
+
+const PROBE: &str = "from: \"pod/default/client-a\", to: \"svc/web:80\"";
+
+#[test]
+fn connections_take_turns_and_a_client_with_affinity_keeps_its_endpoint() {
+    let web = |affinity: &str| {
+        let spec = format!("{CLUSTER_IP}{affinity}");
+        Lab::configured(MODE, &service(&spec, &BOTH))
+    };
+    let four = format!("probes: [(at: \"1s\", every: \"4s\", until: \"13s\", {PROBE})]");
+    let (turns, _) = run(web(""), &four);
+    assert_eq!(turns.len(), 4);
+    assert_ne!(turns[0], turns[1]);
+    assert_eq!(turns[..2], turns[2..]);
+
+    let affinity = |seconds| {
+        format!(
+            ", sessionAffinity: ClientIP, \
+             sessionAffinityConfig: {{clientIP: {{timeoutSeconds: {seconds}}}}}"
+        )
+    };
+    let (kept, _) = run(web(&affinity(5)), &four);
+    assert_eq!(kept, vec![kept[0].clone(); 4]);
+    let (late, _) = run(web(&affinity(4)), &four);
+    assert_ne!(late[0], late[1]);
+    assert_eq!(late[..2], late[2..]);
+}
+
+#[test]
+fn endpoints_are_known_without_a_sync() {
+    let lab = Lab::configured(MODE, &service(CLUSTER_IP, &["10.244.0.2@a"]));
+    let (ends, others) = run(
+        lab,
+        &format!(
+            "watch_delay: \"100ms\", sync_takes: \"50ms\",
+             events: [(at: \"1s\", endpoints: {{\"default/web\": [\"10.244.1.2\"]}})],
+             probes: [(at: \"1050ms\", every: \"100ms\", until: \"1150ms\", {PROBE})]"
+        ),
+    );
+    assert_eq!(ends, ["10.244.0.2", "10.244.1.2"]);
+    assert_eq!(
+        others,
+        ["1000 endpoints of Service default/web: 1 ready, now 1"]
+    );
 }

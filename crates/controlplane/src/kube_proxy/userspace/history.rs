@@ -54,10 +54,7 @@ impl<'a> UserspaceHistory<'a> {
     /// # Cost
     /// Linear in service ports, but for sorting.
     pub fn then(&mut self, proxier: UserspaceProxier<'a>) {
-        let ports = proxier.services.ports.iter();
-        let wanted: BTreeMap<Key<'a>, &ProxiedPort<'a>> = ports
-            .map(|port| ((port.service, port.port_name), port))
-            .collect();
+        let wanted = wanted(&proxier);
         let mut cleared = BTreeSet::new();
         let free = &mut self.free;
         self.portals.retain(|key, portal| {
@@ -72,8 +69,7 @@ impl<'a> UserspaceHistory<'a> {
             stays
         });
         for (key, port) in wanted {
-            // There is no proxy for SCTP (`newProxySocket`).
-            if self.portals.contains_key(&key) || port.l4 == L4::Sctp {
+            if self.portals.contains_key(&key) {
                 continue;
             }
             let Some(proxy_port) = self.free.pop_first() else {
@@ -85,6 +81,18 @@ impl<'a> UserspaceHistory<'a> {
         let clear = |ip| ConntrackClear::OriginalDestination(ip);
         self.clears = cleared.into_iter().map(clear).collect();
         self.proxier = proxier;
+    }
+
+    /// Endpoints of the same node's proxier are known at once, without a sync (`OnEndpointsUpdate`). Says
+    /// whether there is something to sync: service ports that are new, gone or other than before.
+    pub fn hear(&mut self, proxier: UserspaceProxier<'a>) -> bool {
+        self.proxier = proxier;
+        let wanted = wanted(&self.proxier);
+        let is_open = |(key, port): (&Key<'a>, &&ProxiedPort<'a>)| {
+            let portal = self.portals.get(key);
+            portal.is_some_and(|portal| portal.is_of(port))
+        };
+        wanted.len() != self.portals.len() || !wanted.iter().all(is_open)
     }
 
     /// The rules as text that `iptables-restore --noflush` takes. kube-proxy itself runs `iptables`
@@ -124,16 +132,14 @@ impl<'a> UserspaceHistory<'a> {
 
     /// kube-proxy's sockets, in the order in which they were opened.
     pub fn sockets(&self) -> impl Iterator<Item = ProxySocket> {
-        let ports = self.proxier.services.ports.iter();
-        let ports: BTreeMap<Key<'_>, &ProxiedPort<'_>> = ports
-            .map(|port| ((port.service, port.port_name), port))
-            .collect();
+        let ports = wanted(&self.proxier);
         self.portals.iter().map(move |(key, portal)| {
             let endpoints = ports.get(key).map_or(&[][..], |port| &port.endpoints);
             let ready = endpoints
                 .iter()
                 .filter(|endpoint| endpoint.is_ready_on(self.proxier.node));
             ProxySocket {
+                name: portal.name.clone(),
                 protocol: portal.l4().protocol(),
                 address: self.proxier.listen_ip,
                 port: portal.proxy_port,
@@ -176,7 +182,18 @@ impl<'a> UserspaceHistory<'a> {
         tables
     }
 
-    const fn family(&self) -> Family {
+    /// The family that the proxier works in.
+    #[must_use]
+    pub const fn family(&self) -> Family {
         self.proxier.services.family()
     }
+}
+
+/// The service ports that have a proxy: there is none for SCTP (`newProxySocket`).
+fn wanted<'a>(proxier: &UserspaceProxier<'a>) -> BTreeMap<Key<'a>, &'a ProxiedPort<'a>> {
+    let ports = proxier.services.ports.iter();
+    ports
+        .filter(|port| port.l4 != L4::Sctp)
+        .map(|port| ((port.service, port.port_name), port))
+        .collect()
 }

@@ -12,6 +12,9 @@ use super::ProxySocket;
 /// Seconds of affinity where a Service asks for none in particular (`newServiceInternal`): 3 hours.
 const AFFINITY_SECONDS: u32 = 10_800;
 
+/// How long a UDP client's connection to an endpoint is kept without a packet: flag `--udp-timeout`.
+const UDP_IDLE: Duration = Duration::from_millis(250);
+
 /// How long a client was last served, and by whom.
 #[derive(Clone, Copy, Debug)]
 struct Affinity {
@@ -30,6 +33,8 @@ pub struct LoadBalancer {
     drawn: usize,
     index: usize,
     clients: BTreeMap<IpAddr, Affinity>,
+    /// Connections that UDP clients have, whatever became of the endpoint (`ClientCache`).
+    udp: BTreeMap<(IpAddr, u16), Affinity>,
 }
 
 impl LoadBalancer {
@@ -53,11 +58,12 @@ impl LoadBalancer {
         (self.drawn, self.index) = (0, 0);
     }
 
-    /// The dials for a new connection of a client (`TryConnectEndpoints`).
+    /// The dials for a connection of a client (`TryConnectEndpoints`). Of UDP, where it has one already
+    /// (`getBackendConn`), that is the endpoint of before.
     pub fn dials<'l>(
         &'l mut self,
         socket: &ProxySocket,
-        client: IpAddr,
+        client: (IpAddr, u16),
         now: SimTime,
     ) -> Dials<'l> {
         let affinity = socket.affinity_seconds.map(|seconds| {
@@ -77,6 +83,7 @@ impl LoadBalancer {
             },
             balancer: self,
             affinity,
+            is_udp: socket.protocol == Protocol::UDP,
             client,
             now,
             is_first: true,
@@ -108,7 +115,8 @@ impl LoadBalancer {
 pub struct Dials<'l> {
     balancer: &'l mut LoadBalancer,
     affinity: Option<Duration>,
-    client: IpAddr,
+    is_udp: bool,
+    client: (IpAddr, u16),
     now: SimTime,
     left: usize,
     is_first: bool,
@@ -123,16 +131,38 @@ impl Dials<'_> {
         Duration::from_secs(2),
     ];
 
-    /// The next endpoint (`NextEndpoint`); none if there is none, or after the last dial. A client's
+    /// The next endpoint; none if there is none, or after the last dial. A client's
     /// endpoint comes first, and once it did not answer is no longer the client's.
     pub fn next(&mut self, choose: &mut (impl Choose + ?Sized)) -> Option<(IpAddr, u16)> {
         self.left = self.left.checked_sub(1)?;
+        let used = self.now;
+        if self.is_udp
+            && let Some(known) = self.balancer.udp.get_mut(&self.client)
+            && used - known.used < UDP_IDLE
+        {
+            known.used = used;
+            return Some(known.endpoint);
+        }
+        let endpoint = self.next_endpoint(choose)?;
+        if self.is_udp {
+            self.balancer
+                .udp
+                .retain(|_, known| used - known.used < UDP_IDLE);
+            let opened = Affinity { endpoint, used };
+            self.balancer.udp.insert(self.client, opened);
+        }
+        Some(endpoint)
+    }
+
+    /// `NextEndpoint`.
+    fn next_endpoint(&mut self, choose: &mut (impl Choose + ?Sized)) -> Option<(IpAddr, u16)> {
         let is_first = std::mem::take(&mut self.is_first);
         let Self { balancer, now, .. } = self;
         let Some(timeout) = self.affinity else {
             return balancer.take_turn(choose);
         };
-        if is_first && let Some(client) = balancer.clients.get_mut(&self.client) {
+        let ip = self.client.0;
+        if is_first && let Some(client) = balancer.clients.get_mut(&ip) {
             // Whole seconds are compared, which for whole seconds of affinity is the same.
             if *now - client.used < timeout {
                 client.used = *now;
@@ -141,8 +171,7 @@ impl Dials<'_> {
         }
         let endpoint = balancer.take_turn(choose)?;
         let used = *now;
-        let served = Affinity { endpoint, used };
-        balancer.clients.insert(self.client, served);
+        balancer.clients.insert(ip, Affinity { endpoint, used });
         Some(endpoint)
     }
 }

@@ -44,6 +44,8 @@ impl Opened {
 /// An open portal.
 #[derive(Clone, Debug)]
 pub(super) struct Portal {
+    /// The service port's printed name.
+    pub(super) name: Box<str>,
     opened: Opened,
     /// The proxy's port.
     pub(super) proxy_port: u16,
@@ -133,6 +135,7 @@ impl Portal {
             });
         }
         Self {
+            name: port.name.clone(),
             opened: Opened::of(port),
             proxy_port,
             affinity_seconds: addresses.affinity_seconds,

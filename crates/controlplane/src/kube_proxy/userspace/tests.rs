@@ -25,6 +25,7 @@ const fn seconds(after: u64) -> SimTime {
 
 fn socket(protocol: Protocol, affinity_seconds: Option<u32>) -> ProxySocket {
     ProxySocket {
+        name: "default/web".into(),
         protocol,
         address: None,
         port: 32_768,
@@ -42,7 +43,9 @@ fn first(
     now: SimTime,
 ) -> Option<(IpAddr, u16)> {
     let socket = socket(Protocol::TCP, affinity);
-    balancer.dials(&socket, client, now).next(&mut Draw(1))
+    balancer
+        .dials(&socket, (client, 40_000), now)
+        .next(&mut Draw(1))
 }
 
 #[test]
@@ -63,7 +66,7 @@ fn every_order_is_as_likely_as_any_other() {
         let mut balancer = LoadBalancer::default();
         balancer.update(&[A, B, C]);
         let socket = socket(Protocol::TCP, None);
-        let mut dials = balancer.dials(&socket, CLIENT, SimTime::START);
+        let mut dials = balancer.dials(&socket, (CLIENT, 40_000), SimTime::START);
         [(); 3].map(|()| dials.next(choose).unwrap())
     });
     assert_eq!(all.len(), 6);
@@ -78,7 +81,7 @@ fn tcp_is_dialled_four_times_and_udp_once() {
         let mut balancer = LoadBalancer::default();
         balancer.update(&[A]);
         let socket = socket(protocol, None);
-        let mut of_client = balancer.dials(&socket, CLIENT, SimTime::START);
+        let mut of_client = balancer.dials(&socket, (CLIENT, 40_000), SimTime::START);
         let tried = std::iter::from_fn(|| of_client.next(&mut Draw(1)));
         assert_eq!(tried.count(), dials, "{protocol}");
     }
@@ -121,7 +124,7 @@ fn an_endpoint_that_did_not_answer_is_no_longer_the_clients() {
     balancer.update(&[A, B]);
     let socket = socket(Protocol::TCP, Some(60));
     let own = first(&mut balancer, Some(60), CLIENT, SimTime::START).unwrap();
-    let mut dials = balancer.dials(&socket, CLIENT, SimTime::START);
+    let mut dials = balancer.dials(&socket, (CLIENT, 40_000), SimTime::START);
     assert_eq!(dials.next(&mut Draw(1)), Some(own));
     let other = dials.next(&mut Draw(1)).unwrap();
     assert_ne!(other, own);
@@ -145,4 +148,23 @@ fn a_client_forgets_an_endpoint_that_is_gone() {
     let before = format!("{balancer:?}");
     balancer.update(&[A, B]);
     assert_eq!(format!("{balancer:?}"), before);
+}
+
+#[test]
+fn a_udp_client_keeps_its_connection_while_packets_follow_each_other() {
+    let mut balancer = LoadBalancer::default();
+    balancer.update(&[A, B]);
+    let socket = socket(Protocol::UDP, None);
+    let mut ask = |balancer: &mut LoadBalancer, port, millis: u64| {
+        let now = SimTime(millis * 1_000_000);
+        let mut dials = balancer.dials(&socket, (CLIENT, port), now);
+        dials.next(&mut Draw(1)).unwrap()
+    };
+    let own = ask(&mut balancer, 1, 0);
+    assert_ne!(ask(&mut balancer, 2, 0), own);
+    assert_eq!(ask(&mut balancer, 1, 249), own);
+    // It is kept beyond the endpoint's end, until a packet is late.
+    balancer.update(&[C]);
+    assert_eq!(ask(&mut balancer, 1, 498), own);
+    assert_eq!(ask(&mut balancer, 1, 748), C);
 }
