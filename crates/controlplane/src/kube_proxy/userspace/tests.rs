@@ -155,7 +155,7 @@ fn a_udp_client_keeps_its_connection_while_packets_follow_each_other() {
     let mut balancer = LoadBalancer::default();
     balancer.update(&[A, B]);
     let socket = socket(Protocol::UDP, None);
-    let mut ask = |balancer: &mut LoadBalancer, port, millis: u64| {
+    let ask = |balancer: &mut LoadBalancer, port, millis: u64| {
         let now = SimTime(millis * 1_000_000);
         let mut dials = balancer.dials(&socket, (CLIENT, port), now);
         dials.next(&mut Draw(1)).unwrap()
