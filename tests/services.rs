@@ -1,9 +1,11 @@
-//! Every service port of the golden clusters, from everywhere: where packets go, in iptables mode and in
-//! nftables mode.
+//! Every service port of the golden clusters, from everywhere: where packets go, in every mode.
 //!
 //! What is expected is read off the objects here, by the words of the Service API, and not from any
 //! rule: ready endpoints each with the same probability, masquerade for what comes from outside the
 //! pod range or through an external address.
+
+#[path = "services/userspace.rs"]
+mod userspace;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -73,6 +73,21 @@ const CASES: [&str; 47] = [
 /// not there, or of a prefix of names.
 const REFUSED_BY_NFT: [&str; 2] = ["050-detect-bridge", "052-detect-prefix"];
 
+/// Clusters for userspace mode, whose rules know neither endpoints nor policies. Those without a service
+/// port that has a proxy cannot be compared: without a rule that needs it, the kernel tracks nothing.
+const IN_USERSPACE_MODE: [&str; 10] = [
+    "004-several-named-ports",
+    "006-udp-sctp",
+    "010-nodeport",
+    "014-loadbalancer",
+    "020-external-ips",
+    "062-dual-stack",
+    "098-localhost-nodeports",
+    "110-odd-slices",
+    "112-lb-everything",
+    "114-merged-endpoint-lists",
+];
+
 /// How often each packet is sent, with another source port each time.
 const REPEATS: usize = 2;
 /// How often it is sent for each way that it could go, for some targets of few endpoints on each node:
@@ -133,6 +148,12 @@ fn the_kernel_walks_nftables_as_podwire_does() {
     compare_all(ProxyMode::Nftables, &cases);
 }
 
+/// To the proxy's socket, that is; its own connections are packets of the node like others.
+#[test]
+fn the_kernel_leads_packets_to_the_proxies_of_userspace_mode_as_podwire_does() {
+    compare_all(ProxyMode::Userspace, &IN_USERSPACE_MODE);
+}
+
 /// Sends the packets of every cluster, with kube-proxy in that mode.
 #[expect(clippy::print_stdout, reason = "what was compared is to be read")]
 fn compare_all(mode: ProxyMode, cases: &[&str]) {
@@ -179,9 +200,14 @@ pub(crate) fn cluster(case: &str) -> Cluster {
 /// Sends the packets of one cluster on each of its nodes.
 fn compare(lane: Lane, mode: ProxyMode, case: &str) -> (Count, Vec<String>) {
     let mut cluster = cluster(case);
-    if mode == ProxyMode::Nftables {
+    let name = match mode {
+        ProxyMode::Nftables => Some("nftables"),
+        ProxyMode::Userspace => Some("userspace"),
+        ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Kernelspace => None,
+    };
+    if let Some(name) = name {
         let config = cluster.kube_proxy.get_or_insert_default();
-        "nftables".clone_into(&mut config.mode);
+        name.clone_into(&mut config.mode);
     }
     let world = World::new(&cluster, &Options::default()).expect("a cluster that kube-proxy takes");
     let network = PodNetwork::new(&cluster);

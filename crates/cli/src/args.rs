@@ -122,8 +122,10 @@ pub(crate) enum Mode {
     Ipvs,
     /// Rules in nftables.
     Nftables,
-    /// A proxy process.
+    /// A proxy process, to 1.25.
     Userspace,
+    /// That of Windows nodes, which is not simulated.
+    Kernelspace,
 }
 
 impl Mode {
@@ -134,6 +136,7 @@ impl Mode {
             Self::Ipvs => "ipvs",
             Self::Nftables => "nftables",
             Self::Userspace => "userspace",
+            Self::Kernelspace => "kernelspace",
         }
     }
 }
@@ -185,7 +188,7 @@ pub(crate) struct RenderArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// What is handed to iptables-restore, byte for byte; of nftables mode, the table as commands; of
-    /// ipvs mode all that is programmed, in sections.
+    /// ipvs mode all that is programmed, in sections; of userspace mode, the rules that iptables is told.
     Restore,
     /// The whole state afterwards, as iptables-save orders it, or as nft lists it.
     Save,

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use podwire_cluster::{
-    Cluster, Cni, Events, FlannelBackend, InvalidField, KubeProxyConfiguration, load, read_inputs,
+    Cluster, Cni, Events, FlannelBackend, InvalidField, KubeProxyConfiguration, ProxyMode, load,
+    read_inputs,
 };
 use podwire_controlplane::kube_proxy::KubeProxyVersion;
 use podwire_packet::{Family, Prefix};
@@ -19,6 +20,7 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     let mut cluster = load(inputs).map_err(Failure::input)?;
     configure(&mut cluster, args)?;
     tell_oddities(global, &cluster);
+    tell_release(global, &cluster, options(args)?.kube_proxy_version);
     Ok(cluster)
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn read_events(
     }
     if let Some(first) = events.changes.first() {
         tell_oddities(global, &first.cluster);
+        tell_release(global, &first.cluster, options(args)?.kube_proxy_version);
     }
     Ok(events)
 }
@@ -176,6 +179,20 @@ fn tell_oddities(global: &Global, cluster: &Cluster) {
     }
     // The answer is the same if nobody hears this.
     let _ = write_oddities(global, cluster, &mut anstream::stderr().lock());
+}
+
+/// Says on standard error that a release has no userspace mode.
+fn tell_release(global: &Global, cluster: &Cluster, version: KubeProxyVersion) {
+    let config = cluster.kube_proxy.as_ref();
+    let mode = config.map(KubeProxyConfiguration::proxy_mode);
+    if global.quiet || mode != Some(ProxyMode::Userspace) || version < KubeProxyVersion::V1_26 {
+        return;
+    }
+    // The answer is the same if nobody hears this.
+    let _ = writeln!(
+        anstream::stderr(),
+        "warning: kube-proxy {version} has no userspace mode: it went with 1.26, and what is shown is as of 1.25"
+    );
 }
 
 fn write_oddities(global: &Global, cluster: &Cluster, err: &mut impl Write) -> io::Result<()> {

@@ -5,7 +5,8 @@ use std::io::Write;
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::kube_proxy::{
     IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, NftablesForm, NftablesHistory,
-    NftablesProxier, ServicePorts, SideEffects, check_mode, side_effects_text,
+    NftablesProxier, ServicePorts, SideEffects, UserspaceHistory, UserspaceProxier, check_mode,
+    side_effects_text,
 };
 use podwire_packet::Family;
 
@@ -14,7 +15,12 @@ use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster, read_state};
 
 /// Modes that `render` knows.
-const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
+const MODES: &[ProxyMode] = &[
+    ProxyMode::Iptables,
+    ProxyMode::Nftables,
+    ProxyMode::Ipvs,
+    ProxyMode::Userspace,
+];
 
 pub(crate) fn run(
     global: &Global,
@@ -41,7 +47,7 @@ pub(crate) fn run(
             .map(|state| ServicePorts::new(state, family, version))
             .collect()
     };
-    if args.form == Form::Misc {
+    if args.form == Form::Misc && mode != ProxyMode::Userspace {
         let services = [services(Family::Ipv4), services(Family::Ipv6)];
         out.write_all(misc(&states, args, &services)?.as_bytes())?;
         return Ok(Answer::Yes);
@@ -50,7 +56,8 @@ pub(crate) fn run(
     match mode {
         ProxyMode::Nftables => nftables(&states, args, &services, out)?,
         ProxyMode::Ipvs => out.write_all(ipvs(&states, args, &services)?.as_bytes())?,
-        ProxyMode::Iptables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
+        ProxyMode::Userspace => out.write_all(userspace(&states, args, &services)?.as_bytes())?,
+        ProxyMode::Iptables | ProxyMode::Kernelspace => {
             out.write_all(iptables(&states, args, &services)?.as_bytes())?;
         }
     }
@@ -122,6 +129,27 @@ fn ipvs(
     Ok(match args.form {
         Form::Save => program.save_text(),
         Form::Restore | Form::Misc | Form::Config => program.text(),
+    })
+}
+
+/// The rules of the portals that are open after the last sync, or what else that sync did.
+fn userspace(
+    states: &[Cluster],
+    args: &RenderArgs,
+    services: &[ServicePorts<'_>],
+) -> Result<String, Failure> {
+    let mut proxiers = states.iter().zip(services).map(|(state, services)| {
+        UserspaceProxier::new(state, services, &args.node).map_err(Failure::input)
+    });
+    let first = proxiers.next().expect("there is a first state")?;
+    let mut history = UserspaceHistory::first(first);
+    for proxier in proxiers {
+        history.then(proxier?);
+    }
+    Ok(match args.form {
+        Form::Save => history.save_text(),
+        Form::Misc => history.side_effects().to_string(),
+        Form::Restore | Form::Config => history.restore_text(),
     })
 }
 

@@ -51,6 +51,16 @@ impl Node {
             .filter(move |&ip| Family::of(ip) == family)
     }
 
+    /// Its first InternalIP.
+    #[must_use]
+    pub fn internal_ip(&self) -> Option<IpAddr> {
+        let mut internal = self
+            .addresses
+            .iter()
+            .filter(|a| a.kind == NodeAddressKind::InternalIp);
+        internal.find_map(|a| a.address.parse().ok())
+    }
+
     /// Its first pod CIDR of a family.
     #[must_use]
     pub fn pod_cidr(&self, family: Family) -> Option<Prefix> {

@@ -27,7 +27,8 @@
 //! - [`IpvsProxier`]: virtual servers, ipsets and rules of IPVS mode.
 //! - [`NftablesProxier`]: the table of nftables mode; a service port's part is in
 //!   `nftables/service.rs`.
-//! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`]: later syncs.
+//! - [`UserspaceProxier`]: portals and sockets of userspace mode.
+//! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`], [`UserspaceHistory`]: later syncs.
 //! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
 //! - [`Provenance`]: which object a rule comes from. [`KnownPort`]: what rules that others wrote are for.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
@@ -51,10 +52,15 @@
 //! - nftables mode is printed as the table that it makes, not as the transaction that makes it. With
 //!   `InterfaceNamePrefix` its words are those of kube-proxy 1.30, which nft refuses; podwire takes
 //!   `iif eth*` for every device whose name begins so.
+//! - Userspace mode is that of 1.25, the last release that has it, whatever release is asked for (later
+//!   ones take the word for a fault of the configuration). Ports of proxies are the lowest that are free
+//!   of `portRange`, or from 32768 on; the real ones are random. Endpoints are those of EndpointSlices,
+//!   where that mode reads Endpoints, and VIPs are those of the modes of today. Two Services that have
+//!   the same local address and port, which it refuses, both get their rules.
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources
-//! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
+//! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy. Userspace mode: pkg/proxy/userspace of 1.25.
 
 mod changes;
 mod cleanup;
@@ -76,13 +82,14 @@ mod side_effects;
 mod spelling;
 mod sync_runner;
 mod tables;
+mod userspace;
 mod words;
 
 use std::fmt;
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Node, ProxyMode};
-use podwire_packet::{DeviceNameError, ParsePrefixError};
+use podwire_packet::{DeviceNameError, Family, ParsePrefixError};
 use podwire_ruleset::ipvs::ParseSchedulerError;
 
 pub use cleanup::{Cleanup, ConntrackClear};
@@ -97,6 +104,7 @@ pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;
 pub use side_effects::{HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text};
 pub use sync_runner::SyncRunner;
+pub use userspace::{Dials, LoadBalancer, ProxySocket, UserspaceHistory, UserspaceProxier};
 
 /// Why there are no rules for a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +119,7 @@ pub enum ProxierError {
         known: KnownNodes,
     },
     /// The configuration asks for a mode that is not modelled.
-    #[error("mode `{}` is not modelled here: {}", mode.name(), mode_names(modelled))]
+    #[error("mode `{}` is not modelled here{}: {}", mode.name(), why_not(*mode), mode_names(modelled))]
     UnsupportedMode {
         /// The mode.
         mode: ProxyMode,
@@ -137,6 +145,19 @@ pub enum ProxierError {
     /// The configuration asks for a scheduler that IPVS has not.
     #[error("`ipvs.scheduler` of the kube-proxy configuration: {0}")]
     Scheduler(#[source] ParseSchedulerError),
+    /// Userspace mode has one proxier only.
+    #[error("userspace mode works in one family, and on node `{node}` that is {family}")]
+    OneFamily {
+        /// The node.
+        node: String,
+        /// The family of its address.
+        family: Family,
+    },
+    /// Userspace mode leads packets from elsewhere to its sockets.
+    #[error(
+        "`bindAddress` of the kube-proxy configuration: userspace mode cannot proxy on a loopback address"
+    )]
+    Loopback,
     /// A mark has 32 bits.
     #[error("`{field}` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31")]
     MasqueradeBit {
@@ -190,5 +211,19 @@ fn mode_names(modes: &[ProxyMode]) -> String {
         .map(|&mode| format!("`{}`", mode.name()))
         .collect();
     let verb = if names.len() == 1 { "is" } else { "are" };
-    format!("only {} {verb}", names.join(" and "))
+    let list = match names.split_last() {
+        Some((last, others)) if !others.is_empty() => {
+            format!("{} and {last}", others.join(", "))
+        }
+        _ => names.concat(),
+    };
+    format!("only {list} {verb}")
+}
+
+/// What is to be said of a mode that nothing here knows.
+const fn why_not(mode: ProxyMode) -> &'static str {
+    match mode {
+        ProxyMode::Kernelspace => ", being that of Windows nodes (HNS policies)",
+        ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Nftables | ProxyMode::Userspace => "",
+    }
 }

@@ -5,7 +5,7 @@
 use podwire_cluster::{Cluster, DetectLocalMode, Input, KubeProxyConfiguration, ProxyMode, load};
 use podwire_controlplane::kube_proxy::{
     Cleanup, IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion,
-    ObjectKind, ProxierError, ServicePorts, check_mode,
+    ObjectKind, ProxierError, ServicePorts, UserspaceHistory, UserspaceProxier, check_mode,
 };
 use podwire_packet::Family;
 use podwire_ruleset::{Rule, RuleSet, TableName};
@@ -212,6 +212,13 @@ fn modes_that_are_not_modelled_are_refused() {
         error.to_string(),
         "mode `userspace` is not modelled here: only `iptables` and `nftables` are"
     );
+    const THREE: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
+    let error = check_mode(ProxyMode::Kernelspace, THREE).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "mode `kernelspace` is not modelled here, being that of Windows nodes (HNS policies): only \
+         `iptables`, `nftables` and `ipvs` are"
+    );
     let error = check_mode(ProxyMode::Nftables, &[ProxyMode::Iptables]).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -377,4 +384,168 @@ fn an_endpoint_is_looped_back_in_the_spelling_of_its_slice() {
         "{text}"
     );
     assert!(text.contains(" -r [fd00::1]:3306 -m -w 1\n"), "{text}");
+}
+
+const EVERYTHING: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: prod}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.10
+  externalIPs: [198.51.100.7]
+  ports: [{name: http, port: 80, nodePort: 30080, protocol: TCP}]
+status: {loadBalancer: {ingress: [{ip: 203.0.113.5}]}}
+";
+
+fn userspace<'c>(
+    cluster: &'c Cluster,
+    services: &'c ServicePorts<'c>,
+) -> Result<UserspaceProxier<'c>, ProxierError> {
+    UserspaceProxier::new(cluster, services, "node-a")
+}
+
+fn ipv4(cluster: &Cluster) -> ServicePorts<'_> {
+    ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default())
+}
+
+#[test]
+fn userspace_mode_opens_a_portal_for_each_address() {
+    let cluster = cluster(&[NODE, EVERYTHING]);
+    let services = ipv4(&cluster);
+    let history = UserspaceHistory::first(userspace(&cluster, &services).unwrap());
+    let common = "-m comment --comment prod/web:http -p tcp -m tcp --dport";
+    let container = "-j REDIRECT --to-ports 32768";
+    let host = "-j DNAT --to-destination 192.168.10.11:32768";
+    let local = "-m addrtype --dst-type LOCAL";
+    assert_eq!(
+        history.restore_text(),
+        format!(
+            "*filter\n\
+             :KUBE-NODEPORT-NON-LOCAL - [0:0]\n\
+             -A KUBE-NODEPORT-NON-LOCAL {common} 32768 -m state --state NEW -j ACCEPT\n\
+             COMMIT\n\
+             *nat\n\
+             :KUBE-PORTALS-CONTAINER - [0:0]\n\
+             :KUBE-PORTALS-HOST - [0:0]\n\
+             :KUBE-NODEPORT-CONTAINER - [0:0]\n\
+             :KUBE-NODEPORT-HOST - [0:0]\n\
+             -A KUBE-PORTALS-CONTAINER {common} 80 -d 10.96.0.10/32 {container}\n\
+             -A KUBE-PORTALS-HOST {common} 80 -d 10.96.0.10/32 {host}\n\
+             -A KUBE-PORTALS-CONTAINER {common} 80 -d 198.51.100.7/32 -m physdev ! --physdev-is-in {container}\n\
+             -A KUBE-PORTALS-CONTAINER {common} 80 -d 198.51.100.7/32 {local} {container}\n\
+             -A KUBE-PORTALS-HOST {common} 80 -d 198.51.100.7/32 {local} {host}\n\
+             -A KUBE-PORTALS-CONTAINER {common} 80 -d 203.0.113.5/32 {container}\n\
+             -A KUBE-PORTALS-HOST {common} 80 -d 203.0.113.5/32 {host}\n\
+             -A KUBE-NODEPORT-CONTAINER {common} 30080 {container}\n\
+             -A KUBE-NODEPORT-HOST {common} 30080 {host}\n\
+             COMMIT\n"
+        )
+    );
+    let set = history.rule_set();
+    let jumps = |table, chain| -> Vec<String> {
+        let rules = rules(&set, table, chain).iter();
+        rules.map(|rule| format!("{:?}", rule.target)).collect()
+    };
+    for chain in ["PREROUTING", "OUTPUT"] {
+        let jumps = jumps(TableName::Nat, chain);
+        assert!(jumps[0].contains("KUBE-PORTALS-"), "{jumps:?}");
+        assert!(jumps[1].contains("KUBE-NODEPORT-"), "{jumps:?}");
+    }
+    assert_eq!(jumps(TableName::Filter, "INPUT").len(), 1);
+}
+
+#[test]
+fn userspace_mode_bound_to_an_address_leads_everything_there() {
+    let config = config("mode: userspace\nbindAddress: 192.168.10.11");
+    let cluster = cluster(&[NODE, EVERYTHING, &config]);
+    let services = ipv4(&cluster);
+    let text = UserspaceHistory::first(userspace(&cluster, &services).unwrap()).restore_text();
+    assert!(!text.contains("REDIRECT"), "{text}");
+    assert_eq!(
+        text.matches("DNAT --to-destination 192.168.10.11:32768")
+            .count(),
+        9
+    );
+}
+
+#[test]
+fn userspace_mode_refuses_what_it_cannot_listen_on() {
+    let mut on_loopback = cluster(&[NODE]);
+    on_loopback.kube_proxy.get_or_insert_default().bind_address = "127.0.0.1".to_owned();
+    let services = ipv4(&on_loopback);
+    let error = userspace(&on_loopback, &services).unwrap_err();
+    assert_eq!(error, ProxierError::Loopback);
+
+    let cluster = cluster(&[NODE]);
+    let services = ServicePorts::new(&cluster, Family::Ipv6, KubeProxyVersion::default());
+    assert_eq!(
+        userspace(&cluster, &services).unwrap_err().to_string(),
+        "userspace mode works in one family, and on node `node-a` that is ipv4"
+    );
+}
+
+#[test]
+fn userspace_mode_takes_ports_of_the_range_while_there_are_any() {
+    for (range, ports) in [
+        ("''", vec![32_768, 32_769]),
+        ("'0-0'", vec![32_768, 32_769]),
+        ("40000-40001", vec![40_000, 40_001]),
+        ("'40000+5'", vec![40_000, 40_001]),
+        ("'65535'", vec![65_535]),
+    ] {
+        let config = config(&format!("portRange: {range}"));
+        let cluster = cluster(&[NODE, MYSQL, EVERYTHING, &config]);
+        let services = ipv4(&cluster);
+        let history = UserspaceHistory::first(userspace(&cluster, &services).unwrap());
+        let given: Vec<u16> = history.sockets().map(|socket| socket.port).collect();
+        assert_eq!(given, ports, "{range}");
+    }
+}
+
+#[test]
+fn userspace_mode_keeps_the_port_of_a_portal_that_stays() {
+    let dns = "
+apiVersion: v1
+kind: Service
+metadata: {name: dns, namespace: prod}
+spec: {clusterIP: 10.96.0.53, ports: [{port: 53, protocol: UDP}]}
+";
+    let moved = EVERYTHING.replace("port: 80,", "port: 81,");
+    let states = [
+        cluster(&[NODE, dns, EVERYTHING]),
+        cluster(&[NODE, EVERYTHING, MYSQL]),
+        cluster(&[NODE, &moved, MYSQL]),
+    ];
+    let services = states.each_ref().map(ipv4);
+    let proxiers = [0, 1, 2].map(|state| userspace(&states[state], &services[state]).unwrap());
+    let [first, second, third] = proxiers;
+    let of = |history: &UserspaceHistory<'_>| {
+        let sockets = history.sockets();
+        sockets
+            .map(|socket| (socket.port, socket.endpoints.len()))
+            .collect::<Vec<_>>()
+    };
+
+    let mut history = UserspaceHistory::first(first);
+    assert_eq!(of(&history), [(32_768, 0), (32_769, 0)]);
+    assert_eq!(history.side_effects().to_string(), "");
+
+    // The UDP Service goes; its proxy's port is the next one's.
+    history.then(second);
+    assert_eq!(of(&history), [(32_769, 0), (32_768, 1)]);
+    assert_eq!(
+        history.side_effects().to_string(),
+        "### conntrack entries cleared (IPv4)\nclear orig-dst 10.96.0.53 proto udp\n"
+    );
+
+    // A portal that changed is closed, and another is opened behind the others.
+    history.then(third);
+    assert_eq!(of(&history), [(32_768, 1), (32_769, 0)]);
+    let text = history.save_text();
+    assert!(
+        text.contains("--dport 81 -d 10.96.0.10/32 -j REDIRECT --to-ports 32769"),
+        "{text}"
+    );
+    assert!(!text.contains("--dport 80 "), "{text}");
 }

@@ -76,6 +76,10 @@ pub enum DropReason {
     DeadDevice(DeviceName),
     /// A packet to a broadcast or multicast address, which podwire does not follow.
     NotUnicast,
+    /// A proxy has no endpoint to pass it on to.
+    NoEndpoint,
+    /// A proxy tried as many endpoints as it may, and none took its connection.
+    NoEndpointAnswers,
     /// It went from device to device without end.
     Loop,
 }
@@ -123,6 +127,12 @@ impl fmt::Display for DropReason {
             Self::UnknownVni(vni) => write!(f, "no VXLAN device of network {vni}"),
             Self::DeadDevice(device) => write!(f, "{device} carries nothing"),
             Self::NotUnicast => f.write_str("a broadcast or multicast destination"),
+            Self::NoEndpoint => f.write_str(
+                "kube-proxy has no endpoint for it: it closes a TCP connection that it took, and says nothing to UDP",
+            ),
+            Self::NoEndpointAnswers => f.write_str(
+                "no endpoint that kube-proxy tried took its connection, so it closes the one that it was asked on",
+            ),
             Self::Loop => f.write_str("it went from device to device without end"),
         }
     }

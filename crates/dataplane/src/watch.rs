@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use podwire_packet::{DeviceName, FiveTuple, MacAddr};
 use podwire_ruleset::ipvs::VirtualAddress;
-use podwire_ruleset::{BaseChainRef, CtState, Hook, RuleRef, nft};
+use podwire_ruleset::{BaseChainRef, CtState, Hook, Origin, RuleRef, nft};
 
 use crate::Route;
 
@@ -120,6 +120,15 @@ pub enum Event {
     Delivered {
         /// Source and destination as the socket sees them.
         flow: FiveTuple,
+    },
+    /// The process behind the socket passes it on, by a connection of its own.
+    Proxied {
+        /// Source and destination as the socket sees them.
+        flow: FiveTuple,
+        /// Where that connection goes.
+        to: (IpAddr, u16),
+        /// Who asks for it.
+        origin: Origin,
     },
 }
 

@@ -10,6 +10,7 @@
 //! - [`Place`]: where packets come from and go to, as a person names it.
 //! - `topology`: the petgraph graph of wires: veth pairs, node networks, the router.
 //! - `walk`: from namespace to namespace until the packet ends.
+//! - `proxied`: where kube-proxy takes a connection in userspace mode and opens its own.
 //! - [`Trace`], [`Way`], [`Step`]: the answer.
 //! - [`Timeline`]: a cluster that changes while packets are sent, and nodes that hear of it later.
 //!
@@ -18,11 +19,14 @@
 //!   through one router, which also is the nodes' default gateway.
 //! - Where plain routes connect the nodes, the router has them too, as a cloud's would; with flannel
 //!   it knows no pod range.
+//! - kube-proxy's dial in userspace mode succeeds once the endpoint got the packet, be its answer lost or
+//!   not, and takes no time; the connection has the client's port number.
 //! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
 
 mod place;
+mod proxied;
 mod rules;
 mod timeline;
 mod topology;
@@ -31,7 +35,7 @@ mod walk;
 mod world;
 
 pub use place::{Place, PlaceError, Target};
-pub use rules::{IpvsNode, NodeRules, RulesError};
+pub use rules::{IpvsNode, NodeRules, ProxySockets, RulesError};
 pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};
 pub use topology::NetnsId;
 pub use trace::{Query, Step, Trace, TraceError, Way};

@@ -1,16 +1,17 @@
 //! The rules of each node, from the components that write them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError, ServicePorts,
-    SideEffects, check_mode,
+    IptablesProxier, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError, ProxySocket,
+    ServicePorts, SideEffects, UserspaceHistory, UserspaceProxier, check_mode,
 };
 use podwire_interp::{Interp, NftInterp};
-use podwire_packet::Family;
+use podwire_packet::{Family, FiveTuple, Protocol};
 use podwire_ruleset::ipvs::VirtualServers;
 use podwire_ruleset::{LinkError, RuleSet, Sets, nft};
 
@@ -38,6 +39,8 @@ pub struct NodeRules {
     pub ipv6: Arc<Interp>,
     /// What kube-proxy programs besides rules in IPVS mode; empty in others.
     pub ipvs: IpvsNode,
+    /// kube-proxy's sockets for service ports in userspace mode; none in others.
+    pub proxy_sockets: Arc<ProxySockets>,
     /// Whether kube-proxy lets loopback addresses out (sysctl `net.ipv4.conf.all.route_localnet`).
     pub route_localnet: bool,
 }
@@ -55,6 +58,34 @@ pub struct IpvsNode {
     pub ipv6_sets: Arc<Sets>,
 }
 
+/// kube-proxy's sockets on a node in userspace mode, by protocol and port.
+#[derive(Clone, Debug, Default)]
+pub struct ProxySockets(BTreeMap<(Protocol, u16), ProxySocket>);
+
+impl ProxySockets {
+    /// The socket that a packet is for.
+    #[must_use]
+    pub fn of(&self, flow: FiveTuple) -> Option<&ProxySocket> {
+        let socket = self.0.get(&(flow.protocol, flow.dport))?;
+        socket
+            .address
+            .is_none_or(|address| address == flow.dst)
+            .then_some(socket)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ProxySocket> {
+        self.0.values()
+    }
+}
+
+impl FromIterator<ProxySocket> for ProxySockets {
+    fn from_iter<I: IntoIterator<Item = ProxySocket>>(sockets: I) -> Self {
+        let keyed = |socket: ProxySocket| ((socket.protocol, socket.port), socket);
+        Self(sockets.into_iter().map(keyed).collect())
+    }
+}
+
 impl NodeRules {
     /// The rules of a family.
     #[must_use]
@@ -67,7 +98,12 @@ impl NodeRules {
 }
 
 /// Modes of kube-proxy whose rules packets can walk.
-const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
+const MODES: &[ProxyMode] = &[
+    ProxyMode::Iptables,
+    ProxyMode::Nftables,
+    ProxyMode::Ipvs,
+    ProxyMode::Userspace,
+];
 
 /// Makes the rules of any node; what all nodes share is made once.
 #[derive(Clone, Debug)]
@@ -110,13 +146,15 @@ impl<'c> Program<'c> {
                 ipv4: of(Family::Ipv4)?,
                 ipv6: of(Family::Ipv6)?,
                 ipvs: IpvsNode::default(),
+                proxy_sockets: Arc::default(),
                 route_localnet: false,
             })
         };
         match self.mode {
             ProxyMode::Nftables => of_families(&|family| self.nftables(network, node, family)),
             ProxyMode::Ipvs => self.ipvs(network, node),
-            ProxyMode::Iptables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
+            ProxyMode::Userspace => self.userspace(network, node),
+            ProxyMode::Iptables | ProxyMode::Kernelspace => {
                 let sysctls = SideEffects::new(self.cluster, &self.ipv4, &node.name)?.sysctls;
                 let route_localnet = sysctls
                     .iter()
@@ -148,8 +186,18 @@ impl<'c> Program<'c> {
                 ipv4_sets: ipv4.sets().into(),
                 ipv6_sets: ipv6.sets().into(),
             },
+            proxy_sockets: Arc::default(),
             route_localnet: false,
         })
+    }
+
+    /// kube-proxy's portals and sockets in userspace mode, and the pod network's rules. kube-proxy
+    /// leaves the other family alone.
+    fn userspace(&self, network: &PodNetwork, node: &NodeNetwork) -> Result<NodeRules, RulesError> {
+        let family = UserspaceProxier::family_of(self.cluster, &node.name)?;
+        let proxier = UserspaceProxier::new(self.cluster, self.services(family), &node.name)?;
+        let history = UserspaceHistory::first(proxier);
+        userspace_rules(network, node, &history)
     }
 
     /// kube-proxy's rules in iptables mode, and the pod network's.
@@ -183,6 +231,29 @@ pub(crate) fn interp(
 ) -> Result<Arc<Interp>, RulesError> {
     network.add_rules(node, &mut rules);
     Ok(Arc::new(Interp::new(rules)?))
+}
+
+/// kube-proxy's portals and sockets in userspace mode; its rules are of one family.
+pub(crate) fn userspace_rules(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    history: &UserspaceHistory<'_>,
+) -> Result<NodeRules, RulesError> {
+    let rules = |family| {
+        let rules = if family == history.family() {
+            history.rule_set()
+        } else {
+            RuleSet::empty(family)
+        };
+        interp(network, node, rules)
+    };
+    Ok(NodeRules {
+        ipv4: rules(Family::Ipv4)?,
+        ipv6: rules(Family::Ipv6)?,
+        ipvs: IpvsNode::default(),
+        proxy_sockets: Arc::new(history.sockets().collect()),
+        route_localnet: false,
+    })
 }
 
 /// The evaluator of kube-proxy's table in nftables mode; the pod network's rules stay iptables.

@@ -9,6 +9,7 @@
 
 mod proxy;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use podwire_cluster::{Events, KubeProxyConfiguration, Place as TextPlace, Probe, ProxyMode};
@@ -42,7 +43,7 @@ pub enum TimelineError {
         source: PlaceError,
     },
     /// A mode without syncs on the clock.
-    #[error("events are followed in modes iptables and nftables only")]
+    #[error("events are followed in modes iptables, nftables and userspace only")]
     Mode,
     /// Rules cannot be made.
     #[error(transparent)]
@@ -196,7 +197,7 @@ impl<'c> Timeline<'c> {
         let config = first.cluster.kube_proxy.clone().unwrap_or_default();
         if !matches!(
             config.proxy_mode(),
-            ProxyMode::Iptables | ProxyMode::Nftables
+            ProxyMode::Iptables | ProxyMode::Nftables | ProxyMode::Userspace
         ) {
             return Err(TimelineError::Mode);
         }
@@ -271,7 +272,7 @@ impl<'c> Timeline<'c> {
             let what = match next {
                 Next::Change => Some(self.change()?),
                 Next::SyncDone(proxy) => Some(self.sync_done(proxy)?),
-                Next::News(proxy) => self.news(proxy),
+                Next::News(proxy) => self.news(proxy)?,
                 Next::Timer(proxy) => {
                     let proxy = &mut self.proxies[proxy];
                     Some(proxy.request(at))
@@ -352,10 +353,15 @@ impl<'c> Timeline<'c> {
         let mut world = World::new(&change.cluster, &self.options)?;
         world.now = self.now;
         let before = std::mem::replace(&mut self.world, world);
-        let memory = std::mem::take(&mut self.memory);
-        for (id, state) in memory {
+        let States { netns, balancers } = std::mem::take(&mut self.memory);
+        for (id, state) in netns {
             if let Some(id) = self.world.same(&before, id) {
-                self.memory.insert(id, state);
+                self.memory.netns.insert(id, state);
+            }
+        }
+        for ((id, port), balancer) in balancers {
+            if let Some(id) = self.world.same(&before, id) {
+                self.memory.balancers.insert((id, port), balancer);
             }
         }
         let cluster = &change.cluster;
@@ -385,28 +391,35 @@ impl<'c> Timeline<'c> {
             let settings = ConntrackSettings::new(config, cpus);
             let id = NetnsId::Node(index);
             self.memory
+                .netns
                 .entry(id)
                 .or_insert_with(|| proxy::tracking(&settings));
         }
     }
 
-    fn news(&mut self, proxy: usize) -> Option<What<'c>> {
+    fn news(&mut self, proxy: usize) -> Result<Option<What<'c>>, TimelineError> {
         let proxy = &mut self.proxies[proxy];
         let (before, heard) = (proxy.heard, proxy.heard + 1);
         proxy.heard = heard;
+        let services = &self.services.0;
+        if let Some(is_stale) = proxy.hear(self.events, services)? {
+            if let Some(node) = self.world.node_index(proxy.node()) {
+                self.world.set_rules(node, proxy.rules.clone());
+            }
+            return Ok(is_stale.then(|| proxy.request(self.now)));
+        }
         let labels = |state: usize| {
             let nodes = &self.events.changes[state].cluster.nodes;
             nodes.get(proxy.node()).map(|node| &node.meta.labels)
         };
         // A change of the node's labels is synced at once, whatever the runner would say.
         if labels(before) != labels(heard) {
-            return proxy.sync_at_once(self.now);
+            return Ok(proxy.sync_at_once(self.now));
         }
-        let services = &self.services.0;
         let mut families = services[heard].iter().zip(&services[before]);
-        families
+        Ok(families
             .any(|(now, earlier)| now.differs_from(earlier))
-            .then(|| proxy.request(self.now))
+            .then(|| proxy.request(self.now)))
     }
 
     fn sync_done(&mut self, proxy: usize) -> Result<What<'c>, TimelineError> {
@@ -422,12 +435,23 @@ impl<'c> Timeline<'c> {
         let proxy = &mut proxies[proxy];
         let node = world.node_index(proxy.node());
         let mut no_memory = NetnsState::default();
-        let state = node.and_then(|node| memory.get_mut(&NetnsId::Node(node)));
+        let state = node.and_then(|node| memory.netns.get_mut(&NetnsId::Node(node)));
         let conntrack = &mut state.unwrap_or(&mut no_memory).conntrack;
         let version = options.kube_proxy_version;
         let report = proxy.sync(events, &services.0, world, version, conntrack, self.now)?;
         if let Some(node) = node {
             world.set_rules(node, proxy.rules.clone());
+            // A service port that is gone takes its clients with it (`DeleteService`).
+            let sockets: BTreeSet<&str> = proxy
+                .rules
+                .proxy_sockets
+                .iter()
+                .map(|of| &*of.name)
+                .collect();
+            let stays = |(at, port): &(NetnsId, Box<str>)| {
+                *at != NetnsId::Node(node) || sockets.contains(&**port)
+            };
+            memory.balancers.retain(|key, _| stays(key));
         }
         Ok(What::SyncDone {
             node: proxy.node().to_owned(),

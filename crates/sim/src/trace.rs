@@ -317,33 +317,11 @@ impl World<'_> {
         answered: bool,
         choose: &mut dyn Choose,
     ) -> Result<Trace, RulesError> {
-        let mut forward = self.way(states, query.from, query.headers, choose)?;
+        let (mut forward, hops) = self.forward(states, query.from, query.headers, choose)?;
         forward.answered = matches!(forward.disposition, Disposition::Delivered(_));
         let reply = match forward.disposition {
             Disposition::Delivered(delivery) if answered => {
-                // The process that asked waits for an answer from the address that it asked.
-                let expected = forward.sent.reversed();
-                let connected = &mut states.entry(query.from).or_default().connected;
-                if !connected.contains(&expected) {
-                    connected.push(expected);
-                }
-                let answer = Headers {
-                    src: delivery.flow.src,
-                    dst: delivery.flow.dst,
-                    sport: delivery.flow.sport,
-                    dport: delivery.flow.dport,
-                    icmp_id: delivery.icmp_id,
-                    ..query.headers
-                }
-                .first_of_reply();
-                let mut reply = self.way(states, forward.at, answer, choose)?;
-                reply.answered = matches!(reply.disposition, Disposition::Delivered(d) if d.flow == expected)
-                    && reply.at == query.from;
-                if !reply.answered && matches!(reply.disposition, Disposition::Delivered(_)) {
-                    // A socket that was connected elsewhere does not take it.
-                    reply.disposition = Disposition::Refused;
-                }
-                Some(reply)
+                Some(self.answer(states, &forward, &hops, delivery, query.headers, choose)?)
             }
             Disposition::Delivered(_)
             | Disposition::Dropped(_)
@@ -360,7 +338,7 @@ impl World<'_> {
         })
     }
 
-    fn way(
+    pub(crate) fn way(
         &self,
         states: &mut States,
         from: NetnsId,

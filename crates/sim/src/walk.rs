@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
+use podwire_controlplane::kube_proxy::LoadBalancer;
 use podwire_dataplane::{
     Disposition, DropReason, Event, Frame, Netns, NetnsState, Outcome, Unroutable, Watch, receive,
     send,
@@ -20,8 +21,14 @@ use crate::world::{View, World};
 /// that no TTL ends.
 const MAX_NAMESPACES: usize = 512;
 
-/// What every namespace remembers during one walk and its answer.
-pub(crate) type States = IndexMap<NetnsId, NetnsState>;
+/// What is remembered during one walk and its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct States {
+    /// By every namespace.
+    pub(crate) netns: IndexMap<NetnsId, NetnsState>,
+    /// By the kube-proxy of a node in userspace mode, for each service port by name.
+    pub(crate) balancers: IndexMap<(NetnsId, Box<str>), LoadBalancer>,
+}
 
 /// Where and how a walk ended.
 #[derive(Clone, Debug)]
@@ -59,6 +66,7 @@ impl Watch for Recorder<'_> {
             | Event::RoutedLocal { .. }
             | Event::Bridged { .. }
             | Event::Forwarded { .. }
+            | Event::Proxied { .. }
             | Event::Transmitted { .. } => {}
         }
         self.steps.push(Step { at: self.at, event });
@@ -80,7 +88,7 @@ pub(crate) fn walk(
     let mut arriving: Option<(DeviceName, Frame)> = None;
     for _ in 0..MAX_NAMESPACES {
         let netns: &Netns<Interp> = &*world.netns(at)?;
-        let state = match states.entry(at) {
+        let state = match states.netns.entry(at) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(world.first_state(at)?),
         };

@@ -12,3 +12,5 @@ mod places;
 mod services;
 #[path = "dispositions/timeline.rs"]
 mod timeline;
+#[path = "dispositions/userspace.rs"]
+mod userspace;

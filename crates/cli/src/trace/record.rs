@@ -157,6 +157,15 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
             (on(device), None, said("transmit", format!("to {to}")))
         }
         Event::Delivered { flow } => (None, None, said("deliver", flow.to_string())),
+        Event::Proxied { flow, to, origin } => {
+            let (address, port) = to;
+            return Record {
+                verdict: "proxy".to_owned(),
+                text: format!("{flow} => {}", socket(address, port)),
+                object: object_text(world, family, origin),
+                ..blank
+            };
+        }
     };
     Record {
         device,

@@ -6,7 +6,7 @@ use super::KubeProxyConfiguration;
 
 /// Fields, or mappings of fields, that no answer depends on. Those of another mode than the one in use
 /// are not among them: whoever compares modes wants to leave them in the file.
-const WITHOUT_EFFECT: [&str; 17] = [
+const WITHOUT_EFFECT: [&str; 16] = [
     "bindAddressHardFail",
     "clientConnection",
     "configSyncPeriod",
@@ -20,7 +20,6 @@ const WITHOUT_EFFECT: [&str; 17] = [
     "logging.options",
     "logging.vmodule",
     "oomScoreAdj",
-    "portRange",
     "showHiddenMetricsForVersion",
     "windowsRunAsService",
     "winkernel",

@@ -1,6 +1,7 @@
 //! What kube-proxy refuses.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use podwire_packet::{Family, Prefix};
@@ -126,7 +127,7 @@ impl KubeProxyConfiguration {
             "a whole number from -1000 to 1000",
         );
         faults.check(
-            is_port_range(&config.port_range),
+            port_range(&config.port_range).is_some(),
             "portRange",
             &config.port_range,
             "ports such as `300-2000`, `300+10` or `300`; empty for any",
@@ -183,6 +184,13 @@ impl KubeProxyConfiguration {
         }
         faults.0
     }
+
+    /// The ports that userspace mode takes for its proxies: `portRange`, or none if that leaves them to
+    /// the kernel, or is no range (`newPortAllocator`, pkg/proxy/userspace/port_allocator.go).
+    #[must_use]
+    pub fn proxy_ports(&self) -> Option<RangeInclusive<u16>> {
+        port_range(&self.port_range).filter(|range| *range.start() != 0)
+    }
 }
 
 fn is_prefix(text: &str) -> bool {
@@ -223,18 +231,25 @@ fn is_host_port(text: &str) -> bool {
     })
 }
 
-/// Whether a text is a range of ports (`ParsePortRange`, apimachinery/pkg/util/net): `a-b`, `a+n`, `a`.
-fn is_port_range(text: &str) -> bool {
+/// Reads a range of ports (`ParsePortRange`, apimachinery/pkg/util/net): `a-b`, `a+n`, `a`. The empty
+/// text is port 0 alone, which stands for any.
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
     let text = text.trim();
     let port = |text: &str| text.parse::<u16>().ok();
+    if text.is_empty() {
+        return Some(0..=0);
+    }
     if let Some((low, high)) = text.split_once('-') {
-        return matches!((port(low), port(high)), (Some(low), Some(high)) if low <= high);
+        let (low, high) = (port(low)?, port(high)?);
+        return (low <= high).then_some(low..=high);
     }
     if let Some((low, more)) = text.split_once('+') {
         // A range that would end above the last port ends with it.
-        return port(low).is_some() && port(more).is_some();
+        let low = port(low)?;
+        return Some(low..=low.saturating_add(port(more)?));
     }
-    text.is_empty() || port(text).is_some()
+    let only = port(text)?;
+    Some(only..=only)
 }
 
 /// Whether a text is a release such as `1.29`; the empty one is none.

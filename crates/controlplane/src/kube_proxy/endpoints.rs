@@ -238,6 +238,11 @@ impl ProxiedEndpoint<'_> {
         }
     }
 
+    /// Whether it is ready, as a node sees it.
+    pub(super) fn is_ready_on(&self, node: &str) -> bool {
+        self.on(node).is_ready()
+    }
+
     fn on(&self, node: &str) -> NodeEndpoint<'_> {
         let (chosen, is_local) = on_node(node, &self.first, &self.others, |o| o.endpoint);
         NodeEndpoint {

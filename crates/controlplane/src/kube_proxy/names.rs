@@ -33,6 +33,13 @@ impl KubeProxyVersion {
         minor: 19,
         patch: 0,
     };
+
+    /// 1.26, the first release without userspace mode.
+    pub const V1_26: Self = Self {
+        major: 1,
+        minor: 26,
+        patch: 0,
+    };
 }
 
 impl Default for KubeProxyVersion {

@@ -143,7 +143,7 @@ impl Settings {
 
 /// The node's address: the one that kube-proxy is bound to, if it is to one, else the node's first
 /// (`detectNodeIPs`, cmd/kube-proxy/app/server.go).
-fn node_ip(config: &KubeProxyConfiguration, node: &Node, family: Family) -> IpAddr {
+pub(super) fn node_ip(config: &KubeProxyConfiguration, node: &Node, family: Family) -> IpAddr {
     let bound = config.bind_address.parse().ok();
     bound
         .filter(|&ip: &IpAddr| !ip.is_unspecified() && Family::of(ip) == family)

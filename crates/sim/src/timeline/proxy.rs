@@ -1,18 +1,19 @@
 //! kube-proxy of one node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use podwire_cluster::{Change, Events, KubeProxyConfiguration, ProxyMode, Timing};
 use podwire_controlplane::kube_proxy::{
     Cleanup, ConntrackSettings, IptablesHistory, IptablesProxier, KubeProxyVersion,
     NftablesHistory, NftablesProxier, ProxierError, ServicePorts, SideEffects, SyncCounts,
-    SyncRunner,
+    SyncRunner, UserspaceHistory, UserspaceProxier,
 };
 use podwire_dataplane::{Conntrack, NetnsState, Timeouts};
 use podwire_packet::{Family, SimTime};
 
 use super::{SyncReport, Timeline, TimelineError, What};
-use crate::rules::{IpvsNode, NodeRules, RulesError, interp, nft_interp};
+use crate::rules::{IpvsNode, NodeRules, RulesError, interp, nft_interp, userspace_rules};
 use crate::world::World;
 
 /// A sync that runs.
@@ -31,6 +32,8 @@ struct Running {
 enum Written<'c> {
     Iptables([IptablesHistory<'c>; 2]),
     Nftables([NftablesHistory<'c>; 2]),
+    /// Of one family.
+    Userspace(Box<UserspaceHistory<'c>>),
 }
 
 /// A state of the cluster, as the proxiers of both families see it.
@@ -42,7 +45,10 @@ impl<'c> Written<'c> {
         let cluster = &change.cluster;
         let [ipv4, ipv6] = services;
         let config = cluster.kube_proxy.clone().unwrap_or_default();
-        Ok(if config.proxy_mode() == ProxyMode::Nftables {
+        Ok(if config.proxy_mode() == ProxyMode::Userspace {
+            let proxier = userspace_proxier((change, services), node)?;
+            Self::Userspace(Box::new(UserspaceHistory::first(proxier)))
+        } else if config.proxy_mode() == ProxyMode::Nftables {
             let first = |of| NftablesProxier::new(cluster, of, node).map(NftablesHistory::first);
             Self::Nftables([first(ipv4)?, first(ipv6)?])
         } else {
@@ -82,6 +88,10 @@ impl<'c> Written<'c> {
                 }
                 Ok((true, None))
             }
+            Self::Userspace(history) => {
+                history.then(userspace_proxier((change, services), node)?);
+                Ok((true, None))
+            }
         }
     }
 
@@ -106,14 +116,28 @@ impl<'c> Written<'c> {
                 nft_interp(network, node, Family::Ipv4, ipv4.table())?,
                 nft_interp(network, node, Family::Ipv6, ipv6.table())?,
             ),
+            Self::Userspace(history) => return userspace_rules(network, node, history).map(Some),
         };
         Ok(Some(NodeRules {
             ipv4,
             ipv6,
             ipvs: IpvsNode::default(),
+            proxy_sockets: Arc::default(),
             route_localnet,
         }))
     }
+}
+
+/// The proxier of userspace mode, which is of one family.
+fn userspace_proxier<'c>(
+    (change, [ipv4, ipv6]): Seen<'c>,
+    node: &str,
+) -> Result<UserspaceProxier<'c>, ProxierError> {
+    let services = match UserspaceProxier::family_of(&change.cluster, node)? {
+        Family::Ipv4 => ipv4,
+        Family::Ipv6 => ipv6,
+    };
+    UserspaceProxier::new(&change.cluster, services, node)
 }
 
 /// kube-proxy of a node.
@@ -183,6 +207,22 @@ impl<'c> Proxy<'c> {
 
     pub(super) const fn node(&self) -> &'c str {
         self.node
+    }
+
+    /// In userspace mode it uses the endpoints of the state that it has heard of last, without a sync;
+    /// says whether there are service ports to sync. Other modes sync whatever they hear.
+    pub(super) fn hear(
+        &mut self,
+        events: &'c Events,
+        services: &'c [[ServicePorts<'c>; 2]],
+    ) -> Result<Option<bool>, ProxierError> {
+        let Written::Userspace(history) = &mut self.written else {
+            return Ok(None);
+        };
+        let seen = (&events.changes[self.heard], &services[self.heard]);
+        let is_stale = history.hear(userspace_proxier(seen, self.node)?);
+        self.rules.proxy_sockets = Arc::new(history.sockets().collect());
+        Ok(Some(is_stale))
     }
 
     /// When the sync that runs is done.
@@ -256,7 +296,15 @@ impl<'c> Proxy<'c> {
         let mut clears = Vec::new();
         let mut forgotten = 0;
         for (before, after) in services[self.synced].iter().zip(&services[state]) {
-            let cleanup = Cleanup::new(version, Some(before), after, self.node);
+            let cleanup = match &self.written {
+                Written::Userspace(history) if history.family() == after.family() => {
+                    Cleanup::Events(history.side_effects().conntrack)
+                }
+                Written::Userspace(_) => Cleanup::Events(Vec::new()),
+                Written::Iptables(_) | Written::Nftables(_) => {
+                    Cleanup::new(version, Some(before), after, self.node)
+                }
+            };
             forgotten += conntrack.delete(|connection| cleanup.deletes(connection));
             clears.extend_from_slice(cleanup.clears());
         }
@@ -269,6 +317,8 @@ impl<'c> Proxy<'c> {
             let effects = SideEffects::new(&change.cluster, &services[state][0], self.node)?;
             route_localnet |= !effects.sysctls.is_empty();
         }
+        // Endpoints may have changed while it ran.
+        self.hear(events, services)?;
         if let Some(rules) = self.written.rules(world, self.node, route_localnet)? {
             self.rules = rules;
         }

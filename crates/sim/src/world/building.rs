@@ -87,6 +87,10 @@ impl World<'_> {
         }
         host.virtual_servers = rules.ipvs.virtual_servers;
         host.listeners = self.node_listeners(index);
+        let proxies = rules.proxy_sockets.iter();
+        let listening =
+            proxies.map(|socket| (socket.protocol, socket.address, socket.port..=socket.port));
+        host.listeners.ports.extend(listening);
         Ok(host)
     }
 

@@ -24,7 +24,11 @@ endpoints: [{addresses: [10.244.1.9], nodeName: b}]
 ";
 
 fn events(text: &str) -> Events {
-    let lab = Lab::with(METRICS);
+    events_of(Lab::with(METRICS), text)
+}
+
+/// What happens to a cluster.
+pub(crate) fn events_of(lab: Lab, text: &str) -> Events {
     let text = format!("Events({text})");
     read_events(Path::new("events.ron"), &text, Some(lab.cluster)).expect("events")
 }
@@ -37,7 +41,7 @@ fn options(version: &str) -> Options {
 }
 
 /// What happens, a line each: the time in milliseconds and what it is.
-fn happenings(events: &Events, version: &str) -> Vec<String> {
+pub(crate) fn happenings(events: &Events, version: &str) -> Vec<String> {
     let options = options(version);
     let services = ServiceStates::new(events, options.kube_proxy_version);
     let mut timeline =
