@@ -156,7 +156,8 @@ impl From<FamilyArg> for Family {
 Examples:
   podwire render -f models/two-node.ron --node node01
   podwire render -f models/two-node.ron --node node01 --form save
-  podwire render -f models/two-node.ron --node node01 --set iptables.masqueradeAll=true")]
+  podwire render -f models/two-node.ron --node node01 --set iptables.masqueradeAll=true
+  podwire render -f models/two-node.ron --node node01 --mode ipvs")]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -177,7 +178,8 @@ pub(crate) struct RenderArgs {
 /// What `render` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
-    /// What is handed to iptables-restore, byte for byte; of nftables mode, the table as commands.
+    /// What is handed to iptables-restore, byte for byte; of nftables mode, the table as commands; of
+    /// ipvs mode all that is programmed, in sections.
     Restore,
     /// The whole state afterwards, as iptables-save orders it, or as nft lists it.
     Save,

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, NftablesForm, NftablesHistory, NftablesProxier, ServicePorts,
-    check_mode, side_effects_text,
+    IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, NftablesForm, NftablesHistory,
+    NftablesProxier, ServicePorts, check_mode, side_effects_text,
 };
 use podwire_packet::Family;
 
@@ -14,7 +14,7 @@ use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster, read_state};
 
 /// Modes that `render` knows.
-const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables];
+const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
 
 pub(crate) fn run(
     global: &Global,
@@ -42,10 +42,12 @@ pub(crate) fn run(
         return Ok(Answer::Yes);
     }
     let services = services(args.family.into());
-    if mode == ProxyMode::Nftables {
-        nftables(&states, args, &services, out)?;
-    } else {
-        out.write_all(iptables(&states, args, &services)?.as_bytes())?;
+    match mode {
+        ProxyMode::Nftables => nftables(&states, args, &services, out)?,
+        ProxyMode::Ipvs => out.write_all(ipvs(&states, args, &services)?.as_bytes())?,
+        ProxyMode::Iptables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
+            out.write_all(iptables(&states, args, &services)?.as_bytes())?;
+        }
     }
     Ok(Answer::Yes)
 }
@@ -98,17 +100,37 @@ fn iptables(
     })
 }
 
-/// What the first sync does besides rules.
+/// The sections of the last sync in IPVS mode, or of what it left.
+fn ipvs(
+    states: &[Cluster],
+    args: &RenderArgs,
+    services: &[ServicePorts<'_>],
+) -> Result<String, Failure> {
+    let mut proxiers = states.iter().zip(services).map(|(state, services)| {
+        IpvsProxier::new(state, services, &args.node).map_err(Failure::input)
+    });
+    let mut history = IpvsHistory::first(&proxiers.next().expect("there is a first state")?);
+    for proxier in proxiers {
+        history.then(&proxier?);
+    }
+    let program = history.program();
+    Ok(match args.form {
+        Form::Save => program.save_text(),
+        Form::Restore | Form::Misc => program.text(),
+    })
+}
+
+/// What the last sync does besides rules.
 fn misc(
     states: &[Cluster],
     args: &RenderArgs,
     services: &[Vec<ServicePorts<'_>>; 2],
 ) -> Result<String, Failure> {
-    if states.len() > 1 {
-        return Err(Failure::input(
-            "--form misc is that of the first sync; it takes no --then",
-        ));
-    }
-    let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
-    side_effects_text(&states[0], &services, &args.node).map_err(Failure::input)
+    let last = states.len() - 1;
+    let of_state = |state: usize| -> Vec<ServicePorts<'_>> {
+        let families = services.iter();
+        families.map(|states| states[state].clone()).collect()
+    };
+    let earlier = last.checked_sub(1).map(of_state).unwrap_or_default();
+    side_effects_text(&earlier, &states[last], &of_state(last), &args.node).map_err(Failure::input)
 }

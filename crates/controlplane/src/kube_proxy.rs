@@ -24,9 +24,11 @@
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
 //!   where most of kube-proxy is.
+//! - [`IpvsProxier`]: virtual servers, ipsets and rules of IPVS mode.
 //! - [`NftablesProxier`]: the table of nftables mode; a service port's part is in
 //!   `nftables/service.rs`.
-//! - [`IptablesHistory`], [`NftablesHistory`]: later syncs.
+//! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`]: later syncs.
+//! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //!
@@ -38,7 +40,9 @@
 //! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
 //!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
-//! - [`SideEffects`] are those of the first sync.
+//! - In IPVS mode real servers of a virtual server come in order of address, and one that is gone has
+//!   no connections and goes at once. A scheduler is one that the kernel has a module for; which are
+//!   loaded is not asked.
 //! - nftables mode keeps the chains that it no longer uses, empty, from sync to sync: the real one
 //!   deletes them in the first sync more than a second later.
 //! - nftables mode is printed as the table that it makes, not as the transaction that makes it. With
@@ -52,7 +56,9 @@
 mod changes;
 mod endpoints;
 mod iptables;
+mod ipvs;
 mod local_detector;
+mod marks;
 mod names;
 mod nftables;
 mod port_on_node;
@@ -61,14 +67,18 @@ mod service_ports;
 mod settings;
 mod side_effects;
 mod spelling;
+mod tables;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
+use podwire_ruleset::ipvs::ParseSchedulerError;
 
 pub use iptables::{IptablesHistory, IptablesProxier};
+pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
@@ -113,6 +123,9 @@ pub enum ProxierError {
         /// What is wrong.
         source: DeviceNameError,
     },
+    /// The configuration asks for a scheduler that IPVS has not.
+    #[error("`ipvs.scheduler` of the kube-proxy configuration: {0}")]
+    Scheduler(#[source] ParseSchedulerError),
     /// A mark has 32 bits.
     #[error("`{field}` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31")]
     MasqueradeBit {

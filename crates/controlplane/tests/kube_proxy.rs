@@ -4,8 +4,8 @@
 
 use podwire_cluster::{Cluster, Input, ProxyMode, load};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, KubeProxyVersion, ObjectKind, ProxierError, ServicePorts,
-    check_mode,
+    ConntrackClear, IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion,
+    ObjectKind, ProxierError, ServicePorts, SideEffects, check_mode,
 };
 use podwire_packet::Family;
 use podwire_ruleset::{Rule, RuleSet, TableName};
@@ -274,4 +274,114 @@ fn a_new_label_of_the_node_makes_the_next_sync_full() {
     let mut history = IptablesHistory::first(proxier(0));
     history.then(proxier(1));
     assert_eq!(history.restore_text(), proxier(1).restore_text());
+}
+
+fn ipv4_ports(cluster: &Cluster) -> ServicePorts<'_> {
+    ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default())
+}
+
+#[test]
+fn ipvs_takes_the_schedulers_that_the_kernel_has() {
+    let of = |name: &str| {
+        let config = config(&format!("ipvs: {{scheduler: {name}}}"));
+        let cluster = cluster(&[NODE, MYSQL, &config]);
+        let services = ipv4_ports(&cluster);
+        IpvsProxier::new(&cluster, &services, "node-a").map(|proxier| proxier.program().text())
+    };
+    assert!(
+        of("sed")
+            .unwrap()
+            .contains("-A -t 10.103.132.104:3306 -s sed\n")
+    );
+    assert!(
+        of("mh")
+            .unwrap()
+            .contains("-A -t 10.103.132.104:3306 -s mh -b mh-port\n")
+    );
+    let error = of("fastest").unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "`ipvs.scheduler` of the kube-proxy configuration: `fastest` is not an IPVS scheduler"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn virtual_servers_of_excluded_cidrs_outlive_their_service() {
+    let with = |cidrs: &str| {
+        let config = config(&format!("ipvs: {{excludeCIDRs: [{cidrs}]}}"));
+        let before = cluster(&[NODE, MYSQL, &config]);
+        let after = cluster(&[NODE, &config]);
+        let (services, none) = (ipv4_ports(&before), ipv4_ports(&after));
+        let proxier = |cluster, services| IpvsProxier::new(cluster, services, "node-a").unwrap();
+        let mut history = IpvsHistory::first(&proxier(&before, &services));
+        history.then(&proxier(&after, &none));
+        history.program().virtual_servers().len()
+    };
+    assert_eq!(with("10.103.0.0/16"), 1);
+    assert_eq!(with("10.104.0.0/16"), 0);
+}
+
+#[test]
+fn an_endpoint_is_looped_back_in_the_spelling_of_its_slice() {
+    let spelled = MYSQL
+        .replace("10.38.0.1", "\"FD00:0:0::1\"")
+        .replace("10.103.132.104", "\"fd00:96::1\"")
+        .replace("IPv4", "IPv6");
+    let cluster = cluster(&[NODE, &spelled]);
+    let services = ServicePorts::new(&cluster, Family::Ipv6, KubeProxyVersion::default());
+    let proxier = IpvsProxier::new(&cluster, &services, "node-a").unwrap();
+    let text = proxier.program().text();
+    assert!(
+        text.contains("add KUBE-6-LOOP-BACK FD00:0:0::1,tcp:3306,FD00:0:0::1\n"),
+        "{text}"
+    );
+    assert!(text.contains(" -r [fd00::1]:3306 -m -w 1\n"), "{text}");
+}
+
+#[test]
+fn connections_to_an_endpoint_that_is_gone_are_cleared() {
+    let udp = MYSQL.replace("TCP", "UDP").replace(
+        "ports: [{port: 3306, protocol: UDP}]",
+        "type: NodePort\n  externalIPs: [198.51.100.7]\n  ports: [{port: 3306, protocol: UDP, nodePort: 30306}]",
+    );
+    let moved = udp.replace("10.38.0.1", "10.38.0.2");
+    let (before, after, none) = (
+        cluster(&[NODE, &udp]),
+        cluster(&[NODE, &moved]),
+        cluster(&[NODE]),
+    );
+    let [was, is, gone] = [&before, &after, &none].map(ipv4_ports);
+    let cleared = |earlier, cluster, services| {
+        SideEffects::after(earlier, cluster, services, "node-a")
+            .unwrap()
+            .conntrack
+    };
+    let (service, external) = (
+        "10.103.132.104".parse().unwrap(),
+        "198.51.100.7".parse().unwrap(),
+    );
+    let endpoint = "10.38.0.1".parse().unwrap();
+    assert_eq!(
+        cleared(Some(&was), &after, &is),
+        [
+            ConntrackClear::NodePortTo(30306, endpoint),
+            ConntrackClear::OriginalDestinationTo(service, endpoint),
+            ConntrackClear::OriginalDestinationTo(external, endpoint),
+        ]
+    );
+    assert_eq!(
+        cleared(Some(&was), &none, &gone),
+        [ConntrackClear::OriginalDestination(service)]
+    );
+    assert_eq!(cleared(Some(&is), &after, &is), []);
+    assert_eq!(
+        cleared(None, &after, &is),
+        [
+            ConntrackClear::NodePort(30306),
+            ConntrackClear::OriginalDestination(service),
+            ConntrackClear::OriginalDestination(external),
+        ]
+    );
 }

@@ -20,7 +20,7 @@ mod tuples;
 use std::time::Duration;
 
 use podwire_packet::{FiveTuple, Headers, Mark, Protocol, SimTime, TcpFlags};
-use podwire_ruleset::{ConntrackInfo, CtDirection, CtState, CtStatuses};
+use podwire_ruleset::{ConntrackInfo, CtDirection, CtState, CtStatuses, IpvsInfo};
 
 pub use entry::Entry;
 use slots::Slots;
@@ -105,6 +105,7 @@ impl Connection {
             original: Some(self.original),
             reply: Some(self.reply),
             expires_seconds: u32::try_from((self.expires - now).as_secs()).unwrap_or(u32::MAX),
+            ipvs: IpvsInfo::Untouched,
         }
     }
 }
@@ -186,6 +187,16 @@ impl Conntrack {
                 connection.dnat |= is_translated;
                 connection.destination_settled = true;
             }
+        }
+    }
+
+    /// Has replies of an unconfirmed connection expected from where IPVS sends its packets, which are
+    /// `leaving` (`nf_conntrack_alter_reply`). That is no translation of conntrack's own.
+    pub(crate) fn alter_reply(&mut self, id: ConnectionId, leaving: FiveTuple) {
+        let slot = self.slots.slot(id);
+        let connection = slot.and_then(|slot| self.slots.get_mut(slot));
+        if let Some(connection) = connection.filter(|connection| !connection.confirmed) {
+            connection.reply = leaving.reversed();
         }
     }
 

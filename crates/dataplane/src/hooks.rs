@@ -1,7 +1,7 @@
 //! What happens at one hook: tables, base chains of nftables, connection tracking and translation, in
 //! the kernel's order.
 //!
-//! Sources: `enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h; `nf_hook_entries_grow`,
+//! Sources: `ip_vs_ops4`, net/netfilter/ipvs/ip_vs_core.c; `enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h; `nf_hook_entries_grow`,
 //! net/netfilter/core.c: of two with the same priority the one that came later is asked first. Tables
 //! of iptables count as older than nftables' chains.
 
@@ -45,12 +45,16 @@ enum Stage {
     Table(TableName),
     Track,
     Nat(Manip),
+    /// Answers of real servers get the virtual address.
+    IpvsOut,
+    /// What is for a virtual server gets a real one.
+    IpvsIn,
     Confirm,
 }
 
 /// What each hook does besides nftables' chains, by priority.
 const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
-    use Stage::{Confirm, Nat, Table, Track};
+    use Stage::{Confirm, IpvsIn, IpvsOut, Nat, Table, Track};
     const LAST: i32 = i32::MAX;
     match hook {
         Hook::Prerouting => &[
@@ -63,6 +67,8 @@ const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
             (-150, Table(TableName::Mangle)),
             (0, Table(TableName::Filter)),
             (50, Table(TableName::Security)),
+            (NAT_SOURCE - 2, IpvsOut),
+            (NAT_SOURCE - 1, IpvsIn),
             (NAT_SOURCE, Nat(Manip::Source)),
             (LAST, Confirm),
         ],
@@ -70,12 +76,15 @@ const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
             (-150, Table(TableName::Mangle)),
             (0, Table(TableName::Filter)),
             (50, Table(TableName::Security)),
+            (100, IpvsOut),
         ],
         Hook::Output => &[
             (-300, Table(TableName::Raw)),
             (-200, Track),
             (-150, Table(TableName::Mangle)),
             (NAT_DESTINATION, Nat(Manip::Destination)),
+            (NAT_DESTINATION + 1, IpvsOut),
+            (NAT_DESTINATION + 2, IpvsIn),
             (0, Table(TableName::Filter)),
             (50, Table(TableName::Security)),
         ],
@@ -202,6 +211,13 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
                 Stage::Table(table) => self.table(skb, table, hook, place).map(drop)?,
                 Stage::Track => self.track(skb)?,
                 Stage::Nat(manip) => self.nat(skb, chains, manip, hook, place)?,
+                Stage::IpvsOut => self.ip_vs_out(skb, hook),
+                Stage::IpvsIn => {
+                    self.ip_vs_in(skb, hook)?;
+                    if skb.leaves_by.is_some() {
+                        return Ok(());
+                    }
+                }
                 Stage::Confirm => {
                     if let Some((id, _)) = skb.tracked.and_then(|tracked| tracked.connection) {
                         self.state.conntrack.confirm(id);
@@ -226,7 +242,10 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
             output: place.output,
             physdev_in: skb.physdev_in,
             physdev_out: place.physdev_out,
-            conntrack: self.info(skb, now),
+            conntrack: ConntrackInfo {
+                ipvs: skb.ipvs,
+                ..self.info(skb, now)
+            },
             host: self.ns.addresses(),
             now,
         }

@@ -14,6 +14,7 @@
 //! - `bridge`: a bridge and its ports, with what br_netfilter adds.
 //! - `vxlan`: encapsulation.
 //! - [`Conntrack`], `nat`: connections and their translation.
+//! - [`Ipvs`]: virtual servers.
 //! - [`Fib`], [`Link`], [`Netns`]: what a namespace is made of.
 //! - [`Event`], [`Disposition`], [`DropReason`]: the words for what happened.
 //!
@@ -40,6 +41,7 @@ mod conntrack;
 mod disposition;
 mod fib;
 mod hooks;
+mod ipvs;
 mod link;
 mod nat;
 mod netns;
@@ -51,6 +53,7 @@ mod watch;
 pub use conntrack::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction, Entry};
 pub use disposition::{Delivery, Disposition, DropReason, Unroutable};
 pub use fib::{Fib, Lookup, Route, RouteKind};
+pub use ipvs::{Admission, Ipvs, Socket};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};
 pub use nat::Manip;
 pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls};

@@ -221,7 +221,10 @@ impl Classify for Interp {
                     decision.notrack = true;
                     // `notrack_tg`, net/netfilter/xt_CT.c: what has a connection keeps it.
                     if packet.conntrack.state == CtState::Invalid {
-                        packet.conntrack = ConntrackInfo::of_state(CtState::Untracked);
+                        packet.conntrack = ConntrackInfo {
+                            ipvs: packet.conntrack.ipvs,
+                            ..ConntrackInfo::of_state(CtState::Untracked)
+                        };
                     }
                 }
                 Some(Target::Trace) => decision.trace = true,

@@ -173,7 +173,9 @@ fn read(family: Family, text: &str) -> RuleSet {
 /// The sets that `ipset restore` makes of these lines.
 fn sets(lines: &str) -> State {
     State {
-        sets: ipset::parse(lines).unwrap_or_else(|error| panic!("{error}: {lines}")),
+        sets: ipset::parse(lines)
+            .unwrap_or_else(|error| panic!("{error}: {lines}"))
+            .into(),
         ..State::default()
     }
 }

@@ -63,6 +63,20 @@ pub struct ConntrackInfo {
     pub reply: Option<FiveTuple>,
     /// Seconds until the entry goes.
     pub expires_seconds: u32,
+    /// What IPVS, which has connections of its own, did with the packet.
+    pub ipvs: IpvsInfo,
+}
+
+/// What IPVS did with a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpvsInfo {
+    /// Nothing.
+    #[default]
+    Untouched,
+    /// It is the answer of a real server.
+    Answer,
+    /// It goes to a real server. The virtual address and port are those that its connection began with.
+    Request,
 }
 
 impl ConntrackInfo {
@@ -79,6 +93,7 @@ impl ConntrackInfo {
             original: None,
             reply: None,
             expires_seconds: 0,
+            ipvs: IpvsInfo::Untouched,
         }
     }
 
@@ -203,6 +218,11 @@ pub struct Packet<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_packet_has_four_cache_lines() {
+        assert_eq!(size_of::<Packet<'_>>(), 256);
+    }
 
     #[test]
     fn what_a_service_asks_of_a_packet_is_in_one_cache_line() {

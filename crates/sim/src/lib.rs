@@ -26,7 +26,7 @@ mod walk;
 mod world;
 
 pub use place::{Place, PlaceError, Target};
-pub use rules::{NodeRules, RulesError};
+pub use rules::{IpvsNode, NodeRules, RulesError};
 pub use topology::NetnsId;
 pub use trace::{Query, Step, Trace, TraceError, Way};
 pub use world::{Options, World};

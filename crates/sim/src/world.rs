@@ -18,7 +18,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object};
-use podwire_dataplane::Netns;
+use podwire_dataplane::{Netns, NetnsState};
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
 use podwire_ruleset::Origin;
@@ -252,6 +252,17 @@ impl<'c> World<'c> {
         });
         self.namespaces.borrow_mut().insert(id, netns.clone());
         Ok(netns)
+    }
+
+    /// What a namespace remembers before the first packet: on nodes, the ipsets.
+    pub(crate) fn first_state(&self, id: NetnsId) -> Result<NetnsState, RulesError> {
+        let mut state = NetnsState::default();
+        if let NetnsId::Node(index) = id {
+            let ipvs = self.rules(index)?.ipvs;
+            state.ipv4.sets = ipvs.ipv4_sets;
+            state.ipv6.sets = ipvs.ipv6_sets;
+        }
+        Ok(state)
     }
 
     /// Puts a namespace in place of the one that the world has.

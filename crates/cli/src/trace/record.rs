@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use podwire_dataplane::{Disposition, DropReason, Event, Route};
-use podwire_packet::{DeviceName, Family};
+use podwire_packet::{DeviceName, Family, socket};
 use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, RuleRef};
 use podwire_sim::{NetnsId, Step, Way, World};
 use serde::Serialize;
@@ -110,6 +110,18 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
             None,
             Some(hook),
             said("translate", format!("{before} => {after}")),
+        ),
+        Event::Scheduled {
+            hook,
+            virtual_server,
+            real: (address, port),
+        } => (
+            None,
+            Some(hook),
+            said(
+                "schedule",
+                format!("ipvs {virtual_server} => {}", socket(address, port)),
+            ),
         ),
         Event::Routed { to, route } => (
             on(route.device),

@@ -45,6 +45,8 @@ pub(super) struct Settings {
     pub(super) node_port_addresses: NodePortAddresses,
     /// Whether node ports are open on 127.0.0.0/8, by sysctl route_localnet.
     pub(super) localhost_node_ports: bool,
+    /// Addresses of the node's devices but loopback.
+    pub(super) own_addresses: Vec<IpAddr>,
     /// The node's address.
     pub(super) node_ip: IpAddr,
     /// Whether packets outside the TCP window are left alone.
@@ -127,6 +129,7 @@ impl Settings {
             local_detector: LocalDetector::of(config, node, family)?,
             node_port_addresses: node_port_addresses(&ranges, node, family, localhost_node_ports),
             localhost_node_ports,
+            own_addresses: own_addresses(node, family).collect(),
             node_ip: node_ip(node, family),
             conntrack_tcp_be_liberal: config.conntrack.tcp_be_liberal,
             zone: node
@@ -180,14 +183,20 @@ fn node_port_addresses(
     if ranges.iter().any(Prefix::is_empty) {
         return NodePortAddresses::All;
     }
-    let nics = node.nics.iter().flat_map(|nic| &nic.addresses);
     let mut addresses: Vec<IpAddr> = std::iter::once(loopback(family))
-        .chain(node.internal_ips(family))
-        .chain(nics.map(|&(ip, _)| ip))
+        .chain(own_addresses(node, family))
         .filter(|ip| localhost_node_ports || !ip.is_loopback())
         .filter(|&ip| ranges.iter().any(|range| range.contains(ip)))
         .collect();
     addresses.sort_by_cached_key(IpAddr::to_string);
     addresses.dedup();
     NodePortAddresses::Some(addresses)
+}
+
+/// The addresses of the node's devices but loopback.
+fn own_addresses(node: &Node, family: Family) -> impl Iterator<Item = IpAddr> {
+    let nics = node.nics.iter().flat_map(|nic| &nic.addresses);
+    node.internal_ips(family)
+        .chain(nics.map(|&(ip, _)| ip))
+        .filter(move |&ip| Family::of(ip) == family)
 }

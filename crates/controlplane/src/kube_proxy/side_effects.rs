@@ -8,6 +8,7 @@ use podwire_cluster::{Cluster, ObjectName};
 use podwire_packet::Family;
 use podwire_ruleset::L4;
 
+use super::service_ports::ProxiedPort;
 use super::settings::Settings;
 use super::{ProxierError, ServicePorts, node};
 
@@ -39,17 +40,21 @@ impl HealthCheck {
     }
 }
 
-/// Conntrack entries that are deleted, all of UDP: entries from before a service port had endpoints
-/// would send its packets where they went then.
+/// Conntrack entries that are deleted, all of UDP: entries from before a service port had endpoints, or
+/// to an endpoint that is gone, would send its packets where they went then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConntrackClear {
     /// Entries whose first packet went to this node port.
     NodePort(u16),
+    /// Those of them that were translated to an endpoint.
+    NodePortTo(u16, IpAddr),
     /// Entries whose first packet went to this address.
     OriginalDestination(IpAddr),
+    /// Those of them that were translated to an endpoint.
+    OriginalDestinationTo(IpAddr, IpAddr),
 }
 
-/// What the first sync on a node does beside its rules, for one family.
+/// What a sync on a node does beside its rules, for one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideEffects {
     /// The family.
@@ -63,11 +68,25 @@ pub struct SideEffects {
 }
 
 impl SideEffects {
-    /// Those of the proxier of `node` for the family of `services`.
+    /// Those of the first sync of the proxier of `node` for the family of `services`.
     ///
     /// # Errors
     /// As [`IptablesProxier::new`](super::IptablesProxier::new).
     pub fn new(
+        cluster: &Cluster,
+        services: &ServicePorts<'_>,
+        node_name: &str,
+    ) -> Result<Self, ProxierError> {
+        Self::after(None, cluster, services, node_name)
+    }
+
+    /// Those of a sync that finds the node as one for the service ports of `earlier` left it: settings
+    /// are written already, and conntrack entries are cleared for what changed.
+    ///
+    /// # Errors
+    /// As [`SideEffects::new`].
+    pub fn after(
+        earlier: Option<&ServicePorts<'_>>,
         cluster: &Cluster,
         services: &ServicePorts<'_>,
         node_name: &str,
@@ -86,33 +105,58 @@ impl SideEffects {
         });
         Ok(Self {
             family: services.family,
-            sysctls: settings
-                .localhost_node_ports
+            sysctls: (settings.localhost_node_ports && earlier.is_none())
                 .then_some(route_localnet)
                 .into_iter()
                 .collect(),
             health_checks: health_checks.collect(),
-            conntrack: cleared(services, node_name),
+            conntrack: cleared(earlier, services, node_name),
         })
     }
 }
 
-/// Entries to the addresses of UDP service ports that have endpoints now: at the first sync they had
-/// none before (`CleanStaleEntries`, pkg/proxy/conntrack/cleanup.go). Sorted as text.
-fn cleared(services: &ServicePorts<'_>, node: &str) -> Vec<ConntrackClear> {
+/// Entries to the addresses of UDP service ports that have endpoints now and had none before, those to
+/// endpoints that are gone, and those to ClusterIPs of service ports that are gone
+/// (`CleanStaleEntries`, pkg/proxy/conntrack/cleanup.go). Sorted as text.
+fn cleared<'s>(
+    earlier: Option<&'s ServicePorts<'s>>,
+    services: &'s ServicePorts<'s>,
+    node: &str,
+) -> Vec<ConntrackClear> {
     let mut clears = BTreeSet::new();
-    for port in &services.ports {
-        if port.l4 != L4::Udp || !port.endpoints.iter().any(|e| e.is_serving_on(node)) {
+    let udp = |services: &'s ServicePorts<'s>| services.ports.iter().filter(|p| p.l4 == L4::Udp);
+    for port in udp(services) {
+        let served = earlier.map_or_else(Vec::new, |earlier| earlier.serving_before(port, node));
+        if served.is_empty() {
+            if port.endpoints.iter().any(|e| e.is_serving_on(node)) {
+                let addresses = port.all_addresses();
+                clears.extend(addresses.map(ConntrackClear::OriginalDestination));
+                if port.node_port != 0 {
+                    clears.insert(ConntrackClear::NodePort(port.node_port));
+                }
+            }
             continue;
         }
-        let addresses = &port.addresses;
-        let externals = addresses.external_ips.iter().chain(&addresses.vips);
-        let all = std::iter::once(&addresses.cluster_ip).chain(externals);
-        clears.extend(all.map(|&ip| ConntrackClear::OriginalDestination(ip)));
-        if port.node_port != 0 {
-            clears.insert(ConntrackClear::NodePort(port.node_port));
+        for (text, endpoint) in served {
+            // Endpoints are sorted by text.
+            if port
+                .endpoints
+                .binary_search_by(|e| (*e.text).cmp(&text))
+                .is_ok()
+            {
+                continue;
+            }
+            let addresses = port.all_addresses();
+            clears.extend(addresses.map(|ip| ConntrackClear::OriginalDestinationTo(ip, endpoint)));
+            if port.node_port != 0 {
+                clears.insert(ConntrackClear::NodePortTo(port.node_port, endpoint));
+            }
         }
     }
+    let now: BTreeSet<_> = udp(services).map(ProxiedPort::key).collect();
+    let before = earlier.into_iter().flat_map(udp);
+    let gone = before.filter(|port| !now.contains(&port.key()));
+    clears.extend(gone.map(|port| ConntrackClear::OriginalDestination(port.addresses.cluster_ip)));
     let mut clears: Vec<_> = clears.into_iter().collect();
     clears.sort_by_cached_key(ConntrackClear::to_string);
     clears
@@ -140,11 +184,13 @@ pub fn ipvs_sysctls(cluster: &Cluster) -> impl Iterator<Item = Sysctl> {
 }
 
 /// The side effects on a node as text: the settings of iptables and of ipvs mode, and for each family
-/// that any node has an address of, its health checks and conntrack clears.
+/// that any node has an address of, its health checks and conntrack clears. `earlier` are the service
+/// ports of the sync before, one for each of `services`; none at the first sync.
 ///
 /// # Errors
 /// As [`SideEffects::new`].
 pub fn side_effects_text(
+    earlier: &[ServicePorts<'_>],
     cluster: &Cluster,
     services: &[ServicePorts<'_>],
     node: &str,
@@ -152,7 +198,9 @@ pub fn side_effects_text(
     let mut sysctls = Vec::new();
     let mut text = String::new();
     let mut has_ipv4 = false;
-    for services in services {
+    let earlier = earlier.iter().map(Some).chain(std::iter::repeat(None));
+    let is_first = earlier.clone().next().flatten().is_none();
+    for (services, earlier) in services.iter().zip(earlier) {
         let family = services.family;
         if !cluster
             .nodes
@@ -162,11 +210,13 @@ pub fn side_effects_text(
             continue;
         }
         has_ipv4 |= family == Family::Ipv4;
-        let effects = SideEffects::new(cluster, services, node)?;
+        let effects = SideEffects::after(earlier, cluster, services, node)?;
         text.push_str(&effects.to_string());
         sysctls.extend(effects.sysctls);
     }
-    let ipvs: Vec<_> = ipvs_sysctls(cluster).filter(|_| has_ipv4).collect();
+    let ipvs: Vec<_> = ipvs_sysctls(cluster)
+        .filter(|_| has_ipv4 && is_first)
+        .collect();
     Ok(format!(
         "{}{text}{}",
         Section("sysctls written (iptables)", &sysctls),
@@ -197,7 +247,9 @@ impl fmt::Display for SideEffects {
         for clear in &self.conntrack {
             match clear {
                 ConntrackClear::NodePort(_) => writeln!(f, "{clear} ipv6 {ipv6}")?,
-                ConntrackClear::OriginalDestination(_) => writeln!(f, "{clear}")?,
+                ConntrackClear::NodePortTo(..)
+                | ConntrackClear::OriginalDestination(_)
+                | ConntrackClear::OriginalDestinationTo(..) => writeln!(f, "{clear}")?,
             }
         }
         Ok(())
@@ -208,7 +260,13 @@ impl fmt::Display for ConntrackClear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NodePort(port) => write!(f, "clear dport {port} proto udp"),
+            Self::NodePortTo(port, endpoint) => {
+                write!(f, "clear dport {port} dst-nat {endpoint} proto udp")
+            }
             Self::OriginalDestination(ip) => write!(f, "clear orig-dst {ip} proto udp"),
+            Self::OriginalDestinationTo(ip, endpoint) => {
+                write!(f, "clear orig-dst {ip} dst-nat {endpoint} proto udp")
+            }
         }
     }
 }

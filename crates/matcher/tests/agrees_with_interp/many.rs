@@ -129,7 +129,7 @@ fn case_of(text: String, words: &Words) -> Case {
         rules: parsed.rules,
         host: generated::host(words),
         state: State {
-            sets: ipset::parse(words.sets).unwrap(),
+            sets: ipset::parse(words.sets).unwrap().into(),
             ..State::default()
         },
     }

@@ -13,6 +13,8 @@ use crate::rules::RulesError;
 
 /// Where the router meets what lies beyond it.
 pub(super) const WAN: DeviceName = DeviceName::literal("wan0");
+/// kube-proxy's device in IPVS mode (`defaultDummyDevice`, pkg/proxy/ipvs/proxier.go).
+const KUBE_IPVS0: DeviceName = DeviceName::literal("kube-ipvs0");
 
 impl World<'_> {
     /// The router: a device on each node network that names it as gateway, and one to the world.
@@ -80,6 +82,10 @@ impl World<'_> {
         host.sysctls.route_localnet = rules.route_localnet;
         host.ipv4_rules = Some(rules.ipv4);
         host.ipv6_rules = Some(rules.ipv6);
+        if !rules.ipvs.addresses.is_empty() {
+            host.add_link(ipvs_link(&rules.ipvs.addresses));
+        }
+        host.virtual_servers = rules.ipvs.virtual_servers;
         host.listeners = self.node_listeners(index);
         Ok(host)
     }
@@ -190,6 +196,18 @@ impl World<'_> {
         nics.filter_map(|nic| nic.gateway)
             .find(|&gateway| segment.contains(gateway))
     }
+}
+
+/// The device that holds the addresses of virtual servers, so that packets for them come to INPUT.
+fn ipvs_link(addresses: &[IpAddr]) -> Link {
+    let link = Link::new(
+        KUBE_IPVS0,
+        LinkKind::Dummy,
+        MacAddr::default(),
+        Link::ETHERNET_MTU,
+    );
+    let hosts = addresses.iter().map(|&ip| (ip, Family::of(ip).bits()));
+    hosts.fold(link, |link, (ip, length)| link.with_address(ip, length))
 }
 
 fn router_mac(number: usize) -> MacAddr {

@@ -6,8 +6,8 @@ use podwire_cluster::ObjectName;
 use podwire_ruleset::{ChainName, RuleSet};
 
 use super::IptablesProxier;
-use super::written::OwnChain;
 use crate::kube_proxy::service_ports::ProxiedPort;
+use crate::kube_proxy::tables::{OwnChain, print_tables, to_rule_set};
 
 /// A node's tables over several states of the cluster, each of which kube-proxy meets with a sync.
 ///
@@ -60,8 +60,12 @@ impl<'a> IptablesHistory<'a> {
     /// The tables after it, as [`IptablesProxier::save_text`] prints them.
     #[must_use]
     pub fn save_text(&self) -> String {
-        self.proxier
-            .print_tables(&self.proxier.tables(Some(&self.own)))
+        let tables = self.proxier.tables(Some(&self.own));
+        print_tables(
+            &tables,
+            self.proxier.family(),
+            self.proxier.estimated_bytes(),
+        )
     }
 
     /// The tables after it, as [`IptablesProxier::rule_set`] gives them.
@@ -69,8 +73,7 @@ impl<'a> IptablesHistory<'a> {
     /// Origins of rules that a partial sync left alone are of the state that they were written in.
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
-        self.proxier
-            .to_rule_set(self.proxier.tables(Some(&self.own)))
+        to_rule_set(self.proxier.tables(Some(&self.own)), self.proxier.family())
     }
 }
 
