@@ -90,10 +90,7 @@ impl<C> Netns<C> {
         for link in links.values() {
             fib.add_link(link);
         }
-        let addresses = HostAddresses {
-            local: fib.local().to_vec(),
-            broadcast: fib.broadcast().to_vec(),
-        };
+        let addresses = HostAddresses::new(fib.local().to_vec(), fib.broadcast().to_vec());
         Self {
             links,
             fib,

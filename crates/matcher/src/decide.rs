@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use podwire_packet::Headers;
-use podwire_ruleset::{Choose, Draw, Hook, Packet, Policy, State, Target, Verdict};
+use podwire_ruleset::{Choose, Draw, Hook, Packet, State, Target, Verdict};
 
+use crate::behind::Front;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::{Dispatch, Found, Lookup, Service};
 use crate::fields::Fields;
@@ -17,16 +18,19 @@ pub(crate) struct AtHook<'m, F: Fields> {
     program: &'m Program<F>,
     /// The table of Services that every packet comes to first; an empty one if there is none.
     services: Lookup<'m, F>,
+    front: Option<&'m Front>,
     hook: Hook,
 }
 
 impl<'m, F: Fields> AtHook<'m, F> {
     #[inline]
     pub(crate) fn new(program: &'m Program<F>, hook: Hook) -> Self {
-        let front = program.tables.get(program.fronts[hook as usize] as usize);
+        let front = program.fronts[hook as usize].as_ref();
+        let table = front.map(|front| &program.tables[front.table as usize]);
         Self {
             program,
-            services: front.map_or_else(Lookup::default, Dispatch::lookup),
+            services: table.map_or_else(Lookup::default, Dispatch::lookup),
+            front,
             hook,
         }
     }
@@ -67,10 +71,18 @@ impl<'m, F: Fields> AtHook<'m, F> {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        if let Some(key) = key_of::<F>(headers)
-            && let Found::Fold(fold) = self.services.find(key)
+        if let Some(front) = self.front
+            && let Some(key) = key_of::<F>(headers)
         {
-            return self.program.folded(like, headers, fold, choose);
+            match self.services.find(key) {
+                Found::Fold(fold) => return self.program.folded(like, headers, fold, choose),
+                Found::Nothing => {
+                    let packet = (like, headers);
+                    let front = (front, self.hook);
+                    return self.program.behind(front, key, packet, state, choose);
+                }
+                Found::Endpoints(_) | Found::Ask => {}
+            }
         }
         if like.hook == self.hook {
             return self.program.walk(like, headers, state, choose);
@@ -208,10 +220,7 @@ impl<F: Fields> Program<F> {
         });
         match said {
             ControlFlow::Break(verdict) => verdict,
-            ControlFlow::Continue(()) => rest.is_empty().then_some(match base.policy {
-                Policy::Accept => Verdict::Accept,
-                Policy::Drop => Verdict::Drop,
-            }),
+            ControlFlow::Continue(()) => rest.is_empty().then_some(base.verdict()),
         }
     }
 
@@ -225,7 +234,8 @@ impl<F: Fields> Program<F> {
     }
 
     /// One of the endpoints of a Service.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
     pub(crate) fn choose(
         &self,
         service: &Service<'_, F>,
@@ -239,7 +249,7 @@ impl<F: Fields> Program<F> {
     }
 
     /// A choice that does not fit into an entry.
-    fn folded<'m>(
+    pub(crate) fn folded<'m>(
         &'m self,
         like: &Packet<'_>,
         headers: &Headers,
@@ -252,8 +262,9 @@ impl<F: Fields> Program<F> {
         self.sent(like, headers, socket, fold.marking)
     }
 
-    #[inline]
-    fn translated<'m>(
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
+    pub(crate) fn translated<'m>(
         &'m self,
         like: &Packet<'_>,
         headers: &Headers,
@@ -265,7 +276,8 @@ impl<F: Fields> Program<F> {
     }
 
     /// Sent to a socket, and marked.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
     fn sent<'m>(
         &'m self,
         like: &Packet<'_>,

@@ -545,5 +545,6 @@ impl<F: Fields> Changes<F> {
     }
 }
 
+mod reach;
 #[cfg(test)]
 mod tests;

@@ -321,7 +321,7 @@ impl<F: Fields> Test<F> {
 }
 
 #[inline]
-fn is_under<F: Fields>(test: &Masked<F::Address>, address: IpAddr) -> bool {
+pub(crate) fn is_under<F: Fields>(test: &Masked<F::Address>, address: IpAddr) -> bool {
     F::number(address).is_some_and(|of| F::under(of, test.mask) == test.value) != test.inverted
 }
 

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use podwire_packet::Mark;
 use podwire_ruleset::{
-    ChainId, Choose, ConnmarkTarget, CtState, Effect, NatKind, NatRange, Observe, Packet, Policy,
-    RuleId, State, Target, Verdict,
+    ChainId, Choose, ConnmarkTarget, CtState, Effect, NatKind, NatRange, Observe, Packet, RuleId,
+    State, Target, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -19,10 +19,10 @@ use crate::view::View;
 
 /// A place in a program: of a chain, the block, and there the first rule that counts.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    chain: ChainId,
-    block: u32,
-    rule: u32,
+pub(crate) struct Place {
+    pub(crate) chain: ChainId,
+    pub(crate) block: u32,
+    pub(crate) rule: u32,
 }
 
 impl Place {
@@ -65,6 +65,18 @@ impl<F: Fields> Program<F> {
         choose: &mut impl Choose,
         observe: &mut impl Observe,
     ) -> Outcome<'m> {
+        self.run_from(None, packet, state, choose, observe)
+    }
+
+    /// As [`run`](Self::run), from a place on, to which these calls have led.
+    pub(crate) fn run_from<'m>(
+        &'m self,
+        start: Option<(&[Place], Place)>,
+        packet: &Packet<'_>,
+        state: &State,
+        choose: &mut impl Choose,
+        observe: &mut impl Observe,
+    ) -> Outcome<'m> {
         let mut walk = Walk {
             program: self,
             view: View::new(packet),
@@ -77,7 +89,10 @@ impl<F: Fields> Program<F> {
             observe,
         };
         let verdict = match self.bases[packet.hook as usize] {
-            Some(base) => walk.from(&base),
+            Some(base) => {
+                let (callers, place) = start.unwrap_or((&[], Place::start_of(base.chain)));
+                walk.from(&base, callers.into(), place)
+            }
             None => Verdict::Accept,
         };
         Outcome {
@@ -111,9 +126,7 @@ struct Walk<'m, 'p, F: Fields, C, O> {
 }
 
 impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
-    fn from(&mut self, base: &Base) -> Verdict {
-        let mut callers = Callers::new();
-        let mut at = Place::start_of(base.chain);
+    fn from(&mut self, base: &Base, mut callers: Callers, mut at: Place) -> Verdict {
         loop {
             let next = match self.through(&mut at) {
                 Flow::End(verdict) => return verdict,
@@ -132,10 +145,7 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
                 None => {
                     self.observe
                         .policy(self.program.table, self.view.packet.hook);
-                    return match base.policy {
-                        Policy::Accept => Verdict::Accept,
-                        Policy::Drop => Verdict::Drop,
-                    };
+                    return base.verdict();
                 }
             }
         }
@@ -170,11 +180,17 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
     fn dispatch(&mut self, at: &Place, table: u32) -> Flow {
         let table = &self.program.tables[table as usize];
         let headers = &self.view.packet.headers;
-        let Some(key) = F::key_of(headers).filter(|_| !headers.is_later_fragment) else {
+        if headers.is_later_fragment {
+            return Flow::Next;
+        }
+        let Some(key) = F::key_of(headers) else {
+            if table.is_of_ports {
+                return self.foreign(at.chain, table.first.max(at.rule)..table.end);
+            }
             return Flow::Next;
         };
         if self.observe.is_silent() && at.rule <= table.first {
-            match table.lookup().find(key) {
+            match table.find(key) {
                 Found::Nothing => return Flow::Next,
                 Found::Ask => {}
                 Found::Endpoints(service) => {

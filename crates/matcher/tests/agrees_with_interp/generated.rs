@@ -548,14 +548,11 @@ pub(super) fn rules(lots: &mut Lots, words: &Words, table: TableName) -> String 
 
 pub(super) fn host(words: &Words) -> HostAddresses {
     let own = [words.addresses[2], words.addresses[4]].map(|ip| ip.parse().unwrap());
-    let mut host = HostAddresses::of(own);
+    let mut local = HostAddresses::of(own).local().to_vec();
     let cni0 = "cni0".parse().unwrap();
     let address: IpAddr = words.addresses[1].parse().unwrap();
-    host.local
-        .push((podwire_packet::Prefix::host(address), cni0));
-    host.broadcast
-        .push((words.addresses[9].parse().unwrap(), cni0));
-    host
+    local.push((podwire_packet::Prefix::host(address), cni0));
+    HostAddresses::new(local, vec![(words.addresses[9].parse().unwrap(), cni0)])
 }
 
 fn packet<'a>(lots: &mut Lots, words: &Words, hook: Hook, host: &'a HostAddresses) -> Packet<'a> {
