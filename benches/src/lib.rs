@@ -11,4 +11,5 @@ pub mod gate;
 pub mod lookup;
 pub mod peers;
 pub mod policy;
+pub mod sync;
 pub mod text;

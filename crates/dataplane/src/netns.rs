@@ -108,10 +108,8 @@ impl<C> Netns<C> {
     pub fn add_link(&mut self, link: Link) {
         self.fib.add_link(&link);
         self.links.insert(link.name, link);
-        self.addresses = HostAddresses {
-            local: self.fib.local().to_vec(),
-            broadcast: self.fib.broadcast().to_vec(),
-        };
+        let (local, broadcast) = (self.fib.local(), self.fib.broadcast());
+        self.addresses = HostAddresses::new(local.to_vec(), broadcast.to_vec());
     }
 
     /// Adds a route.

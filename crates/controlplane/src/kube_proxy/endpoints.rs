@@ -1,11 +1,11 @@
 //! Endpoints of a service port: merged from its slices, and chosen for a node.
 
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use podwire_cluster::{Endpoint, EndpointSlice};
 use podwire_packet::{Family, Protocol};
+use podwire_ruleset::digits::push_number;
 use podwire_ruleset::{ChainName, Origin};
 
 use super::names::ChainHash;
@@ -21,6 +21,8 @@ pub(super) struct Found<'a> {
     text: Arc<str>,
     ip_text: &'a str,
     address: IpAddr,
+    /// Whether the address is written as it would be printed.
+    is_canonical: bool,
     port: u16,
     endpoint: &'a Endpoint,
     slice: usize,
@@ -63,23 +65,19 @@ impl<'a> Endpoints<'a> {
                     let Some(ip_text) = endpoint.addresses.first() else {
                         continue;
                     };
-                    let Some(address) = parse_ip(ip_text).filter(|&ip| Family::of(ip) == family)
+                    let Some((address, is_canonical)) =
+                        read_ip(ip_text).filter(|&(ip, _)| Family::of(ip) == family)
                     else {
                         continue;
                     };
-                    text.clear();
-                    let written = if ip_text.contains(':') {
-                        write!(text, "[{ip_text}]:{port}")
-                    } else {
-                        write!(text, "{ip_text}:{port}")
-                    };
-                    written.expect("a String takes any text");
+                    write_socket(&mut text, ip_text, port);
                     found.push(Found {
                         port_name,
                         protocol: slice_port.protocol,
                         text: text.as_str().into(),
                         ip_text,
                         address,
+                        is_canonical,
                         port,
                         endpoint,
                         slice: place,
@@ -151,10 +149,7 @@ impl<'a> Endpoints<'a> {
                     text: Arc::clone(&first.text),
                     ip_text: first.ip_text,
                     address: first.address,
-                    is_canonical: match first.address {
-                        IpAddr::V4(_) => first.ip_text.parse::<Ipv4Addr>().is_ok(),
-                        IpAddr::V6(ip) => ip.to_string() == first.ip_text,
-                    },
+                    is_canonical: first.is_canonical,
                     port: first.port,
                     chain: OnceLock::new(),
                     first: occurrence(first),
@@ -163,6 +158,29 @@ impl<'a> Endpoints<'a> {
             })
             .collect()
     }
+}
+
+/// Writes an endpoint's text: `ip:port`, the address as written; IPv6 in brackets.
+fn write_socket(text: &mut String, ip_text: &str, port: u16) {
+    text.clear();
+    if ip_text.contains(':') {
+        text.push('[');
+        text.push_str(ip_text);
+        text.push(']');
+    } else {
+        text.push_str(ip_text);
+    }
+    text.push(':');
+    push_number(text, port.into());
+}
+
+/// Reads an address, and says whether it would be printed so.
+fn read_ip(text: &str) -> Option<(IpAddr, bool)> {
+    if let Ok(ip) = text.parse() {
+        return Some((IpAddr::V4(ip), true));
+    }
+    let ip = parse_ip(text)?;
+    Some((ip, ip.is_ipv6() && ip.to_string() == text))
 }
 
 /// Goes through endpoints that are the same, with the first of each.
@@ -293,7 +311,12 @@ impl<'p> Choice<'p> {
     pub(super) fn new(port: &'p ProxiedPort<'p>, node: &str, zone: Option<&str>) -> Self {
         let all: Vec<_> = port.endpoints.iter().map(|e| e.on(node)).collect();
         let pick = |wanted: &dyn Fn(&NodeEndpoint<'_>) -> bool| -> Vec<NodeEndpoint<'p>> {
-            all.iter().filter(|e| wanted(e)).copied().collect()
+            // Room at once: nearly always it is all of them or none.
+            let mut wanted = all.iter().filter(|e| wanted(e)).copied().peekable();
+            let room = wanted.peek().map_or(0, |_| all.len());
+            let mut picked = Vec::with_capacity(room);
+            picked.extend(wanted);
+            picked
         };
         let zone = zone.filter(|zone| {
             let mut ready = all.iter().filter(|e| e.is_ready());
