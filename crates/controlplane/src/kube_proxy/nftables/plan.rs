@@ -171,25 +171,35 @@ impl<'p> Plan<'p> {
 /// Sorts chains by name, those that are stale behind those that are not.
 ///
 /// There may be very many, and their names begin with one of few words; the hash behind it nearly
-/// always tells them apart, so that only beginnings are compared, in place.
+/// always tells them apart, so that only beginnings are compared, as numbers, and only places are moved.
 fn sort(chains: &mut Vec<PlannedChain>) {
-    const HEAD: usize = 20;
-    let mut keyed: Vec<([u8; HEAD], PlannedChain)> = std::mem::take(chains)
-        .into_iter()
-        .map(|chain| {
-            let mut head = [0; HEAD];
-            let bytes = chain.name.as_str().as_bytes();
-            let length = bytes.len().min(HEAD);
-            head[..length].copy_from_slice(&bytes[..length]);
-            (head, chain)
-        })
+    let mut places: Vec<([u64; 2], u32)> = (0..)
+        .zip(&*chains)
+        .map(|(place, chain)| (beginning(chain.name.as_str()), place))
         .collect();
-    keyed.sort_unstable_by(|(a, first), (b, second)| {
-        let is_stale = |chain: &PlannedChain| matches!(chain.of, Owner::Stale);
-        let by_name = || first.name.cmp(&second.name);
-        a.cmp(b)
-            .then_with(by_name)
-            .then_with(|| is_stale(first).cmp(&is_stale(second)))
+    places.sort_unstable_by(|&(a, first), &(b, second)| {
+        a.cmp(&b).then_with(|| {
+            let (first, second) = (&chains[first as usize], &chains[second as usize]);
+            let is_stale = |chain: &PlannedChain| matches!(chain.of, Owner::Stale);
+            let by_name = first.name.cmp(&second.name);
+            by_name.then_with(|| is_stale(first).cmp(&is_stale(second)))
+        })
     });
-    chains.extend(keyed.into_iter().map(|(_, chain)| chain));
+    let mut unsorted: Vec<_> = std::mem::take(chains).into_iter().map(Some).collect();
+    chains.extend(
+        places
+            .into_iter()
+            .filter_map(|(_, place)| unsorted[place as usize].take()),
+    );
+}
+
+/// The first 16 bytes of a name, as numbers that compare as they do.
+fn beginning(name: &str) -> [u64; 2] {
+    let mut bytes = [0; 16];
+    let length = name.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    [0, 8].map(|at| {
+        let half = bytes[at..].first_chunk().expect("there are 16");
+        u64::from_be_bytes(*half)
+    })
 }
