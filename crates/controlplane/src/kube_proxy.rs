@@ -77,12 +77,12 @@ use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
 use podwire_ruleset::ipvs::ParseSchedulerError;
 
-pub use iptables::{IptablesHistory, IptablesProxier};
+pub use iptables::{ChainChange, IptablesHistory, IptablesProxier, LiveIptables};
 pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
-pub use service_ports::ServicePorts;
+pub use service_ports::{ServicePorts, SliceChange};
 pub use side_effects::{
     ConntrackClear, HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text,
 };

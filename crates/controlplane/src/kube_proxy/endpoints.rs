@@ -9,7 +9,6 @@ use podwire_ruleset::digits::push_number;
 use podwire_ruleset::{ChainName, Origin};
 
 use super::names::ChainHash;
-use super::provenance::Provenance;
 use super::service_ports::{ProxiedPort, parse_ip};
 
 /// An endpoint as one slice names it.
@@ -44,7 +43,7 @@ pub(super) struct Endpoints<'a> {
 impl<'a> Endpoints<'a> {
     /// Collects what kube-proxy takes from the slices (`endpointInfoByServicePort` and `addEndpoints`,
     /// pkg/proxy/endpointslicecache.go): ports with a name, if only an empty one, and a number; first
-    /// addresses of the family. A slice is given with its place in the [`Provenance`].
+    /// addresses of the family. A slice is given with its place in the provenance.
     ///
     /// kube-proxy walks slices in random order; here they keep their order, which is by name. It takes
     /// an IPv4 address that cannot be read for a text; here such an endpoint, which the API refuses,
@@ -132,18 +131,18 @@ impl<'a> Endpoints<'a> {
         &found[start..end]
     }
 
-    /// The endpoints of a service port, sorted by text.
+    /// The endpoints of a service port, sorted by text; `origin` numbers each by its slice and text.
     pub(super) fn of_port(
         &self,
         port_name: &str,
         protocol: Protocol,
-        provenance: &mut Provenance,
+        mut origin: impl FnMut(usize, &Arc<str>) -> Origin,
     ) -> Vec<ProxiedEndpoint<'a>> {
         by_key(self.found_of(port_name, protocol))
             .map(|(first, others)| {
                 let mut occurrence = |found: &Found<'a>| Occurrence {
                     endpoint: found.endpoint,
-                    origin: provenance.add_endpoint(found.slice, &found.text),
+                    origin: origin(found.slice, &found.text),
                 };
                 ProxiedEndpoint {
                     text: Arc::clone(&first.text),
@@ -235,6 +234,12 @@ pub(super) struct ProxiedEndpoint<'a> {
 }
 
 impl ProxiedEndpoint<'_> {
+    /// Who rules about it may come from.
+    pub(super) fn origins(&self) -> impl Iterator<Item = Origin> {
+        let all = std::iter::once(&self.first).chain(&self.others);
+        all.map(|occurrence| occurrence.origin)
+    }
+
     /// Whether it serves, as a node sees it.
     pub(super) fn is_serving_on(&self, node: &str) -> bool {
         self.on(node).slice_endpoint.serving

@@ -1,5 +1,9 @@
 //! Which service ports reach the proxier, with their endpoints.
 
+mod update;
+
+pub use update::SliceChange;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -120,7 +124,8 @@ pub struct ServicePorts<'a> {
     /// Slices by namespace and name of their Service.
     pub(super) slices: SlicesByService<'a>,
     pub(super) family: Family,
-    pub(super) is_large: bool,
+    /// Of all service ports.
+    endpoint_count: usize,
     /// Who rules come from that no Service asks for.
     pub(super) base_origin: Origin,
     provenance: Arc<Provenance>,
@@ -144,17 +149,9 @@ impl<'a> ServicePorts<'a> {
             })
             .collect();
         let mut slices = SlicesByService::new();
-        let kind = match family {
-            Family::Ipv4 => AddressKind::Ipv4,
-            Family::Ipv6 => AddressKind::Ipv6,
-        };
-        let of_family = |slice: &&EndpointSlice| slice.address_type == kind;
-        for slice in cluster.endpoint_slices.values().filter(of_family) {
-            if let Some(service) = slice.meta.labels.get("kubernetes.io/service-name")
-                && is_seen(&slice.meta)
-            {
+        for slice in cluster.endpoint_slices.values() {
+            if let Some(key) = service_of(slice, family) {
                 let place = provenance.add(ObjectKind::EndpointSlice, &slice.meta);
-                let key = (&*slice.meta.name.namespace, &**service);
                 slices.entry(key).or_default().push((slice, place));
             }
         }
@@ -175,7 +172,9 @@ impl<'a> ServicePorts<'a> {
                     continue;
                 };
                 let name = printed_name(version, key.0, key.1, &port.name);
-                let endpoints = endpoints.of_port(&port.name, port.protocol, &mut provenance);
+                let endpoints = endpoints.of_port(&port.name, port.protocol, |slice, endpoint| {
+                    provenance.add_endpoint(slice, endpoint)
+                });
                 ports.push(ProxiedPort {
                     service: &service.meta.name,
                     port_name: &port.name,
@@ -210,7 +209,7 @@ impl<'a> ServicePorts<'a> {
             health_checks,
             slices,
             family,
-            is_large: endpoint_count > LARGE_CLUSTER_ENDPOINTS,
+            endpoint_count,
             base_origin: Provenance::object(base),
             provenance: Arc::new(provenance),
         }
@@ -249,7 +248,7 @@ impl<'a> ServicePorts<'a> {
     /// Whether comments are left out of endpoints' rules: more than 1,000 endpoints of any condition.
     #[must_use]
     pub const fn is_large_cluster(&self) -> bool {
-        self.is_large
+        self.endpoint_count > LARGE_CLUSTER_ENDPOINTS
     }
 
     /// What the origins of the rules stand for.
@@ -300,6 +299,17 @@ impl ServiceAddresses {
                 .map(|affinity| u32::try_from(affinity.timeout.as_secs()).unwrap_or(u32::MAX)),
         })
     }
+}
+
+/// Namespace and name of the Service that a slice is of, if the proxier of that family sees it.
+fn service_of(slice: &EndpointSlice, family: Family) -> Option<(&str, &str)> {
+    let kind = match family {
+        Family::Ipv4 => AddressKind::Ipv4,
+        Family::Ipv6 => AddressKind::Ipv6,
+    };
+    let service = slice.meta.labels.get("kubernetes.io/service-name")?;
+    let is_seen = slice.address_type == kind && is_seen(&slice.meta);
+    is_seen.then_some((&*slice.meta.name.namespace, &**service))
 }
 
 /// Whether kube-proxy's informers list the object.

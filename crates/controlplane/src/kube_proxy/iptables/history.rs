@@ -45,8 +45,8 @@ impl<'a> IptablesHistory<'a> {
     /// The next sync: that of the same node's proxier for a later state of the cluster.
     pub fn then(&mut self, next: IptablesProxier<'a>) {
         let is_full = next.labels != self.proxier.labels;
-        self.own.changed = (!is_full).then(|| next.services.changed_since(self.proxier.services));
-        self.own.keeps_stale = next.services.is_large;
+        self.own.changed = (!is_full).then(|| next.services.changed_since(&self.proxier.services));
+        self.own.keeps_stale = next.services.is_large_cluster();
         self.text = next.sync_text(Some(&mut self.own));
         self.proxier = next;
     }
@@ -60,7 +60,7 @@ impl<'a> IptablesHistory<'a> {
     /// The tables after it, as [`IptablesProxier::save_text`] prints them.
     #[must_use]
     pub fn save_text(&self) -> String {
-        let tables = self.proxier.tables(Some(&self.own));
+        let tables = self.proxier.tables(Some(&self.own.chains));
         print_tables(
             &tables,
             self.proxier.family(),
@@ -73,7 +73,10 @@ impl<'a> IptablesHistory<'a> {
     /// Origins of rules that a partial sync left alone are of the state that they were written in.
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
-        to_rule_set(self.proxier.tables(Some(&self.own)), self.proxier.family())
+        to_rule_set(
+            self.proxier.tables(Some(&self.own.chains)),
+            self.proxier.family(),
+        )
     }
 }
 
@@ -107,9 +110,5 @@ impl OwnChains<'_> {
             .collect();
         self.chains.retain(|name, _| active.contains(name));
         stale
-    }
-
-    pub(super) fn to_chains(&self) -> Vec<OwnChain> {
-        self.chains.values().cloned().collect()
     }
 }

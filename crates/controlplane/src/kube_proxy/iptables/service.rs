@@ -71,12 +71,27 @@ impl<'w> IptablesProxier<'w> {
     /// Builds the rules of a service port: the body of the loop in `syncProxyRules`
     /// (pkg/proxy/iptables/proxier.go).
     pub(super) fn port_rules(&self, port: &ProxiedPort<'_>) -> PortRules {
+        let mut rules = PortRules::default();
+        let writer = self.port_writer(port);
+        writer.write_addresses(&mut rules);
+        writer.write_chains(&mut rules);
+        rules
+    }
+
+    /// The same without chains of its own.
+    pub(super) fn common_rules(&self, port: &ProxiedPort<'_>) -> PortRules {
+        let mut rules = PortRules::default();
+        self.port_writer(port).write_addresses(&mut rules);
+        rules
+    }
+
+    fn port_writer<'p>(&'p self, port: &'p ProxiedPort<'p>) -> PortWriter<'p> {
         let on_node = PortOnNode::new(port, self.node, &self.settings);
         let addresses = &port.addresses;
         let uses_firewall = on_node.choice.has_endpoints
             && !addresses.vips.is_empty()
             && !addresses.source_ranges.is_empty();
-        let writer = PortWriter {
+        PortWriter {
             proxier: self,
             port,
             on_node,
@@ -86,11 +101,7 @@ impl<'w> IptablesProxier<'w> {
                 ext: port.hash.chain("KUBE-EXT-"),
                 firewall: uses_firewall.then(|| port.hash.chain("KUBE-FW-")),
             },
-        };
-        let mut rules = PortRules::default();
-        writer.write_addresses(&mut rules);
-        writer.write_chains(&mut rules);
-        rules
+        }
     }
 }
 

@@ -123,7 +123,7 @@ impl PortWriter<'_> {
         let family = self.proxier.services.family;
         let to = |found: &NodeEndpoint<'_>, condition: Option<Match>| {
             let text = || format!("{} -> {}", self.port.name, found.endpoint.text);
-            let described = (!self.proxier.services.is_large).then(|| comment(text()));
+            let described = (!self.proxier.services.is_large_cluster()).then(|| comment(text()));
             let matches = described.into_iter().chain(condition).collect();
             let target = Target::Jump(self.port.endpoint_chain(found.endpoint).clone());
             rule(matches, target, found.origin)
@@ -145,7 +145,8 @@ impl PortWriter<'_> {
         let endpoint = found.endpoint;
         let name = self.port.endpoint_chain(endpoint);
         let proxier = self.proxier;
-        let described = || (!proxier.services.is_large).then(|| comment(self.port.name.clone()));
+        let described =
+            || (!proxier.services.is_large_cluster()).then(|| comment(self.port.name.clone()));
 
         let mut matches = Vec::with_capacity(2);
         matches.extend(described());
