@@ -54,6 +54,7 @@
 //! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
 
 mod changes;
+mod endpoint_text;
 mod endpoints;
 mod iptables;
 mod ipvs;

@@ -1,13 +1,14 @@
 //! Endpoints of a service port: merged from its slices, and chosen for a node.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use podwire_cluster::{Endpoint, EndpointSlice};
 use podwire_packet::{Family, Protocol};
 use podwire_ruleset::digits::push_number;
 use podwire_ruleset::{ChainName, Origin};
 
+use super::endpoint_text::EndpointText;
 use super::names::ChainHash;
 use super::service_ports::{ProxiedPort, parse_ip};
 
@@ -17,7 +18,7 @@ pub(super) struct Found<'a> {
     port_name: &'a str,
     protocol: Protocol,
     /// `ip:port`, the address as written; IPv6 in brackets.
-    text: Arc<str>,
+    text: EndpointText,
     ip_text: &'a str,
     address: IpAddr,
     /// Whether the address is written as it would be printed.
@@ -28,7 +29,7 @@ pub(super) struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn key(&self) -> (&str, Protocol, &str) {
+    fn key(&self) -> (&str, Protocol, &EndpointText) {
         (self.port_name, self.protocol, &self.text)
     }
 }
@@ -73,7 +74,7 @@ impl<'a> Endpoints<'a> {
                     found.push(Found {
                         port_name,
                         protocol: slice_port.protocol,
-                        text: text.as_str().into(),
+                        text: EndpointText::from(text.as_str()),
                         ip_text,
                         address,
                         is_canonical,
@@ -136,7 +137,7 @@ impl<'a> Endpoints<'a> {
         &self,
         port_name: &str,
         protocol: Protocol,
-        mut origin: impl FnMut(usize, &Arc<str>) -> Origin,
+        mut origin: impl FnMut(usize, &EndpointText) -> Origin,
     ) -> Vec<ProxiedEndpoint<'a>> {
         by_key(self.found_of(port_name, protocol))
             .map(|(first, others)| {
@@ -145,7 +146,7 @@ impl<'a> Endpoints<'a> {
                     origin: origin(found.slice, &found.text),
                 };
                 ProxiedEndpoint {
-                    text: Arc::clone(&first.text),
+                    text: first.text.clone(),
                     ip_text: first.ip_text,
                     address: first.address,
                     is_canonical: first.is_canonical,
@@ -217,7 +218,7 @@ struct Occurrence<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct ProxiedEndpoint<'a> {
     /// `ip:port`, as written.
-    pub(super) text: Arc<str>,
+    pub(super) text: EndpointText,
     /// The address as written.
     pub(super) ip_text: &'a str,
     /// The address.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use podwire_cluster::{Meta, ObjectName, Source};
 use podwire_ruleset::Origin;
+
+use super::endpoint_text::EndpointText;
 
 /// The kind of an object that makes kube-proxy write a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +64,7 @@ const FIRST_ENDPOINT: u32 = 1 << 31;
 pub struct Provenance {
     objects: Vec<Object>,
     /// An endpoint's slice, as a place in `objects`, and the endpoint as `ip:port`.
-    endpoints: Vec<(usize, Arc<str>)>,
+    endpoints: Vec<(usize, EndpointText)>,
 }
 
 impl Provenance {
@@ -79,7 +80,7 @@ impl Provenance {
     }
 
     /// An endpoint's slice, as its place, and the endpoint as `ip:port`.
-    pub(super) fn endpoint(&self, origin: Origin) -> Option<(usize, &Arc<str>)> {
+    pub(super) fn endpoint(&self, origin: Origin) -> Option<(usize, &EndpointText)> {
         let place = origin.0.get().checked_sub(FIRST_ENDPOINT)?;
         let (slice, endpoint) = self.endpoints.get(place as usize)?;
         Some((*slice, endpoint))
@@ -120,8 +121,8 @@ impl Provenance {
     }
 
     /// Adds an endpoint of a slice and gives the origin of its rules.
-    pub(super) fn add_endpoint(&mut self, slice: usize, endpoint: &Arc<str>) -> Origin {
-        self.endpoints.push((slice, Arc::clone(endpoint)));
+    pub(super) fn add_endpoint(&mut self, slice: usize, endpoint: &EndpointText) -> Origin {
+        self.endpoints.push((slice, endpoint.clone()));
         numbered(FIRST_ENDPOINT, self.endpoints.len() - 1)
     }
 }

@@ -5,7 +5,8 @@ use podwire_ruleset::nft::{Chain, Name, Set, Table};
 use super::NftablesProxier;
 use super::base::TABLE_COMMENT;
 use super::names::affinity_set;
-use super::service::PlannedPort;
+use super::service::{PlannedEndpoint, PlannedPort};
+use crate::kube_proxy::spelling::Spelling;
 
 /// A table whose rules are built when they are asked for, a chain at a time.
 ///
@@ -43,7 +44,7 @@ enum Owner {
     /// Traffic of a port to a load balancer address with source ranges.
     Firewall(usize),
     /// An endpoint of a port.
-    Endpoint(usize, usize),
+    Endpoint(PlannedEndpoint),
     /// No one's: the chain was used by an earlier sync, and is empty.
     Stale,
 }
@@ -60,7 +61,8 @@ impl<'p> Plan<'p> {
             let port = PlannedPort::new(proxier, port);
             port.add_elements(proxier, &mut elements);
             for (index, name) in port.endpoint_chains.iter().enumerate() {
-                chain(name.clone(), Owner::Endpoint(place, index));
+                let endpoint = port.planned_endpoint(place, index);
+                chain(name.clone(), Owner::Endpoint(endpoint));
                 if let Some(set) = port.affinity_set(proxier) {
                     affinity_sets.push((affinity_set(name), set));
                 }
@@ -122,7 +124,7 @@ impl<'p> Plan<'p> {
             Owner::Local(port) => self.ports[port].local_rules(proxier),
             Owner::External(port) => self.ports[port].external_rules(proxier),
             Owner::Firewall(port) => self.ports[port].firewall_rules(proxier),
-            Owner::Endpoint(port, index) => self.ports[port].endpoint_rules(proxier, index),
+            Owner::Endpoint(endpoint) => endpoint.rules(proxier, &planned.name),
             Owner::Stale => Vec::new(),
         };
         Chain {
@@ -131,15 +133,15 @@ impl<'p> Plan<'p> {
         }
     }
 
-    /// The endpoint that a chain is for.
-    pub(super) fn endpoint(
-        &self,
-        planned: &PlannedChain,
-    ) -> Option<&crate::kube_proxy::endpoints::ProxiedEndpoint<'p>> {
-        if let Owner::Endpoint(port, index) = planned.of {
-            Some(self.ports[port].endpoint(index))
-        } else {
-            None
+    /// How the address of the endpoint that a chain is for is spelled, if not as it would be printed.
+    pub(super) fn spelling(&self, planned: &PlannedChain) -> Option<Spelling> {
+        match planned.of {
+            Owner::Endpoint(PlannedEndpoint {
+                place: (port, index),
+                is_canonical: false,
+                ..
+            }) => Spelling::of_endpoint(self.ports[port as usize].endpoint(index as usize)),
+            _ => None,
         }
     }
 

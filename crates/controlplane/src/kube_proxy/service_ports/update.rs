@@ -132,12 +132,12 @@ impl<'a> ServicePorts<'a> {
                 .flat_map(|endpoint| endpoint.origins())
                 .filter_map(|origin| {
                     let (slice, endpoint) = provenance.endpoint(origin)?;
-                    Some(((slice, Arc::clone(endpoint)), origin))
+                    Some(((slice, endpoint.clone()), origin))
                 })
                 .collect();
             let protocol = port.l4.protocol();
             port.endpoints = endpoints.of_port(port.port_name, protocol, |slice, endpoint| {
-                let known = known.get(&(slice, Arc::clone(endpoint))).copied();
+                let known = known.get(&(slice, endpoint.clone())).copied();
                 known.unwrap_or_else(|| Provenance::add_endpoint(provenance, slice, endpoint))
             });
         }
