@@ -1,5 +1,6 @@
 //! Endpoints of a service port: merged from its slices, and chosen for a node.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -29,8 +30,16 @@ pub(super) struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn key(&self) -> (&str, Protocol, &EndpointText) {
-        (self.port_name, self.protocol, &self.text)
+    /// Compares by port name, protocol and text.
+    fn by_key(&self, other: &Self) -> Ordering {
+        // Most of a Service's endpoints are of one port of one slice.
+        let by_name = if std::ptr::eq(self.port_name, other.port_name) {
+            Ordering::Equal
+        } else {
+            self.port_name.cmp(other.port_name)
+        };
+        let by_port = by_name.then(self.protocol.cmp(&other.protocol));
+        by_port.then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -85,7 +94,7 @@ impl<'a> Endpoints<'a> {
                 }
             }
         }
-        found.sort_by(|a, b| a.key().cmp(&b.key()));
+        found.sort_by(Found::by_key);
         Self { found }
     }
 
@@ -188,7 +197,7 @@ fn by_key<'f, 'a>(
     found: &'f [Found<'a>],
 ) -> impl Iterator<Item = (&'f Found<'a>, &'f [Found<'a>])> {
     found
-        .chunk_by(|a, b| a.key() == b.key())
+        .chunk_by(|a, b| a.by_key(b).is_eq())
         .filter_map(<[_]>::split_first)
 }
 

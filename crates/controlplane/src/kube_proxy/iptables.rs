@@ -98,8 +98,8 @@ impl<'a> IptablesProxier<'a> {
     /// What is handed to `iptables-restore --noflush --counters`.
     ///
     /// # Cost
-    /// One service port's rules are built, printed and dropped after the other: memory grows with the
-    /// text alone.
+    /// One service port's rules are printed after the other as they are made: memory grows with the text
+    /// alone.
     #[must_use]
     pub fn restore_text(&self) -> String {
         self.sync_text(None)
@@ -109,15 +109,17 @@ impl<'a> IptablesProxier<'a> {
     fn sync_text(&self, mut own: Option<&mut OwnChains<'_>>) -> String {
         let mut text = self.sync_text_head(self.estimated_bytes());
         for port in &self.services.ports {
+            let Some(own) = &mut own else {
+                self.print_port(port, &mut text);
+                continue;
+            };
             let rules = self.port_rules(port);
             text.add_common(&rules, self.family());
-            let is_written = own.as_ref().is_none_or(|own| own.writes(port));
+            let is_written = own.writes(port);
             if is_written {
                 text.add_own(&rules, self.family());
             }
-            if let Some(own) = &mut own {
-                own.take(rules.chains, is_written);
-            }
+            own.take(rules.chains, is_written);
         }
         let stale = own.map(OwnChains::drop_stale).unwrap_or_default();
         self.finish_sync_text(text, &stale)

@@ -4,7 +4,7 @@ mod update;
 
 pub use update::SliceChange;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -148,24 +148,41 @@ impl<'a> ServicePorts<'a> {
                 (service, Arc::new(addresses), place)
             })
             .collect();
-        let mut slices = SlicesByService::new();
-        for slice in cluster.endpoint_slices.values() {
-            if let Some(key) = service_of(slice, family) {
-                let place = provenance.add(ObjectKind::EndpointSlice, &slice.meta);
-                slices.entry(key).or_default().push((slice, place));
-            }
-        }
+        let seen = cluster.endpoint_slices.values();
+        let seen = seen.filter_map(|slice| Some((service_of(slice, family)?, slice)));
+        let mut seen: Vec<_> = seen
+            .map(|(key, slice)| {
+                (
+                    key,
+                    (
+                        slice,
+                        provenance.add(ObjectKind::EndpointSlice, &slice.meta),
+                    ),
+                )
+            })
+            .collect();
+        // Slices of a Service keep their order, which is by name.
+        seen.sort_by_key(|&(key, _)| key);
+        let slices: SlicesByService<'_> = seen
+            .chunk_by(|(a, _), (b, _)| a == b)
+            .filter_map(|of| Some((of.first()?.0, of.iter().map(|&(_, slice)| slice).collect())))
+            .collect();
 
-        let mut ports = Vec::new();
+        let mut ports = Vec::with_capacity(services.len());
         let mut health_checks = Vec::new();
-        let mut counted = BTreeSet::new();
         let mut endpoint_count = 0;
+        // Both come by namespace and name.
+        let mut by_service = slices.iter().peekable();
         for (service, addresses, place) in services {
             let key = (&*service.meta.name.namespace, &*service.meta.name.name);
-            let slices = slices.get(&key).map_or(&[][..], Vec::as_slice);
+            // Slices of Services that are not proxied count too.
+            while let Some((_, others)) = by_service.next_if(|(of, _)| **of < key) {
+                endpoint_count += Endpoints::of_slices(others, family).count();
+            }
+            let own = by_service.next_if(|(of, _)| **of == key);
+            let slices = own.map_or(&[][..], |(_, slices)| slices.as_slice());
             let endpoints = Endpoints::of_slices(slices, family);
             endpoint_count += endpoints.count();
-            counted.insert(key);
             let first = ports.len();
             for port in &service.ports {
                 let Some((l4, protocol)) = proxied_protocol(port.protocol) else {
@@ -198,11 +215,8 @@ impl<'a> ServicePorts<'a> {
             // Services come by name already.
             ports[first..].sort_by_key(|port| (port.port_name, l4_rank(port.l4)));
         }
-        // Slices of Services that are not proxied count too.
-        endpoint_count += slices
-            .iter()
-            .filter(|(key, _)| !counted.contains(*key))
-            .map(|(_, slices)| Endpoints::of_slices(slices, family).count())
+        endpoint_count += by_service
+            .map(|(_, others)| Endpoints::of_slices(others, family).count())
             .sum::<usize>();
         Self {
             ports,

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use podwire_ruleset::{ChainName, Match, RejectWith, Rule, Target};
 
 use super::IptablesProxier;
+use super::sync_text::SyncText;
 use crate::kube_proxy::port_on_node::PortOnNode;
 use crate::kube_proxy::service_ports::ProxiedPort;
 use crate::kube_proxy::tables::{OwnChain, Placed};
@@ -75,10 +76,22 @@ impl<'w> IptablesProxier<'w> {
         let writer = self.port_writer(port);
         writer.write_addresses(&mut rules);
         writer.write_chains(&mut rules);
+        writer.write_endpoints(&mut rules);
         rules
     }
 
-    /// The same without chains of its own.
+    /// Adds the text of a service port. The rules of most chains are printed as they are made.
+    pub(super) fn print_port(&self, port: &ProxiedPort<'_>, text: &mut SyncText) {
+        let mut rules = PortRules::default();
+        let writer = self.port_writer(port);
+        writer.write_addresses(&mut rules);
+        writer.write_chains(&mut rules);
+        text.add_common(&rules, self.family());
+        text.add_own(&rules, self.family());
+        writer.print_endpoints(text);
+    }
+
+    /// The rules of a service port without chains of its own.
     pub(super) fn common_rules(&self, port: &ProxiedPort<'_>) -> PortRules {
         let mut rules = PortRules::default();
         self.port_writer(port).write_addresses(&mut rules);
