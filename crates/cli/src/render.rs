@@ -5,7 +5,7 @@ use std::io::Write;
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::kube_proxy::{
     IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, NftablesForm, NftablesHistory,
-    NftablesProxier, ServicePorts, check_mode, side_effects_text,
+    NftablesProxier, ServicePorts, SideEffects, check_mode, side_effects_text,
 };
 use podwire_packet::Family;
 
@@ -22,6 +22,11 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
+    if matches!(args.form, Form::Config) {
+        let config = cluster.kube_proxy.clone().unwrap_or_default();
+        out.write_all(config.to_yaml().as_bytes())?;
+        return Ok(Answer::Yes);
+    }
     let config = cluster.kube_proxy.as_ref();
     let mode = config.map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
     check_mode(mode, MODES).map_err(Failure::input)?;
@@ -69,7 +74,7 @@ fn nftables(
     }
     let form = match args.form {
         Form::Save => NftablesForm::Listing,
-        Form::Restore | Form::Misc => NftablesForm::Commands,
+        Form::Restore | Form::Misc | Form::Config => NftablesForm::Commands,
     };
     Ok(history.write_to(form, out)?)
 }
@@ -87,7 +92,7 @@ fn iptables(
     if states.len() == 1 {
         return Ok(match args.form {
             Form::Save => first.save_text(),
-            Form::Restore | Form::Misc => first.restore_text(),
+            Form::Restore | Form::Misc | Form::Config => first.restore_text(),
         });
     }
     let mut history = IptablesHistory::first(first);
@@ -96,7 +101,7 @@ fn iptables(
     }
     Ok(match args.form {
         Form::Save => history.save_text(),
-        Form::Restore | Form::Misc => history.restore_text().to_owned(),
+        Form::Restore | Form::Misc | Form::Config => history.restore_text().to_owned(),
     })
 }
 
@@ -116,7 +121,7 @@ fn ipvs(
     let program = history.program();
     Ok(match args.form {
         Form::Save => program.save_text(),
-        Form::Restore | Form::Misc => program.text(),
+        Form::Restore | Form::Misc | Form::Config => program.text(),
     })
 }
 
@@ -126,11 +131,18 @@ fn misc(
     args: &RenderArgs,
     services: &[Vec<ServicePorts<'_>>; 2],
 ) -> Result<String, Failure> {
-    let last = states.len() - 1;
-    let of_state = |state: usize| -> Vec<ServicePorts<'_>> {
-        let families = services.iter();
-        families.map(|states| states[state].clone()).collect()
-    };
-    let earlier = last.checked_sub(1).map(of_state).unwrap_or_default();
-    side_effects_text(&earlier, &states[last], &of_state(last), &args.node).map_err(Failure::input)
+    let last = states.last().expect("there is a first state");
+    if states.len() == 1 {
+        let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
+        return side_effects_text(last, &services, &args.node).map_err(Failure::input);
+    }
+    let mut text = String::new();
+    for of_family in services {
+        let [.., before, after] = of_family.as_slice() else {
+            continue;
+        };
+        let effects = SideEffects::later(last, before, after, &args.node);
+        text.push_str(&effects.map_err(Failure::input)?.to_string());
+    }
+    Ok(text)
 }

@@ -31,6 +31,8 @@
 //! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
+//! - [`SyncRunner`]: when a sync may run. [`Cleanup`]: which connections it makes the kernel forget.
+//! - [`ConntrackSettings`]: what is told to the kernel at the start; [`startup_log`]: what is logged then.
 //!
 //! # Departures
 //! - Service ports, endpoints found twice, and node addresses come in a stated order where kube-proxy
@@ -40,6 +42,7 @@
 //! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
 //!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
+//! - To 1.31 connections end as in 1.30, whatever the release.
 //! - In IPVS mode real servers of a virtual server come in order of address, and one that is gone has
 //!   no connections and goes at once. A scheduler is one that the kernel has a module for; which are
 //!   loaded is not asked.
@@ -54,11 +57,14 @@
 //! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
 
 mod changes;
+mod cleanup;
+mod conntrack;
 mod endpoint_text;
 mod endpoints;
 mod iptables;
 mod ipvs;
 mod local_detector;
+mod log;
 mod marks;
 mod names;
 mod nftables;
@@ -68,6 +74,7 @@ mod service_ports;
 mod settings;
 mod side_effects;
 mod spelling;
+mod sync_runner;
 mod tables;
 mod words;
 
@@ -78,15 +85,17 @@ use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
 use podwire_ruleset::ipvs::ParseSchedulerError;
 
+pub use cleanup::{Cleanup, ConntrackClear};
+pub use conntrack::{ConntrackSettings, DEFAULT_CPUS};
 pub use iptables::{ChainChange, IptablesHistory, IptablesProxier, LiveIptables};
 pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
+pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::{ServicePorts, SliceChange};
-pub use side_effects::{
-    ConntrackClear, HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text,
-};
+pub use side_effects::{HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text};
+pub use sync_runner::SyncRunner;
 
 /// Why there are no rules for a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

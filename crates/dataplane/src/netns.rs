@@ -108,8 +108,8 @@ impl<C> Netns<C> {
     pub fn add_link(&mut self, link: Link) {
         self.fib.add_link(&link);
         self.links.insert(link.name, link);
-        let (local, broadcast) = (self.fib.local(), self.fib.broadcast());
-        self.addresses = HostAddresses::new(local.to_vec(), broadcast.to_vec());
+        self.addresses =
+            HostAddresses::new(self.fib.local().to_vec(), self.fib.broadcast().to_vec());
     }
 
     /// Adds a route.

@@ -388,28 +388,23 @@ impl<'a, F: Fields> Lookup<'a, F> {
     #[inline]
     pub(crate) fn slot_of(&self, key: F::Key) -> usize {
         let (group, place) = self.hashing.of(key);
-        let pilot = self.pilots.get(group).copied().unwrap_or(0);
-        place + usize::from(pilot)
-    }
-
-    /// The Service of a key, if its endpoints stand in its entry: what most packets come to, in the fewest
-    /// instructions.
-    #[inline]
-    pub(crate) fn service(&self, key: F::Key, slot: usize) -> Option<Service<'a, F>> {
-        let entry = self.entries.get(slot)?;
-        let count = usize::try_from(key.byte_of(entry.key)).ok()?;
-        let endpoints = entry.endpoints.as_ref().get(..count)?;
-        (count > 0).then_some(Service {
-            endpoints,
-            port: entry.port,
-            marking: entry.marking,
-        })
+        match self.pilots.get(group) {
+            Some(pilot) => place + usize::from(*pilot),
+            // A table without entries.
+            None => usize::MAX,
+        }
     }
 
     /// What stands for a key.
     #[inline]
     pub(crate) fn find(&self, key: F::Key) -> Found<'a, F> {
-        let Some(entry) = self.entries.get(self.slot_of(key)) else {
+        self.at(self.slot_of(key), key)
+    }
+
+    /// What stands for a key at the one place where it can be.
+    #[inline]
+    pub(crate) fn at(&self, slot: usize, key: F::Key) -> Found<'a, F> {
+        let Some(entry) = self.entries.get(slot) else {
             return Found::Nothing;
         };
         // A number above any byte where the entry is of another key.

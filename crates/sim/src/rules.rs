@@ -137,15 +137,11 @@ impl<'c> Program<'c> {
             Ok(proxier.program())
         };
         let (ipv4, ipv6) = (program(Family::Ipv4)?, program(Family::Ipv6)?);
-        let interp = |mut rules: RuleSet| -> Result<Arc<Interp>, RulesError> {
-            network.add_rules(node, &mut rules);
-            Ok(Arc::new(Interp::new(rules)?))
-        };
         let mut virtual_servers = ipv4.virtual_servers().clone();
         virtual_servers.extend(ipv6.virtual_servers().clone());
         Ok(NodeRules {
-            ipv4: interp(ipv4.rule_set())?,
-            ipv6: interp(ipv6.rule_set())?,
+            ipv4: interp(network, node, ipv4.rule_set())?,
+            ipv6: interp(network, node, ipv6.rule_set())?,
             ipvs: IpvsNode {
                 virtual_servers: virtual_servers.into(),
                 addresses: [ipv4.addresses(), ipv6.addresses()].concat(),
@@ -164,12 +160,10 @@ impl<'c> Program<'c> {
         family: Family,
     ) -> Result<Arc<Interp>, RulesError> {
         let proxier = IptablesProxier::new(self.cluster, self.services(family), &node.name)?;
-        let mut rules = proxier.rule_set();
-        network.add_rules(node, &mut rules);
-        Ok(Arc::new(Interp::new(rules)?))
+        interp(network, node, proxier.rule_set())
     }
 
-    /// kube-proxy's table in nftables mode; the pod network's rules stay iptables.
+    /// kube-proxy's table in nftables mode, and the pod network's rules.
     fn nftables(
         &self,
         network: &PodNetwork,
@@ -177,14 +171,33 @@ impl<'c> Program<'c> {
         family: Family,
     ) -> Result<Arc<Interp>, RulesError> {
         let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
-        let table = proxier.table();
-        let mut rules = RuleSet::empty(family);
-        network.add_rules(node, &mut rules);
-        let mut tables = nft::RuleSet::default();
-        tables
-            .tables
-            .insert((table.family, table.name.clone()), table);
-        let nft = NftInterp::new(tables, family)?;
-        Ok(Arc::new(Interp::new(rules)?.with_nft(nft)))
+        nft_interp(network, node, family, proxier.table())
     }
+}
+
+/// The evaluator of kube-proxy's rules on a node, those of the pod network added.
+pub(crate) fn interp(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    mut rules: RuleSet,
+) -> Result<Arc<Interp>, RulesError> {
+    network.add_rules(node, &mut rules);
+    Ok(Arc::new(Interp::new(rules)?))
+}
+
+/// The evaluator of kube-proxy's table in nftables mode; the pod network's rules stay iptables.
+pub(crate) fn nft_interp(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    family: Family,
+    table: nft::Table,
+) -> Result<Arc<Interp>, RulesError> {
+    let mut rules = RuleSet::empty(family);
+    network.add_rules(node, &mut rules);
+    let mut tables = nft::RuleSet::default();
+    tables
+        .tables
+        .insert((table.family, table.name.clone()), table);
+    let nft = NftInterp::new(tables, family)?;
+    Ok(Arc::new(Interp::new(rules)?.with_nft(nft)))
 }

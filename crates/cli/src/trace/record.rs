@@ -209,7 +209,7 @@ fn route_text(route: &Route) -> String {
 }
 
 /// Why a way ended as it did, for people; nothing where it simply arrived.
-pub(super) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
+pub(crate) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
     let family = Family::of(way.sent.dst);
     let rule_of = |rule: RuleRef| {
         let found = way.steps.iter().rev().find_map(|step| {

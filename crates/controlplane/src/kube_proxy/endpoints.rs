@@ -117,23 +117,25 @@ impl<'a> Endpoints<'a> {
         addresses.len()
     }
 
-    /// The endpoints of a service port that serve in the eyes of a node, as `ip:port` and as address.
+    /// The endpoints of a service port that serve, as a node sees them: texts and addresses.
     pub(super) fn serving(
         &self,
         port_name: &str,
         protocol: Protocol,
         node: &str,
-    ) -> Vec<(Box<str>, IpAddr)> {
-        by_key(self.found_of(port_name, protocol))
-            .filter(|(first, others)| {
-                let (chosen, _) = on_node(node, *first, others, |found| found.endpoint);
-                chosen.endpoint.serving
-            })
-            .map(|(first, _)| (Box::from(&*first.text), first.address))
-            .collect()
+    ) -> impl Iterator<Item = (&str, IpAddr)> {
+        let of_port = self.of_name(port_name, protocol);
+        by_key(of_port).filter_map(move |(first, others)| {
+            let (chosen, _) = on_node(node, first, others, |found| found.endpoint);
+            chosen
+                .endpoint
+                .serving
+                .then_some((&*first.text, first.address))
+        })
     }
 
-    fn found_of(&self, port_name: &str, protocol: Protocol) -> &[Found<'a>] {
+    /// What was found for a port's name and protocol.
+    fn of_name(&self, port_name: &str, protocol: Protocol) -> &[Found<'a>] {
         let wanted = (port_name, protocol);
         let found = &self.found;
         let start = found.partition_point(|f| (f.port_name, f.protocol) < wanted);
@@ -148,7 +150,7 @@ impl<'a> Endpoints<'a> {
         protocol: Protocol,
         mut origin: impl FnMut(usize, &EndpointText) -> Origin,
     ) -> Vec<ProxiedEndpoint<'a>> {
-        by_key(self.found_of(port_name, protocol))
+        by_key(self.of_name(port_name, protocol))
             .map(|(first, others)| {
                 let mut occurrence = |found: &Found<'a>| Occurrence {
                     endpoint: found.endpoint,

@@ -187,6 +187,11 @@ impl<'a> IptablesProxier<'a> {
             .sum()
     }
 
+    /// Whether it opens node ports on loopback addresses.
+    pub(super) const fn has_localhost_node_ports(&self) -> bool {
+        self.settings.localhost_node_ports
+    }
+
     fn family(&self) -> Family {
         self.services.family()
     }

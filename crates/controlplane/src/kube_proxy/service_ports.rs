@@ -75,18 +75,6 @@ impl ProxiedPort<'_> {
             || !self.addresses.external_ips.is_empty()
     }
 
-    /// What kube-proxy knows it by among those of its protocol (`ServicePortName`, pkg/proxy/types.go).
-    pub(super) const fn key(&self) -> (&ObjectName, &str) {
-        (self.service, self.port_name)
-    }
-
-    /// The addresses that it has its own port on.
-    pub(super) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let externals = self.addresses.external_ips.iter();
-        let externals = externals.chain(&self.addresses.vips).copied();
-        std::iter::once(self.addresses.cluster_ip).chain(externals)
-    }
-
     /// Whether any of its traffic may go to every endpoint. With an external policy of Local that is
     /// traffic of the node itself and its pods (`UsesClusterEndpoints`, pkg/proxy/serviceport.go).
     pub(super) fn uses_cluster_endpoints(&self) -> bool {
@@ -233,18 +221,6 @@ impl<'a> ServicePorts<'a> {
     #[must_use]
     pub const fn family(&self) -> Family {
         self.family
-    }
-
-    /// The endpoints, as `ip:port` and as address, that the slices of these service ports name for
-    /// `port`, which may be one of another state, and that serve in the eyes of a node.
-    pub(super) fn serving_before(
-        &self,
-        port: &ProxiedPort<'_>,
-        node: &str,
-    ) -> Vec<(Box<str>, IpAddr)> {
-        let key = (&*port.service.namespace, &*port.service.name);
-        let slices = self.slices.get(&key).map_or(&[][..], Vec::as_slice);
-        Endpoints::of_slices(slices, self.family).serving(port.port_name, port.l4.protocol(), node)
     }
 
     /// How many service ports there are.

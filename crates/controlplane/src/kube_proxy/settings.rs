@@ -85,7 +85,7 @@ impl Settings {
             bit_field: "nftables.masqueradeBit",
             bit: config.nftables.masquerade_bit,
             masquerade_all: config.nftables.masquerade_all,
-            node_ports: Prefix::host(node_ip(node, family)),
+            node_ports: Prefix::host(node_ip(config, node, family)),
             localhost_node_ports: false,
         };
         Self::of_mode(config, node, family, of_mode)
@@ -130,7 +130,7 @@ impl Settings {
             node_port_addresses: node_port_addresses(&ranges, node, family, localhost_node_ports),
             localhost_node_ports,
             own_addresses: own_addresses(node, family).collect(),
-            node_ip: node_ip(node, family),
+            node_ip: node_ip(config, node, family),
             conntrack_tcp_be_liberal: config.conntrack.tcp_be_liberal,
             zone: node
                 .zone()
@@ -139,6 +139,16 @@ impl Settings {
             ignores_topology_annotations: gate("ServiceTrafficDistribution", false),
         })
     }
+}
+
+/// The node's address: the one that kube-proxy is bound to, if it is to one, else the node's first
+/// (`detectNodeIPs`, cmd/kube-proxy/app/server.go).
+fn node_ip(config: &KubeProxyConfiguration, node: &Node, family: Family) -> IpAddr {
+    let bound = config.bind_address.parse().ok();
+    bound
+        .filter(|&ip: &IpAddr| !ip.is_unspecified() && Family::of(ip) == family)
+        .or_else(|| node.internal_ips(family).next())
+        .unwrap_or_else(|| loopback(family))
 }
 
 /// Reads the prefixes of a field.
@@ -150,12 +160,6 @@ pub(super) fn prefixes<'a>(
         .map(|text| text.trim().parse())
         .collect::<Result<_, _>>()
         .map_err(|source| ProxierError::Prefix { field, source })
-}
-
-/// The node's address as kube-proxy finds it; loopback if it has none of the family.
-fn node_ip(node: &Node, family: Family) -> IpAddr {
-    let mut addresses = node.internal_ips(family);
-    addresses.next().unwrap_or_else(|| loopback(family))
 }
 
 const fn loopback(family: Family) -> IpAddr {

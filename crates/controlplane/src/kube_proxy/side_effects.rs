@@ -1,14 +1,11 @@
 //! What a sync does beside its rules.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 
 use podwire_cluster::{Cluster, ObjectName};
 use podwire_packet::Family;
-use podwire_ruleset::L4;
 
-use super::service_ports::ProxiedPort;
+use super::cleanup::{ConntrackClear, cleared};
 use super::settings::Settings;
 use super::{ProxierError, ServicePorts, node};
 
@@ -40,20 +37,6 @@ impl HealthCheck {
     }
 }
 
-/// Conntrack entries that are deleted, all of UDP: entries from before a service port had endpoints, or
-/// to an endpoint that is gone, would send its packets where they went then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ConntrackClear {
-    /// Entries whose first packet went to this node port.
-    NodePort(u16),
-    /// Those of them that were translated to an endpoint.
-    NodePortTo(u16, IpAddr),
-    /// Entries whose first packet went to this address.
-    OriginalDestination(IpAddr),
-    /// Those of them that were translated to an endpoint.
-    OriginalDestinationTo(IpAddr, IpAddr),
-}
-
 /// What a sync on a node does beside its rules, for one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideEffects {
@@ -77,20 +60,6 @@ impl SideEffects {
         services: &ServicePorts<'_>,
         node_name: &str,
     ) -> Result<Self, ProxierError> {
-        Self::after(None, cluster, services, node_name)
-    }
-
-    /// Those of a sync that finds the node as one for the service ports of `earlier` left it: settings
-    /// are written already, and conntrack entries are cleared for what changed.
-    ///
-    /// # Errors
-    /// As [`SideEffects::new`].
-    pub fn after(
-        earlier: Option<&ServicePorts<'_>>,
-        cluster: &Cluster,
-        services: &ServicePorts<'_>,
-        node_name: &str,
-    ) -> Result<Self, ProxierError> {
         let (_, node) = node(cluster, node_name)?;
         let config = cluster.kube_proxy.clone().unwrap_or_default();
         let settings = Settings::of(&config, node, services.family)?;
@@ -105,61 +74,32 @@ impl SideEffects {
         });
         Ok(Self {
             family: services.family,
-            sysctls: (settings.localhost_node_ports && earlier.is_none())
+            sysctls: settings
+                .localhost_node_ports
                 .then_some(route_localnet)
                 .into_iter()
                 .collect(),
             health_checks: health_checks.collect(),
-            conntrack: cleared(earlier, services, node_name),
+            conntrack: cleared(None, services, node_name),
         })
     }
-}
 
-/// Entries to the addresses of UDP service ports that have endpoints now and had none before, those to
-/// endpoints that are gone, and those to ClusterIPs of service ports that are gone
-/// (`CleanStaleEntries`, pkg/proxy/conntrack/cleanup.go). Sorted as text.
-fn cleared<'s>(
-    earlier: Option<&'s ServicePorts<'s>>,
-    services: &'s ServicePorts<'s>,
-    node: &str,
-) -> Vec<ConntrackClear> {
-    let mut clears = BTreeSet::new();
-    let udp = |services: &'s ServicePorts<'s>| services.ports.iter().filter(|p| p.l4 == L4::Udp);
-    for port in udp(services) {
-        let served = earlier.map_or_else(Vec::new, |earlier| earlier.serving_before(port, node));
-        if served.is_empty() {
-            if port.endpoints.iter().any(|e| e.is_serving_on(node)) {
-                let addresses = port.all_addresses();
-                clears.extend(addresses.map(ConntrackClear::OriginalDestination));
-                if port.node_port != 0 {
-                    clears.insert(ConntrackClear::NodePort(port.node_port));
-                }
-            }
-            continue;
-        }
-        for (text, endpoint) in served {
-            // Endpoints are sorted by text.
-            if port
-                .endpoints
-                .binary_search_by(|e| (*e.text).cmp(&text))
-                .is_ok()
-            {
-                continue;
-            }
-            let addresses = port.all_addresses();
-            clears.extend(addresses.map(|ip| ConntrackClear::OriginalDestinationTo(ip, endpoint)));
-            if port.node_port != 0 {
-                clears.insert(ConntrackClear::NodePortTo(port.node_port, endpoint));
-            }
-        }
+    /// Those of a later sync, after one of `before`. Sysctls hold already.
+    ///
+    /// # Errors
+    /// As [`SideEffects::new`].
+    pub fn later(
+        cluster: &Cluster,
+        before: &ServicePorts<'_>,
+        services: &ServicePorts<'_>,
+        node_name: &str,
+    ) -> Result<Self, ProxierError> {
+        Ok(Self {
+            sysctls: Vec::new(),
+            conntrack: cleared(Some(before), services, node_name),
+            ..Self::new(cluster, services, node_name)?
+        })
     }
-    let now: BTreeSet<_> = udp(services).map(ProxiedPort::key).collect();
-    let before = earlier.into_iter().flat_map(udp);
-    let gone = before.filter(|port| !now.contains(&port.key()));
-    clears.extend(gone.map(|port| ConntrackClear::OriginalDestination(port.addresses.cluster_ip)));
-    let mut clears: Vec<_> = clears.into_iter().collect();
-    clears.sort_by_cached_key(ConntrackClear::to_string);
-    clears
 }
 
 /// Settings that ipvs mode writes on Linux 5.9 or later, where forwarding is on already
@@ -184,13 +124,11 @@ pub fn ipvs_sysctls(cluster: &Cluster) -> impl Iterator<Item = Sysctl> {
 }
 
 /// The side effects on a node as text: the settings of iptables and of ipvs mode, and for each family
-/// that any node has an address of, its health checks and conntrack clears. `earlier` are the service
-/// ports of the sync before, one for each of `services`; none at the first sync.
+/// that any node has an address of, its health checks and conntrack clears.
 ///
 /// # Errors
 /// As [`SideEffects::new`].
 pub fn side_effects_text(
-    earlier: &[ServicePorts<'_>],
     cluster: &Cluster,
     services: &[ServicePorts<'_>],
     node: &str,
@@ -198,9 +136,7 @@ pub fn side_effects_text(
     let mut sysctls = Vec::new();
     let mut text = String::new();
     let mut has_ipv4 = false;
-    let earlier = earlier.iter().map(Some).chain(std::iter::repeat(None));
-    let is_first = earlier.clone().next().flatten().is_none();
-    for (services, earlier) in services.iter().zip(earlier) {
+    for services in services {
         let family = services.family;
         if !cluster
             .nodes
@@ -210,13 +146,11 @@ pub fn side_effects_text(
             continue;
         }
         has_ipv4 |= family == Family::Ipv4;
-        let effects = SideEffects::after(earlier, cluster, services, node)?;
+        let effects = SideEffects::new(cluster, services, node)?;
         text.push_str(&effects.to_string());
         sysctls.extend(effects.sysctls);
     }
-    let ipvs: Vec<_> = ipvs_sysctls(cluster)
-        .filter(|_| has_ipv4 && is_first)
-        .collect();
+    let ipvs: Vec<_> = ipvs_sysctls(cluster).filter(|_| has_ipv4).collect();
     Ok(format!(
         "{}{text}{}",
         Section("sysctls written (iptables)", &sysctls),
@@ -247,27 +181,12 @@ impl fmt::Display for SideEffects {
         for clear in &self.conntrack {
             match clear {
                 ConntrackClear::NodePort(_) => writeln!(f, "{clear} ipv6 {ipv6}")?,
-                ConntrackClear::NodePortTo(..)
-                | ConntrackClear::OriginalDestination(_)
-                | ConntrackClear::OriginalDestinationTo(..) => writeln!(f, "{clear}")?,
+                ConntrackClear::OriginalDestination(_)
+                | ConntrackClear::ToEndpoint { .. }
+                | ConntrackClear::NodePortToEndpoint { .. } => writeln!(f, "{clear}")?,
             }
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for ConntrackClear {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NodePort(port) => write!(f, "clear dport {port} proto udp"),
-            Self::NodePortTo(port, endpoint) => {
-                write!(f, "clear dport {port} dst-nat {endpoint} proto udp")
-            }
-            Self::OriginalDestination(ip) => write!(f, "clear orig-dst {ip} proto udp"),
-            Self::OriginalDestinationTo(ip, endpoint) => {
-                write!(f, "clear orig-dst {ip} dst-nat {endpoint} proto udp")
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Namespaces, built when a packet first comes to them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use indexmap::IndexMap;
 use podwire_cluster::{Cni, Pod};
@@ -90,14 +90,19 @@ impl World<'_> {
         Ok(host)
     }
 
-    /// What listens on a node: kubelet, kube-proxy's health check, pods on the host network, and what
+    /// What listens on a node: kubelet, kube-proxy's health check and metrics, pods on the host network, and what
     /// slices say of the node's addresses; VXLAN's port is the kernel's own.
     fn node_listeners(&self, index: usize) -> Listeners {
         let node = &self.network.nodes()[index];
-        let mut ports = vec![
-            (Protocol::TCP, None, 10_250..=10_250),
-            (Protocol::TCP, None, 10_256..=10_256),
-        ];
+        let mut ports = vec![(Protocol::TCP, None, 10_250..=10_250)];
+        let config = self.cluster.kube_proxy.clone().unwrap_or_default();
+        let config = config.with_defaults();
+        for bound in [&config.healthz_bind_address, &config.metrics_bind_address] {
+            if let Ok(socket) = bound.parse::<SocketAddr>() {
+                let address = Some(socket.ip()).filter(|ip| !ip.is_unspecified());
+                ports.push((Protocol::TCP, address, socket.port()..=socket.port()));
+            }
+        }
         let here = |pod: &&Pod| {
             pod.host_network && !pod.finished && pod.node.as_deref() == Some(&*node.name)
         };

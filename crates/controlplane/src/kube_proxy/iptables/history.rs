@@ -45,6 +45,21 @@ impl<'a> IptablesHistory<'a> {
     /// The next sync: that of the same node's proxier for a later state of the cluster.
     pub fn then(&mut self, next: IptablesProxier<'a>) {
         let is_full = next.labels != self.proxier.labels;
+        self.sync(next, is_full);
+    }
+
+    /// The next sync, if it is full whatever changed: an hour after the last full one.
+    pub fn then_full(&mut self, next: IptablesProxier<'a>) {
+        self.sync(next, true);
+    }
+
+    /// Whether the last sync wrote all chains.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.own.changed.is_none()
+    }
+
+    fn sync(&mut self, next: IptablesProxier<'a>, is_full: bool) {
         self.own.changed = (!is_full).then(|| next.services.changed_since(&self.proxier.services));
         self.own.keeps_stale = next.services.is_large_cluster();
         self.text = next.sync_text(Some(&mut self.own));
