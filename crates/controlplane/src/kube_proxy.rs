@@ -27,6 +27,7 @@
 //! - [`IpvsProxier`]: virtual servers, ipsets and rules of IPVS mode.
 //! - [`NftablesProxier`]: the table of nftables mode; a service port's part is in
 //!   `nftables/service.rs`.
+//! - [`LiveIptables`]: iptables mode while slices change, at the cost of what changes.
 //! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`]: later syncs.
 //! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
 //! - [`Provenance`]: which object a rule comes from.
