@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// A cluster has very many: one of IPv4 takes no memory of its own.
 #[derive(Clone, Debug)]
 pub(super) enum EndpointText {
-    Short(u8, [u8; EndpointText::SHORT]),
+    Short(u8, [u8; Self::SHORT]),
     Long(Arc<str>),
 }
 

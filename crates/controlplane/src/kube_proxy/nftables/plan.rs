@@ -135,13 +135,15 @@ impl<'p> Plan<'p> {
 
     /// How the address of the endpoint that a chain is for is spelled, if not as it would be printed.
     pub(super) fn spelling(&self, planned: &PlannedChain) -> Option<Spelling> {
-        match planned.of {
-            Owner::Endpoint(PlannedEndpoint {
-                place: (port, index),
-                is_canonical: false,
-                ..
-            }) => Spelling::of_endpoint(self.ports[port as usize].endpoint(index as usize)),
-            _ => None,
+        let Owner::Endpoint(endpoint) = planned.of else {
+            return None;
+        };
+        let (port, index) = endpoint.place;
+        let spelled = || Spelling::of_endpoint(self.ports[port as usize].endpoint(index as usize));
+        if endpoint.is_canonical {
+            None
+        } else {
+            spelled()
         }
     }
 
