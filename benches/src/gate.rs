@@ -11,6 +11,10 @@ use std::hint::black_box;
 use std::io;
 use std::path::Path;
 
+use podwire_controlplane::kube_proxy::{
+    IptablesProxier, IpvsProxier, KubeProxyVersion, LiveIptables, NftablesForm, NftablesProxier,
+    ProxierError, ServicePorts, SliceChange,
+};
 use podwire_matcher::{Brief, Live, Matcher, Nat};
 use podwire_packet::Family;
 use podwire_ruleset::{
@@ -20,6 +24,7 @@ use podwire_ruleset::{
 
 use crate::lookup::Kind;
 use crate::policy::Policy;
+use crate::sync;
 
 /// Packets of an operation, and of a batch.
 const PACKETS: usize = 64;
@@ -29,6 +34,10 @@ const TIMES: u64 = 16;
 
 /// Rules of each policy.
 const POLICY: usize = 1_000;
+
+/// Services whose rules are rendered, and the endpoints of each.
+const RENDERED: u32 = 500;
+const ENDPOINTS: u32 = 10;
 
 /// Chains that are changed.
 const CHANGES: usize = 100;
@@ -124,7 +133,8 @@ pub fn operations(
     each("compile/services-10000", rules, &mut || {
         black_box(Matcher::read(black_box(&text[..]), Family::Ipv4).is_ok());
     });
-    changes(folder, &mut each)
+    changes(folder, &mut each)?;
+    syncs(&mut each)
 }
 
 /// One endpoint goes, and comes back.
@@ -149,6 +159,60 @@ fn changes(folder: &Path, each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) ->
                 assert!(changed.is_ok(), "{changed:?}");
             }
         }
+    });
+    Ok(())
+}
+
+/// First syncs of kube-proxy, from objects in memory to text; and one after an endpoint changed.
+fn syncs(each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) -> io::Result<()> {
+    let cluster = sync::cluster(RENDERED, ENDPOINTS);
+    let ports = || ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+    let services = u64::from(RENDERED);
+    let iptables = || {
+        let ports = ports();
+        let proxier = IptablesProxier::new(&cluster, &ports, sync::NODE);
+        proxier.map(|proxier| proxier.restore_text())
+    };
+    let nftables = || {
+        let ports = ports();
+        let proxier = NftablesProxier::new(&cluster, &ports, sync::NODE);
+        proxier.map(|proxier| proxier.text(NftablesForm::Commands))
+    };
+    let ipvs = || {
+        let ports = ports();
+        let proxier = IpvsProxier::new(&cluster, &ports, sync::NODE);
+        proxier.map(|proxier| proxier.program().text())
+    };
+    let sync_of: [(&str, &str, u64, &dyn Fn() -> Result<String, ProxierError>); 3] = [
+        ("iptables", "-A ", services * 32 + 9, &iptables),
+        ("nftables", "add rule ", services * 22 + 22, &nftables),
+        ("ipvs", "-a ", services * u64::from(ENDPOINTS), &ipvs),
+    ];
+    for (mode, begin, expected, text) in sync_of {
+        let written = text().map_err(io::Error::other)?;
+        let lines = written.lines().filter(|line| line.starts_with(begin));
+        assert_eq!(lines.count() as u64, expected, "{mode}");
+        each(
+            &format!("sync/{mode}/{RENDERED}/first"),
+            services,
+            &mut || {
+                black_box(text().is_ok());
+            },
+        );
+    }
+    let services = ports();
+    let proxier = IptablesProxier::new(&cluster, &services, sync::NODE);
+    let mut live = LiveIptables::new(proxier.map_err(io::Error::other)?);
+    let slices = [0, 1].map(|round| sync::one_endpoint_changed(&cluster, round));
+    live.sync([SliceChange::Set(&slices[1])]);
+    each(&format!("sync/iptables/{RENDERED}/change"), 2, &mut || {
+        for slice in &slices {
+            // The Service's chain and that of the new endpoint: large clusters keep the old one.
+            assert_eq!(live.sync([SliceChange::Set(slice)]).len(), 2);
+        }
+    });
+    each(&format!("sync/iptables/{RENDERED}/partial"), 1, &mut || {
+        black_box(live.restore_text());
     });
     Ok(())
 }

@@ -5,10 +5,12 @@
 //! - [`policy`]: chains like access lists, and packets for them; [`peers`]: the files from which
 //!   podwire and other programs are asked the same (`benches/peers/`).
 //! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
+//! - [`sync`]: the cluster on which syncs of kube-proxy are measured (`examples/sync.rs`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
 
 pub mod gate;
 pub mod lookup;
 pub mod peers;
 pub mod policy;
+pub mod sync;
 pub mod text;

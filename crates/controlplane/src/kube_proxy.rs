@@ -29,6 +29,7 @@
 //!   `nftables/service.rs`.
 //! - [`UserspaceProxier`]: portals and sockets of userspace mode.
 //! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`], [`UserspaceHistory`]: later syncs.
+//! - [`LiveIptables`]: iptables mode while slices change, at the cost of what changes.
 //! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
 //! - [`Provenance`]: which object a rule comes from. [`KnownPort`]: what rules that others wrote are for.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
@@ -65,6 +66,7 @@
 mod changes;
 mod cleanup;
 mod conntrack;
+mod endpoint_text;
 mod endpoints;
 mod iptables;
 mod ipvs;
@@ -94,14 +96,14 @@ use podwire_ruleset::ipvs::ParseSchedulerError;
 
 pub use cleanup::{Cleanup, ConntrackClear};
 pub use conntrack::{ConntrackSettings, DEFAULT_CPUS};
-pub use iptables::{IptablesHistory, IptablesProxier};
+pub use iptables::{ChainChange, IptablesHistory, IptablesProxier, LiveIptables};
 pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
 pub use known_port::{EndpointConditions, KnownChain, KnownPort};
 pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
-pub use service_ports::ServicePorts;
+pub use service_ports::{ServicePorts, SliceChange};
 pub use side_effects::{HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text};
 pub use sync_runner::SyncRunner;
 pub use userspace::{Dials, LoadBalancer, ProxySocket, UserspaceHistory, UserspaceProxier};

@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion, NftablesForm,
-    NftablesHistory, NftablesProxier, ServicePorts, SideEffects, side_effects_text,
+    IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion, LiveIptables,
+    NftablesForm, NftablesHistory, NftablesProxier, ServicePorts, SideEffects, SliceChange,
+    side_effects_text,
 };
 use podwire_packet::Family;
 use podwire_ruleset::{ipset, iptables, ipvs, nft};
@@ -211,6 +212,7 @@ fn step(place: usize) -> String {
 #[test]
 fn later_syncs_are_those_of_kube_proxy() {
     let mut comparison = Comparison::default();
+    let mut followed = 0;
     for case in cases() {
         let states = states(&case);
         let services: Vec<_> = states.iter().map(|state| services(state)).collect();
@@ -220,9 +222,22 @@ fn later_syncs_are_those_of_kube_proxy() {
                 IptablesProxier::new(&states[step], ipv4, node).unwrap()
             };
             let mut history = IptablesHistory::first(proxier(0));
+            let mut live = LiveIptables::new(proxier(0));
             assert_eq!(history.restore_text(), proxier(0).restore_text());
             for place in 1..states.len() {
                 history.then(proxier(place));
+                let [before, now] = [&states[place - 1], &states[place]];
+                if before.services == now.services && before.nodes == now.nodes {
+                    let gone = before.endpoint_slices.keys();
+                    let gone = gone.filter(|name| !now.endpoint_slices.contains_key(*name));
+                    let set = now.endpoint_slices.values().map(SliceChange::Set);
+                    live.sync(gone.map(SliceChange::Remove).chain(set));
+                    assert_eq!(live.restore_text(), history.restore_text());
+                    assert_eq!(live.save_text(), history.save_text());
+                    followed += 1;
+                } else {
+                    live = LiveIptables::new(proxier(place));
+                }
                 let golden = |form| case.join(format!("{form}.{node}{}.txt", step(place)));
                 comparison.compare(&golden("iptables"), || history.restore_text().to_owned());
                 comparison.compare(&golden("iptables-save"), || history.save_text());
@@ -230,6 +245,7 @@ fn later_syncs_are_those_of_kube_proxy() {
         }
     }
     comparison.finish();
+    assert!(followed > 0, "no golden step changes slices alone");
 }
 
 #[test]

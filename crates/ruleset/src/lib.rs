@@ -15,10 +15,12 @@
 //! - [`CallGraph`]: which chain calls which; missing chains and loops.
 //! - [`iptables`], [`ipset`]: text in and out.
 //! - [`ipvs`]: virtual servers, and their text.
+//! - [`digits`]: numbers and addresses as text.
 //! - [`nft`]: nftables, whose rules have a form of their own.
 
 mod chance;
 mod classify;
+pub mod digits;
 mod graph;
 pub mod ipset;
 pub mod iptables;

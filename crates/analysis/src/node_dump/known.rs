@@ -102,7 +102,7 @@ impl<'s> Known<'s> {
         let mut endpoints = BTreeMap::new();
         for (name, port) in &self.ports {
             for endpoint in port.endpoints() {
-                let text: Rc<str> = (&**endpoint).into();
+                let text: Rc<str> = endpoint.into();
                 endpoints.entry(text).or_insert_with(|| Rc::clone(name));
             }
         }

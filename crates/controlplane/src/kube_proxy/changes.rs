@@ -55,7 +55,7 @@ impl ProxiedPort<'_> {
 
 /// What kube-proxy takes from a slice.
 #[derive(PartialEq)]
-struct SliceContent<'s> {
+pub(super) struct SliceContent<'s> {
     name: &'s str,
     ports: &'s [SlicePort],
     endpoints: Vec<EndpointContent<'s>>,
@@ -73,7 +73,7 @@ struct EndpointContent<'s> {
 }
 
 impl<'s> SliceContent<'s> {
-    fn of(slice: &'s EndpointSlice) -> Self {
+    pub(super) fn of(slice: &'s EndpointSlice) -> Self {
         let endpoints = slice.endpoints.iter();
         let mut endpoints: Vec<_> = endpoints
             .map(|endpoint| EndpointContent {

@@ -1,16 +1,17 @@
 //! Endpoints of a service port: merged from its slices, and chosen for a node.
 
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, OnceLock};
+use std::cmp::Ordering;
+use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use podwire_cluster::{Endpoint, EndpointSlice};
 use podwire_packet::{Family, Protocol};
+use podwire_ruleset::digits::push_number;
 use podwire_ruleset::{ChainName, Origin};
 
 use super::known_port::EndpointConditions;
+use super::endpoint_text::EndpointText;
 use super::names::ChainHash;
-use super::provenance::Provenance;
 use super::service_ports::{ProxiedPort, parse_ip};
 
 /// An endpoint as one slice names it.
@@ -19,17 +20,27 @@ pub(super) struct Found<'a> {
     port_name: &'a str,
     protocol: Protocol,
     /// `ip:port`, the address as written; IPv6 in brackets.
-    text: Arc<str>,
+    text: EndpointText,
     ip_text: &'a str,
     address: IpAddr,
+    /// Whether the address is written as it would be printed.
+    is_canonical: bool,
     port: u16,
     endpoint: &'a Endpoint,
     slice: usize,
 }
 
 impl Found<'_> {
-    fn key(&self) -> (&str, Protocol, &str) {
-        (self.port_name, self.protocol, &self.text)
+    /// Compares by port name, protocol and text.
+    fn by_key(&self, other: &Self) -> Ordering {
+        // Most of a Service's endpoints are of one port of one slice.
+        let by_name = if std::ptr::eq(self.port_name, other.port_name) {
+            Ordering::Equal
+        } else {
+            self.port_name.cmp(other.port_name)
+        };
+        let by_port = by_name.then(self.protocol.cmp(&other.protocol));
+        by_port.then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -43,7 +54,7 @@ pub(super) struct Endpoints<'a> {
 impl<'a> Endpoints<'a> {
     /// Collects what kube-proxy takes from the slices (`endpointInfoByServicePort` and `addEndpoints`,
     /// pkg/proxy/endpointslicecache.go): ports with a name, if only an empty one, and a number; first
-    /// addresses of the family. A slice is given with its place in the [`Provenance`].
+    /// addresses of the family. A slice is given with its place in the provenance.
     ///
     /// kube-proxy walks slices in random order; here they keep their order, which is by name. It takes
     /// an IPv4 address that cannot be read for a text; here such an endpoint, which the API refuses,
@@ -64,23 +75,19 @@ impl<'a> Endpoints<'a> {
                     let Some(ip_text) = endpoint.addresses.first() else {
                         continue;
                     };
-                    let Some(address) = parse_ip(ip_text).filter(|&ip| Family::of(ip) == family)
+                    let Some((address, is_canonical)) =
+                        read_ip(ip_text).filter(|&(ip, _)| Family::of(ip) == family)
                     else {
                         continue;
                     };
-                    text.clear();
-                    let written = if ip_text.contains(':') {
-                        write!(text, "[{ip_text}]:{port}")
-                    } else {
-                        write!(text, "{ip_text}:{port}")
-                    };
-                    written.expect("a String takes any text");
+                    write_socket(&mut text, ip_text, port);
                     found.push(Found {
                         port_name,
                         protocol: slice_port.protocol,
-                        text: text.as_str().into(),
+                        text: EndpointText::from(text.as_str()),
                         ip_text,
                         address,
+                        is_canonical,
                         port,
                         endpoint,
                         slice: place,
@@ -88,7 +95,7 @@ impl<'a> Endpoints<'a> {
                 }
             }
         }
-        found.sort_by(|a, b| a.key().cmp(&b.key()));
+        found.sort_by(Found::by_key);
         Self { found }
     }
 
@@ -137,27 +144,24 @@ impl<'a> Endpoints<'a> {
         &found[start..end]
     }
 
-    /// The endpoints of a service port, sorted by text.
+    /// The endpoints of a service port, sorted by text; `origin` numbers each by its slice and text.
     pub(super) fn of_port(
         &self,
         port_name: &str,
         protocol: Protocol,
-        provenance: &mut Provenance,
+        mut origin: impl FnMut(usize, &EndpointText) -> Origin,
     ) -> Vec<ProxiedEndpoint<'a>> {
         by_key(self.of_name(port_name, protocol))
             .map(|(first, others)| {
                 let mut occurrence = |found: &Found<'a>| Occurrence {
                     endpoint: found.endpoint,
-                    origin: provenance.add_endpoint(found.slice, &found.text),
+                    origin: origin(found.slice, &found.text),
                 };
                 ProxiedEndpoint {
-                    text: Arc::clone(&first.text),
+                    text: first.text.clone(),
                     ip_text: first.ip_text,
                     address: first.address,
-                    is_canonical: match first.address {
-                        IpAddr::V4(_) => first.ip_text.parse::<Ipv4Addr>().is_ok(),
-                        IpAddr::V6(ip) => ip.to_string() == first.ip_text,
-                    },
+                    is_canonical: first.is_canonical,
                     port: first.port,
                     chain: OnceLock::new(),
                     first: occurrence(first),
@@ -168,12 +172,35 @@ impl<'a> Endpoints<'a> {
     }
 }
 
+/// Writes an endpoint's text: `ip:port`, the address as written; IPv6 in brackets.
+fn write_socket(text: &mut String, ip_text: &str, port: u16) {
+    text.clear();
+    if ip_text.contains(':') {
+        text.push('[');
+        text.push_str(ip_text);
+        text.push(']');
+    } else {
+        text.push_str(ip_text);
+    }
+    text.push(':');
+    push_number(text, port.into());
+}
+
+/// Reads an address, and says whether it would be printed so.
+fn read_ip(text: &str) -> Option<(IpAddr, bool)> {
+    if let Ok(ip) = text.parse() {
+        return Some((IpAddr::V4(ip), true));
+    }
+    let ip = parse_ip(text)?;
+    Some((ip, ip.is_ipv6() && ip.to_string() == text))
+}
+
 /// Goes through endpoints that are the same, with the first of each.
 fn by_key<'f, 'a>(
     found: &'f [Found<'a>],
 ) -> impl Iterator<Item = (&'f Found<'a>, &'f [Found<'a>])> {
     found
-        .chunk_by(|a, b| a.key() == b.key())
+        .chunk_by(|a, b| a.by_key(b).is_eq())
         .filter_map(<[_]>::split_first)
 }
 
@@ -203,7 +230,7 @@ struct Occurrence<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct ProxiedEndpoint<'a> {
     /// `ip:port`, as written.
-    pub(super) text: Arc<str>,
+    pub(super) text: EndpointText,
     /// The address as written.
     pub(super) ip_text: &'a str,
     /// The address.
@@ -220,6 +247,12 @@ pub(super) struct ProxiedEndpoint<'a> {
 }
 
 impl ProxiedEndpoint<'_> {
+    /// Who rules about it may come from.
+    pub(super) fn origins(&self) -> impl Iterator<Item = Origin> {
+        let all = std::iter::once(&self.first).chain(&self.others);
+        all.map(|occurrence| occurrence.origin)
+    }
+
     /// Whether it serves, as a node sees it.
     pub(super) fn is_serving_on(&self, node: &str) -> bool {
         self.on(node).slice_endpoint.serving
@@ -314,7 +347,12 @@ impl<'p> Choice<'p> {
     pub(super) fn new(port: &'p ProxiedPort<'p>, node: &str, zone: Option<&str>) -> Self {
         let all: Vec<_> = port.endpoints.iter().map(|e| e.on(node)).collect();
         let pick = |wanted: &dyn Fn(&NodeEndpoint<'_>) -> bool| -> Vec<NodeEndpoint<'p>> {
-            all.iter().filter(|e| wanted(e)).copied().collect()
+            // Room at once: nearly always it is all of them or none.
+            let mut wanted = all.iter().filter(|e| wanted(e)).copied().peekable();
+            let room = wanted.peek().map_or(0, |_| all.len());
+            let mut picked = Vec::with_capacity(room);
+            picked.extend(wanted);
+            picked
         };
         let zone = zone.filter(|zone| {
             let mut ready = all.iter().filter(|e| e.is_ready());

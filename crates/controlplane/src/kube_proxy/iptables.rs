@@ -3,33 +3,72 @@
 mod base;
 mod chains;
 mod history;
+mod live;
 mod service;
+mod sync_text;
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use podwire_cluster::{Cluster, Labels};
 use podwire_packet::Family;
-use podwire_ruleset::{RuleSet, TableName};
+use podwire_ruleset::{ChainName, RuleSet, TableName};
 
 pub use history::IptablesHistory;
+pub use live::{ChainChange, LiveIptables};
 
 use super::settings::Settings;
 use super::tables::{
-    Placed, Tables, chain_line, empty_chains, insert_jumps, place, print_tables, sort_own_chains,
-    to_rule_set,
+    OwnChain, Tables, empty_chains, insert_jumps, place, print_tables, sort_own_chains, to_rule_set,
 };
 use super::{ProxierError, ServicePorts};
 use chains::Chains;
 use history::OwnChains;
+use service::PortRules;
 
 /// kube-proxy of one node and family in iptables mode, at its first sync.
 ///
 /// [`IptablesHistory`] has later ones.
 #[derive(Clone, Debug)]
 pub struct IptablesProxier<'a> {
-    services: &'a ServicePorts<'a>,
+    services: Services<'a>,
     node: &'a str,
     labels: &'a Labels,
     settings: Settings,
     chains: Chains,
+}
+
+/// The service ports of a proxier.
+#[derive(Clone, Debug)]
+enum Services<'a> {
+    /// Those of all nodes.
+    Shared(&'a ServicePorts<'a>),
+    /// Its own, which change.
+    Own(Box<ServicePorts<'a>>),
+}
+
+impl<'a> Deref for Services<'a> {
+    type Target = ServicePorts<'a>;
+
+    fn deref(&self) -> &ServicePorts<'a> {
+        match self {
+            Self::Shared(services) => services,
+            Self::Own(services) => services,
+        }
+    }
+}
+
+impl<'a> Services<'a> {
+    /// To change them: a copy, the first time.
+    fn to_mut(&mut self) -> &mut ServicePorts<'a> {
+        if let Self::Shared(services) = *self {
+            *self = Self::Own(Box::new(services.clone()));
+        }
+        match self {
+            Self::Own(services) => services,
+            Self::Shared(_) => unreachable!("the lines above made a copy"),
+        }
+    }
 }
 
 impl<'a> IptablesProxier<'a> {
@@ -48,7 +87,7 @@ impl<'a> IptablesProxier<'a> {
         let (name, node) = super::node(cluster, node)?;
         let config = cluster.kube_proxy.clone().unwrap_or_default();
         Ok(Self {
-            services,
+            services: Services::Shared(services),
             node: name,
             labels: &node.meta.labels,
             settings: Settings::of(&config, node, services.family())?,
@@ -59,8 +98,8 @@ impl<'a> IptablesProxier<'a> {
     /// What is handed to `iptables-restore --noflush --counters`.
     ///
     /// # Cost
-    /// One service port's rules are built, printed and dropped after the other: memory grows with the
-    /// text alone.
+    /// One service port's rules are printed after the other as they are made: memory grows with the text
+    /// alone.
     #[must_use]
     pub fn restore_text(&self) -> String {
         self.sync_text(None)
@@ -68,50 +107,22 @@ impl<'a> IptablesProxier<'a> {
 
     /// The text of a sync on top of the chains that services have, or on none.
     fn sync_text(&self, mut own: Option<&mut OwnChains<'_>>) -> String {
-        let mut text = String::from("*filter\n");
-        for chain in self.chains.filter() {
-            chain_line(chain, &mut text);
-        }
-        if let Some(block) = self.filter_head() {
-            chain_line(&block.chain, &mut text);
-            block.print(self.family(), &mut text);
-        }
-        let mut nat = String::from("*nat\n");
-        for chain in self.chains.nat() {
-            chain_line(chain, &mut nat);
-        }
-        let mut nat_rules = String::with_capacity(self.estimated_bytes());
-        self.print_all(&self.nat_head(), &mut nat_rules);
+        let mut text = self.sync_text_head(self.estimated_bytes());
         for port in &self.services.ports {
+            let Some(own) = &mut own else {
+                self.print_port(port, &mut text);
+                continue;
+            };
             let rules = self.port_rules(port);
-            self.print_all(&rules.filter, &mut text);
-            self.print_all(&rules.dispatch, &mut nat_rules);
-            let is_written = own.as_ref().is_none_or(|own| own.writes(port));
+            text.add_common(&rules, self.family());
+            let is_written = own.writes(port);
             if is_written {
-                for chain in &rules.chains {
-                    chain_line(&chain.name, &mut nat);
-                }
-                for (chain, rule) in rules.own_rules() {
-                    chain.print(rule, self.family(), &mut nat_rules);
-                }
+                text.add_own(&rules, self.family());
             }
-            if let Some(own) = &mut own {
-                own.take(rules.chains, is_written);
-            }
+            own.take(rules.chains, is_written);
         }
-        for stale in own.map(OwnChains::drop_stale).unwrap_or_default() {
-            chain_line(&stale, &mut nat);
-            nat_rules.push_str("-X ");
-            nat_rules.push_str(stale.as_str());
-            nat_rules.push('\n');
-        }
-        self.print_all(&self.filter_tail(), &mut text);
-        self.print_all(&self.nat_tail(), &mut nat_rules);
-        text.push_str("COMMIT\n");
-        text.push_str(&nat);
-        nat_rules.push_str("COMMIT\n");
-        nat_rules.insert_str(0, &text);
-        nat_rules
+        let stale = own.map(OwnChains::drop_stale).unwrap_or_default();
+        self.finish_sync_text(text, &stale)
     }
 
     /// All tables as they stand after it, the jumps from the built-in chains included.
@@ -131,7 +142,7 @@ impl<'a> IptablesProxier<'a> {
 
     /// The tables and their chains: built-in ones, then the others by name. Chains of services are
     /// those given, if not the ones that this proxier would write.
-    fn tables(&self, given: Option<&OwnChains<'_>>) -> Tables {
+    fn tables(&self, given: Option<&BTreeMap<ChainName, OwnChain>>) -> Tables {
         let common = &self.chains;
         let canary = [&common.canary];
         let mangle = empty_chains(TableName::Mangle, canary);
@@ -143,16 +154,18 @@ impl<'a> IptablesProxier<'a> {
         place(self.nat_head(), &mut nat);
         let mut own = Vec::new();
         for port in &self.services.ports {
-            let rules = self.port_rules(port);
+            let rules = match given {
+                Some(_) => self.common_rules(port),
+                None => self.port_rules(port),
+            };
             place(rules.filter, &mut filter);
             place(rules.dispatch, &mut nat);
-            if given.is_none() {
-                own.extend(rules.chains);
-            }
+            own.extend(rules.chains);
         }
         place(self.filter_tail(), &mut filter);
         place(self.nat_tail(), &mut nat);
-        nat.append(&mut given.map_or(own, OwnChains::to_chains));
+        nat.extend(own);
+        nat.extend(given.into_iter().flat_map(BTreeMap::values).cloned());
 
         let mut tables = [
             (TableName::Mangle, mangle),
@@ -162,12 +175,6 @@ impl<'a> IptablesProxier<'a> {
         insert_jumps(&common.jumps(), self.services.base_origin, &mut tables);
         sort_own_chains(&mut tables);
         tables
-    }
-
-    fn print_all(&self, rules: &[Placed], text: &mut String) {
-        for placed in rules {
-            placed.print(self.family(), text);
-        }
     }
 
     /// Bytes of the nat table's text, roughly: what lines with short names take.
@@ -185,7 +192,7 @@ impl<'a> IptablesProxier<'a> {
         self.settings.localhost_node_ports
     }
 
-    const fn family(&self) -> Family {
+    fn family(&self) -> Family {
         self.services.family()
     }
 }

@@ -15,11 +15,11 @@ mod rules;
 mod service;
 mod sets;
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use podwire_cluster::Cluster;
 use podwire_packet::{Family, Prefix};
+use podwire_ruleset::digits::{push_address, push_number};
 use podwire_ruleset::ipvs::{self, Scheduler, VirtualServers};
 use podwire_ruleset::{RuleSet, Sets, TableName};
 
@@ -180,7 +180,10 @@ impl IpvsProgram {
         self.sets.print(&mut text);
         text.push_str("### addresses of kube-ipvs0\n");
         for &address in &self.addresses {
-            writeln!(text, "{}", Prefix::host(address)).expect("a String takes any text");
+            push_address(&mut text, address);
+            text.push('/');
+            push_number(&mut text, Prefix::host(address).len().into());
+            text.push('\n');
         }
         text
     }

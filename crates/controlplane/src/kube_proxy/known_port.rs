@@ -92,8 +92,8 @@ impl<'s> KnownPort<'s> {
     }
 
     /// Its endpoints, whatever their conditions, as `ip:port`.
-    pub fn endpoints(&self) -> impl Iterator<Item = &'s Arc<str>> + use<'s> {
-        self.port.endpoints.iter().map(|endpoint| &endpoint.text)
+    pub fn endpoints(&self) -> impl Iterator<Item = &'s str> + use<'s> {
+        self.port.endpoints.iter().map(|endpoint| &*endpoint.text)
     }
 
     /// What a node thinks of one of its endpoints; `None` if no slice names it.
@@ -111,7 +111,7 @@ impl<'s> KnownPort<'s> {
         let own = own.map(|prefix| (port.hash.chain(prefix).as_str().into(), None));
         own.chain(port.endpoints.iter().map(|endpoint| {
             let chain = port.endpoint_chain(endpoint);
-            (chain.as_str().into(), Some(Arc::clone(&endpoint.text)))
+            (chain.as_str().into(), Some(Arc::from(&*endpoint.text)))
         }))
     }
 
@@ -123,7 +123,7 @@ impl<'s> KnownPort<'s> {
         let own = own.map(|prefix| (name.chain(prefix).as_str().into(), None));
         let endpoints = name.endpoints(self.port.endpoints.iter());
         let endpoints = endpoints.into_iter().zip(self.endpoints());
-        own.chain(endpoints.map(|(chain, text)| (chain.as_str().into(), Some(Arc::clone(text)))))
+        own.chain(endpoints.map(|(chain, text)| (chain.as_str().into(), Some(Arc::from(text)))))
             .collect()
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use podwire_cluster::{Meta, ObjectName, Source};
 use podwire_ruleset::Origin;
+
+use super::endpoint_text::EndpointText;
 
 /// The kind of an object that makes kube-proxy write a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,31 +53,45 @@ impl fmt::Display for Object {
     }
 }
 
+/// The number of the first endpoint.
+const FIRST_ENDPOINT: u32 = 1 << 31;
+
 /// What the [`Origin`]s of a proxier's rules stand for.
 ///
-/// Numbers of objects come first, those of single endpoints behind them. One table serves the rules
-/// of every node.
+/// Objects have the numbers from 1 on, single endpoints those from 2^31 on. One table serves the rules of
+/// every node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
     objects: Vec<Object>,
     /// An endpoint's slice, as a place in `objects`, and the endpoint as `ip:port`.
-    endpoints: Vec<(usize, Arc<str>)>,
+    endpoints: Vec<(usize, EndpointText)>,
 }
 
 impl Provenance {
     /// The object that a rule comes from, and its endpoint where the rule is about one.
     #[must_use]
     pub fn get(&self, origin: Origin) -> Option<(&Object, Option<&str>)> {
-        let index = origin.0.get() as usize - 1;
-        if let Some(object) = self.objects.get(index) {
-            return Some((object, None));
+        let number = origin.0.get();
+        if number < FIRST_ENDPOINT {
+            return Some((self.objects.get(number as usize - 1)?, None));
         }
-        let (object, endpoint) = self.endpoints.get(index - self.objects.len())?;
-        Some((self.objects.get(*object)?, Some(&**endpoint)))
+        let (object, endpoint) = self.endpoint(origin)?;
+        Some((self.objects.get(object)?, Some(&**endpoint)))
     }
 
-    /// Adds kube-proxy, or its configuration if that was read somewhere, and gives its place. No
-    /// endpoint may be there yet.
+    /// An endpoint's slice, as its place, and the endpoint as `ip:port`.
+    pub(super) fn endpoint(&self, origin: Origin) -> Option<(usize, &EndpointText)> {
+        let place = origin.0.get().checked_sub(FIRST_ENDPOINT)?;
+        let (slice, endpoint) = self.endpoints.get(place as usize)?;
+        Some((*slice, endpoint))
+    }
+
+    /// An object was read again, from elsewhere perhaps.
+    pub(super) fn reread(&mut self, place: usize, meta: &Meta) {
+        self.objects[place].source = meta.source;
+    }
+
+    /// Adds kube-proxy, or its configuration if that was read somewhere, and gives its place.
     pub(super) fn add_kube_proxy(&mut self, source: Option<Source>) -> usize {
         let kind = match source {
             Some(_) => ObjectKind::KubeProxyConfiguration,
@@ -85,7 +100,7 @@ impl Provenance {
         self.push(kind, None, source)
     }
 
-    /// Adds an object and gives its place. No endpoint may be there yet.
+    /// Adds an object and gives its place.
     pub(super) fn add(&mut self, kind: ObjectKind, meta: &Meta) -> usize {
         self.push(kind, Some(meta.name.clone()), meta.source)
     }
@@ -102,13 +117,20 @@ impl Provenance {
 
     /// The origin of an object's rules.
     pub(super) fn object(place: usize) -> Origin {
-        let number = u32::try_from(place + 1).ok().and_then(NonZeroU32::new);
-        Origin(number.expect("a cluster has fewer than 2^32 objects and endpoints"))
+        numbered(1, place)
     }
 
     /// Adds an endpoint of a slice and gives the origin of its rules.
-    pub(super) fn add_endpoint(&mut self, slice: usize, endpoint: &Arc<str>) -> Origin {
-        self.endpoints.push((slice, Arc::clone(endpoint)));
-        Self::object(self.objects.len() + self.endpoints.len() - 1)
+    pub(super) fn add_endpoint(&mut self, slice: usize, endpoint: &EndpointText) -> Origin {
+        self.endpoints.push((slice, endpoint.clone()));
+        numbered(FIRST_ENDPOINT, self.endpoints.len() - 1)
     }
+}
+
+fn numbered(first: u32, place: usize) -> Origin {
+    let place = u32::try_from(place)
+        .ok()
+        .filter(|&place| place < FIRST_ENDPOINT);
+    let number = place.and_then(|place| NonZeroU32::new(first + place));
+    Origin(number.expect("a cluster has fewer than 2^31 objects, and as many endpoints"))
 }

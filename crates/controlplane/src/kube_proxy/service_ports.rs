@@ -1,6 +1,10 @@
 //! Which service ports reach the proxier, with their endpoints.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod update;
+
+pub use update::SliceChange;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -108,7 +112,8 @@ pub struct ServicePorts<'a> {
     /// Slices by namespace and name of their Service.
     pub(super) slices: SlicesByService<'a>,
     pub(super) family: Family,
-    pub(super) is_large: bool,
+    /// Of all service ports.
+    endpoint_count: usize,
     /// Who rules come from that no Service asks for.
     pub(super) base_origin: Origin,
     provenance: Arc<Provenance>,
@@ -131,39 +136,50 @@ impl<'a> ServicePorts<'a> {
                 (service, Arc::new(addresses), place)
             })
             .collect();
-        let mut slices = SlicesByService::new();
-        let kind = match family {
-            Family::Ipv4 => AddressKind::Ipv4,
-            Family::Ipv6 => AddressKind::Ipv6,
-        };
-        let of_family = |slice: &&EndpointSlice| slice.address_type == kind;
-        for slice in cluster.endpoint_slices.values().filter(of_family) {
-            if let Some(service) = slice.meta.labels.get("kubernetes.io/service-name")
-                && is_seen(&slice.meta)
-            {
-                let place = provenance.add(ObjectKind::EndpointSlice, &slice.meta);
-                let key = (&*slice.meta.name.namespace, &**service);
-                slices.entry(key).or_default().push((slice, place));
-            }
-        }
+        let seen = cluster.endpoint_slices.values();
+        let seen = seen.filter_map(|slice| Some((service_of(slice, family)?, slice)));
+        let mut seen: Vec<_> = seen
+            .map(|(key, slice)| {
+                (
+                    key,
+                    (
+                        slice,
+                        provenance.add(ObjectKind::EndpointSlice, &slice.meta),
+                    ),
+                )
+            })
+            .collect();
+        // Slices of a Service keep their order, which is by name.
+        seen.sort_by_key(|&(key, _)| key);
+        let slices: SlicesByService<'_> = seen
+            .chunk_by(|(a, _), (b, _)| a == b)
+            .filter_map(|of| Some((of.first()?.0, of.iter().map(|&(_, slice)| slice).collect())))
+            .collect();
 
-        let mut ports = Vec::new();
+        let mut ports = Vec::with_capacity(services.len());
         let mut health_checks = Vec::new();
-        let mut counted = BTreeSet::new();
         let mut endpoint_count = 0;
+        // Both come by namespace and name.
+        let mut by_service = slices.iter().peekable();
         for (service, addresses, place) in services {
             let key = (&*service.meta.name.namespace, &*service.meta.name.name);
-            let slices = slices.get(&key).map_or(&[][..], Vec::as_slice);
+            // Slices of Services that are not proxied count too.
+            while let Some((_, others)) = by_service.next_if(|(of, _)| **of < key) {
+                endpoint_count += Endpoints::of_slices(others, family).count();
+            }
+            let own = by_service.next_if(|(of, _)| **of == key);
+            let slices = own.map_or(&[][..], |(_, slices)| slices.as_slice());
             let endpoints = Endpoints::of_slices(slices, family);
             endpoint_count += endpoints.count();
-            counted.insert(key);
             let first = ports.len();
             for port in &service.ports {
                 let Some((l4, protocol)) = proxied_protocol(port.protocol) else {
                     continue;
                 };
                 let name = printed_name(version, key.0, key.1, &port.name);
-                let endpoints = endpoints.of_port(&port.name, port.protocol, &mut provenance);
+                let endpoints = endpoints.of_port(&port.name, port.protocol, |slice, endpoint| {
+                    provenance.add_endpoint(slice, endpoint)
+                });
                 ports.push(ProxiedPort {
                     service: &service.meta.name,
                     port_name: &port.name,
@@ -187,18 +203,15 @@ impl<'a> ServicePorts<'a> {
             // Services come by name already.
             ports[first..].sort_by_key(|port| (port.port_name, l4_rank(port.l4)));
         }
-        // Slices of Services that are not proxied count too.
-        endpoint_count += slices
-            .iter()
-            .filter(|(key, _)| !counted.contains(*key))
-            .map(|(_, slices)| Endpoints::of_slices(slices, family).count())
+        endpoint_count += by_service
+            .map(|(_, others)| Endpoints::of_slices(others, family).count())
             .sum::<usize>();
         Self {
             ports,
             health_checks,
             slices,
             family,
-            is_large: endpoint_count > LARGE_CLUSTER_ENDPOINTS,
+            endpoint_count,
             base_origin: Provenance::object(base),
             provenance: Arc::new(provenance),
         }
@@ -225,7 +238,7 @@ impl<'a> ServicePorts<'a> {
     /// Whether comments are left out of endpoints' rules: more than 1,000 endpoints of any condition.
     #[must_use]
     pub const fn is_large_cluster(&self) -> bool {
-        self.is_large
+        self.endpoint_count > LARGE_CLUSTER_ENDPOINTS
     }
 
     /// What the origins of the rules stand for.
@@ -276,6 +289,17 @@ impl ServiceAddresses {
                 .map(|affinity| u32::try_from(affinity.timeout.as_secs()).unwrap_or(u32::MAX)),
         })
     }
+}
+
+/// Namespace and name of the Service that a slice is of, if the proxier of that family sees it.
+fn service_of(slice: &EndpointSlice, family: Family) -> Option<(&str, &str)> {
+    let kind = match family {
+        Family::Ipv4 => AddressKind::Ipv4,
+        Family::Ipv6 => AddressKind::Ipv6,
+    };
+    let service = slice.meta.labels.get("kubernetes.io/service-name")?;
+    let is_seen = slice.address_type == kind && is_seen(&slice.meta);
+    is_seen.then_some((&*slice.meta.name.namespace, &**service))
 }
 
 /// Whether kube-proxy's informers list the object.

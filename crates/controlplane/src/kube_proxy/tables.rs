@@ -22,7 +22,7 @@ pub(super) struct Placed {
 impl Placed {
     /// Appends the rule's line to `text`.
     pub(super) fn print(&self, family: Family, text: &mut String) {
-        print_rule(family, &self.chain, &self.rule, text);
+        print_rule(&self.chain, &self.rule, None, family, text);
     }
 }
 
@@ -38,19 +38,27 @@ pub(super) struct OwnChain {
 impl OwnChain {
     /// Appends the line of one of its rules to `text`.
     pub(super) fn print(&self, rule: &Rule, family: Family, text: &mut String) {
-        let line = text.len();
-        print_rule(family, &self.name, rule, text);
-        if let Some(spelling) = &self.spelling {
-            spelling.apply(text, line);
-        }
+        let spelling = self.spelling.as_deref();
+        print_rule(&self.name, rule, spelling, family, text);
     }
 }
 
-fn print_rule(family: Family, chain: &ChainName, rule: &Rule, text: &mut String) {
+/// Appends a rule's line to `text`.
+pub(super) fn print_rule(
+    chain: &ChainName,
+    rule: &Rule,
+    spelling: Option<&Spelling>,
+    family: Family,
+    text: &mut String,
+) {
+    let line = text.len();
     text.push_str("-A ");
     text.push_str(chain.as_str());
     write_rule(text, rule, Wording::KubeProxy, family);
     text.push('\n');
+    if let Some(spelling) = spelling {
+        spelling.apply(text, line);
+    }
 }
 
 /// A table's built-in chains and `others`.

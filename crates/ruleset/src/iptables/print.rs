@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use podwire_packet::Family;
 
+use crate::digits::{push_address, push_number};
 use crate::{AddressMatch, Counters, InterfaceMatch, Match, Rule, RuleSet};
 
 /// How the same rule is worded.
@@ -109,9 +110,13 @@ fn not(out: &mut String, inverted: bool) {
 fn address(out: &mut String, value: &AddressMatch, host_length: bool) {
     match value {
         AddressMatch::Prefix(prefix) if prefix.is_host() && !host_length => {
-            put(out, format_args!("{}", prefix.address()));
+            push_address(out, prefix.address());
         }
-        AddressMatch::Prefix(prefix) => put(out, format_args!("{prefix}")),
+        AddressMatch::Prefix(prefix) => {
+            push_address(out, prefix.address());
+            out.push('/');
+            push_number(out, prefix.len().into());
+        }
         AddressMatch::Sparse { address, mask } => put(out, format_args!("{address}/{mask}")),
     }
 }

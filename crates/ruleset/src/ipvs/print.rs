@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use podwire_packet::{Family, Protocol};
 
+use crate::digits::{push_address, push_number};
+
 use super::{
     Forwarding, RealServer, Scheduler, SchedulerFlags, VirtualAddress, VirtualServer,
     VirtualServers,
@@ -36,7 +38,9 @@ impl fmt::Display for VirtualAddress {
             Protocol::SCTP => "--sctp-service ",
             _ => "-t ",
         })?;
-        write_socket(f, self.address, self.port)
+        let mut socket = String::new();
+        write_socket(&mut socket, self.address, self.port);
+        f.write_str(&socket)
     }
 }
 
@@ -98,14 +102,14 @@ fn write_virtual_server(
 
 fn write_real_server(out: &mut String, real: &RealServer) {
     out.push_str(" -r ");
-    write_socket(out, real.address, real.port).expect("a String takes any text");
+    write_socket(out, real.address, real.port);
     out.push_str(match real.forwarding {
         Forwarding::Masquerading => " -m",
         Forwarding::DirectRouting => " -g",
         Forwarding::Tunneling => " -i",
     });
     out.push_str(" -w ");
-    write_number(out, real.weight).expect("a String takes any text");
+    push_number(out, real.weight.into());
     if real.upper_threshold != 0 {
         put(out, format_args!(" -x {}", real.upper_threshold));
     }
@@ -115,34 +119,17 @@ fn write_real_server(out: &mut String, real: &RealServer) {
     out.push('\n');
 }
 
-/// Numbers are written digit by digit: a node has as many lines as its Services have endpoints, and the
-/// formatter takes most of the time.
-fn write_socket(out: &mut impl fmt::Write, address: IpAddr, port: u16) -> fmt::Result {
+fn write_socket(out: &mut String, address: IpAddr, port: u16) {
     match address {
-        IpAddr::V4(address) => {
-            for (place, octet) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.write_char('.')?;
-                }
-                write_number(out, octet.into())?;
-            }
-            out.write_char(':')?;
+        IpAddr::V4(_) => push_address(out, address),
+        IpAddr::V6(_) => {
+            out.push('[');
+            push_address(out, address);
+            out.push(']');
         }
-        IpAddr::V6(address) => write!(out, "[{address}]:")?,
     }
-    write_number(out, port)
-}
-
-fn write_number(out: &mut impl fmt::Write, number: u16) -> fmt::Result {
-    let mut digits = [0; 5];
-    let mut first = digits.len();
-    let mut rest = number;
-    while first == digits.len() || rest > 0 {
-        first -= 1;
-        digits[first] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
-    out.write_str(std::str::from_utf8(&digits[first..]).unwrap_or_default())
+    out.push(':');
+    push_number(out, port.into());
 }
 
 fn put(out: &mut String, text: fmt::Arguments<'_>) {

@@ -9,6 +9,7 @@ pub use commands::Commands;
 pub use listing::Listing;
 
 use super::{Rule, RuleSet};
+use crate::digits::{push_address as address, push_number as number};
 
 /// How the same rule set is worded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,36 +54,6 @@ pub fn rule_text(rule: &Rule, wording: Wording) -> String {
 /// Appends formatted text.
 fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
     std::fmt::Write::write_fmt(out, text).expect("a String takes any text");
-}
-
-/// Appends a number in decimal digits: a large table is mostly names and numbers, and this takes a
-/// fraction of what formatting does.
-fn number(out: &mut String, mut number: u32) {
-    let mut digits = [0; 10];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend(digits[start..].iter().map(|&digit| char::from(digit)));
-}
-
-/// Appends an address.
-fn address(out: &mut String, address: std::net::IpAddr) {
-    match address {
-        std::net::IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            for (octet, end) in [(a, "."), (b, "."), (c, "."), (d, "")] {
-                number(out, octet.into());
-                out.push_str(end);
-            }
-        }
-        std::net::IpAddr::V6(ip) => put(out, format_args!("{ip}")),
-    }
 }
 
 /// Appends texts.

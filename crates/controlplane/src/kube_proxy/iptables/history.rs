@@ -60,8 +60,8 @@ impl<'a> IptablesHistory<'a> {
     }
 
     fn sync(&mut self, next: IptablesProxier<'a>, is_full: bool) {
-        self.own.changed = (!is_full).then(|| next.services.changed_since(self.proxier.services));
-        self.own.keeps_stale = next.services.is_large;
+        self.own.changed = (!is_full).then(|| next.services.changed_since(&self.proxier.services));
+        self.own.keeps_stale = next.services.is_large_cluster();
         self.text = next.sync_text(Some(&mut self.own));
         self.proxier = next;
     }
@@ -75,7 +75,7 @@ impl<'a> IptablesHistory<'a> {
     /// The tables after it, as [`IptablesProxier::save_text`] prints them.
     #[must_use]
     pub fn save_text(&self) -> String {
-        let tables = self.proxier.tables(Some(&self.own));
+        let tables = self.proxier.tables(Some(&self.own.chains));
         print_tables(
             &tables,
             self.proxier.family(),
@@ -88,7 +88,10 @@ impl<'a> IptablesHistory<'a> {
     /// Origins of rules that a partial sync left alone are of the state that they were written in.
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
-        to_rule_set(self.proxier.tables(Some(&self.own)), self.proxier.family())
+        to_rule_set(
+            self.proxier.tables(Some(&self.own.chains)),
+            self.proxier.family(),
+        )
     }
 }
 
@@ -122,9 +125,5 @@ impl OwnChains<'_> {
             .collect();
         self.chains.retain(|name, _| active.contains(name));
         stale
-    }
-
-    pub(super) fn to_chains(&self) -> Vec<OwnChain> {
-        self.chains.values().cloned().collect()
     }
 }

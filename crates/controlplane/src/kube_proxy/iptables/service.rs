@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use podwire_ruleset::{ChainName, Match, RejectWith, Rule, Target};
 
 use super::IptablesProxier;
+use super::sync_text::SyncText;
 use crate::kube_proxy::port_on_node::PortOnNode;
 use crate::kube_proxy::service_ports::ProxiedPort;
 use crate::kube_proxy::tables::{OwnChain, Placed};
@@ -71,12 +72,39 @@ impl<'w> IptablesProxier<'w> {
     /// Builds the rules of a service port: the body of the loop in `syncProxyRules`
     /// (pkg/proxy/iptables/proxier.go).
     pub(super) fn port_rules(&self, port: &ProxiedPort<'_>) -> PortRules {
+        let mut rules = PortRules::default();
+        let writer = self.port_writer(port);
+        writer.write_addresses(&mut rules);
+        writer.write_chains(&mut rules);
+        writer.write_endpoints(&mut rules);
+        rules
+    }
+
+    /// Adds the text of a service port. The rules of most chains are printed as they are made.
+    pub(super) fn print_port(&self, port: &ProxiedPort<'_>, text: &mut SyncText) {
+        let mut rules = PortRules::default();
+        let writer = self.port_writer(port);
+        writer.write_addresses(&mut rules);
+        writer.write_chains(&mut rules);
+        text.add_common(&rules, self.family());
+        text.add_own(&rules, self.family());
+        writer.print_endpoints(text);
+    }
+
+    /// The rules of a service port without chains of its own.
+    pub(super) fn common_rules(&self, port: &ProxiedPort<'_>) -> PortRules {
+        let mut rules = PortRules::default();
+        self.port_writer(port).write_addresses(&mut rules);
+        rules
+    }
+
+    fn port_writer<'p>(&'p self, port: &'p ProxiedPort<'p>) -> PortWriter<'p> {
         let on_node = PortOnNode::new(port, self.node, &self.settings);
         let addresses = &port.addresses;
         let uses_firewall = on_node.choice.has_endpoints
             && !addresses.vips.is_empty()
             && !addresses.source_ranges.is_empty();
-        let writer = PortWriter {
+        PortWriter {
             proxier: self,
             port,
             on_node,
@@ -86,11 +114,7 @@ impl<'w> IptablesProxier<'w> {
                 ext: port.hash.chain("KUBE-EXT-"),
                 firewall: uses_firewall.then(|| port.hash.chain("KUBE-FW-")),
             },
-        };
-        let mut rules = PortRules::default();
-        writer.write_addresses(&mut rules);
-        writer.write_chains(&mut rules);
-        rules
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use podwire_packet::{Family, Prefix, Protocol};
+use podwire_ruleset::digits::{push_address, push_number};
 use podwire_ruleset::{IpSet, SetEntry, SetKind, SetPart, Sets};
 
 /// One of the sets, in the order of their names.
@@ -196,7 +197,7 @@ impl KubeSets {
     }
 
     pub(super) fn add_ip(&mut self, set: KubeSet, ip: IpAddr) {
-        self.add(set, ip.to_string(), vec![address(ip)]);
+        self.add(set, spelled(ip), vec![address(ip)]);
     }
 
     pub(super) fn add_port(&mut self, set: KubeSet, port: u16) {
@@ -205,18 +206,18 @@ impl KubeSets {
     }
 
     pub(super) fn add_ip_port(&mut self, set: KubeSet, ip: IpAddr, port: PortOf) {
-        let text = format!("{ip},{port}");
+        let text = joined(&spelled(ip), port, None);
         self.add(set, text, vec![address(ip), port.entry()]);
     }
 
     /// An address that is written as `spelled`, its port, and the same address again.
     pub(super) fn add_ip_port_ip(&mut self, set: KubeSet, spelled: &str, ip: IpAddr, port: PortOf) {
-        let text = format!("{spelled},{port},{spelled}");
+        let text = joined(spelled, port, Some(spelled));
         self.add(set, text, vec![address(ip), port.entry(), address(ip)]);
     }
 
     pub(super) fn add_ip_port_net(&mut self, set: KubeSet, ip: IpAddr, port: PortOf, net: Prefix) {
-        let text = format!("{ip},{port},{net}");
+        let text = joined(&spelled(ip), port, Some(&net.to_string()));
         let values = vec![address(ip), port.entry(), SetEntry::Net(net)];
         self.add(set, text, values);
     }
@@ -303,15 +304,26 @@ impl PortOf {
     }
 }
 
-impl std::fmt::Display for PortOf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}:{}",
-            self.protocol.name().unwrap_or_default(),
-            self.port
-        )
+/// `ip,protocol:port`, and what stands behind it.
+fn joined(ip: &str, of: PortOf, last: Option<&str>) -> String {
+    const ROOM: usize = ",sctp:65535,".len();
+    let mut text = String::with_capacity(ip.len() + ROOM + last.map_or(0, str::len));
+    text.push_str(ip);
+    text.push(',');
+    text.push_str(of.protocol.name().unwrap_or_default());
+    text.push(':');
+    push_number(&mut text, of.port.into());
+    if let Some(last) = last {
+        text.push(',');
+        text.push_str(last);
     }
+    text
+}
+
+fn spelled(ip: IpAddr) -> String {
+    let mut text = String::new();
+    push_address(&mut text, ip);
+    text
 }
 
 fn address(ip: IpAddr) -> SetEntry {

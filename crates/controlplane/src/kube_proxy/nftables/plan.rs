@@ -5,7 +5,8 @@ use podwire_ruleset::nft::{Chain, Name, Set, Table};
 use super::NftablesProxier;
 use super::base::TABLE_COMMENT;
 use super::names::affinity_set;
-use super::service::PlannedPort;
+use super::service::{PlannedEndpoint, PlannedPort};
+use crate::kube_proxy::spelling::Spelling;
 
 /// A table whose rules are built when they are asked for, a chain at a time.
 ///
@@ -43,7 +44,7 @@ enum Owner {
     /// Traffic of a port to a load balancer address with source ranges.
     Firewall(usize),
     /// An endpoint of a port.
-    Endpoint(usize, usize),
+    Endpoint(PlannedEndpoint),
     /// No one's: the chain was used by an earlier sync, and is empty.
     Stale,
 }
@@ -60,7 +61,8 @@ impl<'p> Plan<'p> {
             let port = PlannedPort::new(proxier, port);
             port.add_elements(proxier, &mut elements);
             for (index, name) in port.endpoint_chains.iter().enumerate() {
-                chain(name.clone(), Owner::Endpoint(place, index));
+                let endpoint = port.planned_endpoint(place, index);
+                chain(name.clone(), Owner::Endpoint(endpoint));
                 if let Some(set) = port.affinity_set(proxier) {
                     affinity_sets.push((affinity_set(name), set));
                 }
@@ -122,7 +124,7 @@ impl<'p> Plan<'p> {
             Owner::Local(port) => self.ports[port].local_rules(proxier),
             Owner::External(port) => self.ports[port].external_rules(proxier),
             Owner::Firewall(port) => self.ports[port].firewall_rules(proxier),
-            Owner::Endpoint(port, index) => self.ports[port].endpoint_rules(proxier, index),
+            Owner::Endpoint(endpoint) => endpoint.rules(proxier, &planned.name),
             Owner::Stale => Vec::new(),
         };
         Chain {
@@ -131,15 +133,17 @@ impl<'p> Plan<'p> {
         }
     }
 
-    /// The endpoint that a chain is for.
-    pub(super) fn endpoint(
-        &self,
-        planned: &PlannedChain,
-    ) -> Option<&crate::kube_proxy::endpoints::ProxiedEndpoint<'p>> {
-        if let Owner::Endpoint(port, index) = planned.of {
-            Some(self.ports[port].endpoint(index))
-        } else {
+    /// How the address of the endpoint that a chain is for is spelled, if not as it would be printed.
+    pub(super) fn spelling(&self, planned: &PlannedChain) -> Option<Spelling> {
+        let Owner::Endpoint(endpoint) = planned.of else {
+            return None;
+        };
+        let (port, index) = endpoint.place;
+        let spelled = || Spelling::of_endpoint(self.ports[port as usize].endpoint(index as usize));
+        if endpoint.is_canonical {
             None
+        } else {
+            spelled()
         }
     }
 
@@ -171,25 +175,35 @@ impl<'p> Plan<'p> {
 /// Sorts chains by name, those that are stale behind those that are not.
 ///
 /// There may be very many, and their names begin with one of few words; the hash behind it nearly
-/// always tells them apart, so that only beginnings are compared, in place.
+/// always tells them apart, so that only beginnings are compared, as numbers, and only places are moved.
 fn sort(chains: &mut Vec<PlannedChain>) {
-    const HEAD: usize = 20;
-    let mut keyed: Vec<([u8; HEAD], PlannedChain)> = std::mem::take(chains)
-        .into_iter()
-        .map(|chain| {
-            let mut head = [0; HEAD];
-            let bytes = chain.name.as_str().as_bytes();
-            let length = bytes.len().min(HEAD);
-            head[..length].copy_from_slice(&bytes[..length]);
-            (head, chain)
-        })
+    let mut places: Vec<([u64; 2], u32)> = (0..)
+        .zip(&*chains)
+        .map(|(place, chain)| (beginning(chain.name.as_str()), place))
         .collect();
-    keyed.sort_unstable_by(|(a, first), (b, second)| {
-        let is_stale = |chain: &PlannedChain| matches!(chain.of, Owner::Stale);
-        let by_name = || first.name.cmp(&second.name);
-        a.cmp(b)
-            .then_with(by_name)
-            .then_with(|| is_stale(first).cmp(&is_stale(second)))
+    places.sort_unstable_by(|&(a, first), &(b, second)| {
+        a.cmp(&b).then_with(|| {
+            let (first, second) = (&chains[first as usize], &chains[second as usize]);
+            let is_stale = |chain: &PlannedChain| matches!(chain.of, Owner::Stale);
+            let by_name = first.name.cmp(&second.name);
+            by_name.then_with(|| is_stale(first).cmp(&is_stale(second)))
+        })
     });
-    chains.extend(keyed.into_iter().map(|(_, chain)| chain));
+    let mut unsorted: Vec<_> = std::mem::take(chains).into_iter().map(Some).collect();
+    chains.extend(
+        places
+            .into_iter()
+            .filter_map(|(_, place)| unsorted[place as usize].take()),
+    );
+}
+
+/// The first 16 bytes of a name, as numbers that compare as they do.
+fn beginning(name: &str) -> [u64; 2] {
+    let mut bytes = [0; 16];
+    let length = name.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    [0, 8].map(|at| {
+        let half = bytes[at..].first_chunk().expect("there are 16");
+        u64::from_be_bytes(*half)
+    })
 }

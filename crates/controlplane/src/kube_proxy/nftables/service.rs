@@ -26,6 +26,23 @@ pub(super) struct PlannedPort<'p> {
     pub(super) endpoint_chains: Vec<Name>,
 }
 
+/// What the chain of an endpoint says.
+///
+/// Chains are asked for by name, which is by hash: each in another place of the memory. So all that a chain
+/// needs is here, beside its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlannedEndpoint {
+    address: IpAddr,
+    port: u16,
+    l4: L4,
+    has_affinity: bool,
+    /// Whether its address is spelled as it is printed.
+    pub(super) is_canonical: bool,
+    origin: Origin,
+    /// Its port's place, and its own in the port.
+    pub(super) place: (u32, u32),
+}
+
 impl<'p> PlannedPort<'p> {
     pub(super) fn new(proxier: &'p NftablesProxier<'p>, port: &'p ProxiedPort<'p>) -> Self {
         let on_node = PortOnNode::new(port, proxier.node, &proxier.settings);
@@ -36,6 +53,21 @@ impl<'p> PlannedPort<'p> {
             on_node,
             name,
             endpoint_chains,
+        }
+    }
+
+    /// What the chain of the endpoint at that place says; `place` is the port's own.
+    pub(super) fn planned_endpoint(&self, place: usize, index: usize) -> PlannedEndpoint {
+        let found = &self.on_node.choice.reachable()[index];
+        let number = |place: usize| u32::try_from(place).expect("fewer than 2^32 of each");
+        PlannedEndpoint {
+            address: found.endpoint.address,
+            port: found.endpoint.port,
+            l4: self.on_node.port.l4,
+            has_affinity: self.on_node.port.addresses.affinity_seconds.is_some(),
+            is_canonical: found.endpoint.is_canonical,
+            origin: found.origin,
+            place: (number(place), number(index)),
         }
     }
 
@@ -272,38 +304,6 @@ impl<'p> PlannedPort<'p> {
         vec![self.own(statements)]
     }
 
-    /// Translates to an endpoint.
-    pub(super) fn endpoint_rules(&self, proxier: &NftablesProxier<'_>, index: usize) -> Vec<Rule> {
-        let found = &self.on_node.choice.reachable()[index];
-        let endpoint = found.endpoint;
-        let mut rules = Vec::with_capacity(3);
-        // A pod that meets itself behind a Service needs another source.
-        let hairpin = vec![
-            Statement::is(proxier.saddr(), Span::address(endpoint.address)),
-            mark_for_masquerade(proxier),
-        ];
-        rules.push(rule(hairpin, found.origin));
-        if self.on_node.port.addresses.affinity_seconds.is_some() {
-            let remember = SetStatement {
-                operation: SetOperation::Update,
-                set: affinity_set(&self.endpoint_chains[index]),
-                key: proxier.saddr(),
-                timeout: None,
-            };
-            rules.push(rule(vec![Statement::Set(remember)], found.origin));
-        }
-        let to = NatRange::to(endpoint.address, Some(endpoint.port));
-        let translate = vec![
-            Statement::is(
-                Expression::Meta(MetaKey::L4proto),
-                Span::protocol(self.protocol()),
-            ),
-            Statement::Nat(Nat::to(NatKind::Dnat, to)),
-        ];
-        rules.push(rule(translate, found.origin));
-        rules
-    }
-
     /// Endpoints with the names of their chains. Both lists are sorted by text, and every endpoint of
     /// a policy is among those that need a chain.
     fn chains_of<'s>(
@@ -351,6 +351,38 @@ impl<'p> PlannedPort<'p> {
 
     fn own(&self, statements: Vec<Statement>) -> Rule {
         rule(statements, self.on_node.port.origin)
+    }
+}
+
+impl PlannedEndpoint {
+    /// Translates to it.
+    pub(super) fn rules(&self, proxier: &NftablesProxier<'_>, chain: &Name) -> Vec<Rule> {
+        let mut rules = Vec::with_capacity(2 + usize::from(self.has_affinity));
+        // A pod that meets itself behind a Service needs another source.
+        let hairpin = vec![
+            Statement::is(proxier.saddr(), Span::address(self.address)),
+            mark_for_masquerade(proxier),
+        ];
+        rules.push(rule(hairpin, self.origin));
+        if self.has_affinity {
+            let remember = SetStatement {
+                operation: SetOperation::Update,
+                set: affinity_set(chain),
+                key: proxier.saddr(),
+                timeout: None,
+            };
+            rules.push(rule(vec![Statement::Set(remember)], self.origin));
+        }
+        let to = NatRange::to(self.address, Some(self.port));
+        let translate = vec![
+            Statement::is(
+                Expression::Meta(MetaKey::L4proto),
+                Span::protocol(self.l4.protocol()),
+            ),
+            Statement::Nat(Nat::to(NatKind::Dnat, to)),
+        ];
+        rules.push(rule(translate, self.origin));
+        rules
     }
 }
 

@@ -6,7 +6,6 @@ use podwire_ruleset::nft::{Commands, Listing};
 
 use super::base::TABLE_COMMENT;
 use super::plan::Plan;
-use crate::kube_proxy::spelling::Spelling;
 
 /// Which text of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +69,7 @@ fn write_commands<W: Write>(plan: &Plan<'_>, pieces: &mut Pieces<'_, W>) -> io::
         pieces.hand_on()?;
     }
     for planned in &plan.chains {
-        let spelling = plan.endpoint(planned).and_then(Spelling::of_endpoint);
+        let spelling = plan.spelling(planned);
         for rule in &plan.chain(planned).rules {
             let line = pieces.text.len();
             commands.add_rule(&mut pieces.text, &planned.name, rule);

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use podwire_packet::{Family, Mark, TcpFlags};
 
 use super::{Wording, address, not, put};
+use crate::digits::{push_number, push_probability};
 use crate::iptables::address::protocol_name;
 use crate::iptables::lex::{push_quoted, push_word};
 use crate::iptables::matches::SET_OPTIONS;
@@ -208,7 +209,15 @@ fn port_option(out: &mut String, own: &Inv<RangeInclusive<u16>>, name: &str, sav
         (inverted, first, last) => (inverted, first, last),
     };
     option(out, inverted, name);
-    range(out, &(first..=last), ':');
+    ports(out, &(first..=last), ':');
+}
+
+pub(super) fn ports(out: &mut String, own: &RangeInclusive<u16>, separator: char) {
+    push_number(out, (*own.start()).into());
+    if own.start() != own.end() {
+        out.push(separator);
+        push_number(out, (*own.end()).into());
+    }
 }
 
 pub(super) fn range<T: std::fmt::Display + PartialEq>(
@@ -292,7 +301,7 @@ fn multiport(out: &mut String, own: &MultiportMatch) {
         if place > 0 {
             out.push(',');
         }
-        range(out, ports, ':');
+        self::ports(out, ports, ':');
     }
 }
 
@@ -391,7 +400,7 @@ fn statistic(out: &mut String, own: &StatisticMatch, save: bool) {
                 let exact = f64::from(own.value.threshold()) / f64::from(Probability::ONE);
                 put(out, format_args!("{exact:.11}"));
             } else {
-                put(out, format_args!("{:.10}", own.value.decimal()));
+                push_probability(out, own.value.decimal());
             }
         }
         StatisticMatch::Nth {

@@ -2,8 +2,9 @@
 
 use podwire_packet::{Family, Mark};
 
-use super::matches::{range, saved_string};
+use super::matches::{ports as port_range, saved_string};
 use super::{Wording, put};
+use crate::digits::push_address;
 use crate::iptables::targets::LOG_FLAGS;
 use crate::{ConnmarkTarget, LogTarget, MssTarget, NatRange, NflogTarget, RejectWith, Target};
 
@@ -13,7 +14,10 @@ pub(super) fn write(out: &mut String, target: &Target, wording: Wording, family:
         Target::Accept => out.push_str(" -j ACCEPT"),
         Target::Drop => out.push_str(" -j DROP"),
         Target::Return => out.push_str(" -j RETURN"),
-        Target::Jump(chain) => put(out, format_args!(" -j {chain}")),
+        Target::Jump(chain) => {
+            out.push_str(" -j ");
+            out.push_str(chain.as_str());
+        }
         Target::Goto(chain) => put(out, format_args!(" -g {chain}")),
         Target::Reject(with) => {
             out.push_str(" -j REJECT");
@@ -115,14 +119,18 @@ fn nat_range(out: &mut String, own: &NatRange) {
         if brackets {
             out.push('[');
         }
-        range(out, addresses, '-');
+        push_address(out, *addresses.start());
+        if addresses.start() != addresses.end() {
+            out.push('-');
+            push_address(out, *addresses.end());
+        }
         if brackets {
             out.push(']');
         }
     }
     if let Some(ports) = &own.ports {
         out.push(':');
-        range(out, ports, '-');
+        port_range(out, ports, '-');
         if let Some(base) = own.base_port {
             put(out, format_args!("/{base}"));
         }
@@ -132,7 +140,7 @@ fn nat_range(out: &mut String, own: &NatRange) {
 fn to_ports(out: &mut String, own: &NatRange) {
     if let Some(ports) = &own.ports {
         out.push_str(" --to-ports ");
-        range(out, ports, '-');
+        port_range(out, ports, '-');
     }
     nat_flags(out, own);
 }

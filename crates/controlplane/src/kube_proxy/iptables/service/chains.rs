@@ -1,17 +1,20 @@
 //! Chains of a service port's own: policies, firewall, endpoints.
 
+use std::mem::take;
+
 use podwire_packet::Prefix;
 use podwire_ruleset::{ChainName, Match, NatRange, RecentOperation, Rule, Target};
 
 use super::{PortRules, PortWriter};
 use crate::kube_proxy::endpoints::NodeEndpoint;
+use crate::kube_proxy::iptables::sync_text::SyncText;
 use crate::kube_proxy::local_detector::LocalDetector;
 use crate::kube_proxy::spelling::Spelling;
-use crate::kube_proxy::tables::OwnChain;
+use crate::kube_proxy::tables::{OwnChain, chain_line, print_rule};
 use crate::kube_proxy::words::{comment, one_of, protocol, recent, rule, source, source_is_local};
 
 impl PortWriter<'_> {
-    /// Chains of its own.
+    /// Chains of its own that lead to endpoints.
     pub(super) fn write_chains(&self, rules: &mut PortRules) {
         let chains = &mut rules.chains;
         if self.on_node.uses_external_chain() {
@@ -37,12 +40,14 @@ impl PortWriter<'_> {
             self.balance(endpoints, &mut policy_rules);
             chains.push(self.own_chain(name, policy_rules));
         }
-        let reachable = self.on_node.choice.reachable();
-        chains.extend(
-            reachable
-                .iter()
-                .map(|endpoint| self.endpoint_chain(endpoint)),
-        );
+    }
+
+    /// Chains of endpoints, which come last.
+    pub(super) fn write_endpoints(&self, rules: &mut PortRules) {
+        let reachable = self.on_node.choice.reachable().iter();
+        rules
+            .chains
+            .extend(reachable.map(|endpoint| self.endpoint_chain(endpoint)));
     }
 
     /// Traffic to the ClusterIP that does not come from a pod of this node needs the node's address
@@ -123,7 +128,7 @@ impl PortWriter<'_> {
         let family = self.proxier.services.family;
         let to = |found: &NodeEndpoint<'_>, condition: Option<Match>| {
             let text = || format!("{} -> {}", self.port.name, found.endpoint.text);
-            let described = (!self.proxier.services.is_large).then(|| comment(text()));
+            let described = (!self.proxier.services.is_large_cluster()).then(|| comment(text()));
             let matches = described.into_iter().chain(condition).collect();
             let target = Target::Jump(self.port.endpoint_chain(found.endpoint).clone());
             rule(matches, target, found.origin)
@@ -142,31 +147,58 @@ impl PortWriter<'_> {
     }
 
     fn endpoint_chain(&self, found: &NodeEndpoint<'_>) -> OwnChain {
-        let endpoint = found.endpoint;
-        let name = self.port.endpoint_chain(endpoint);
-        let proxier = self.proxier;
-        let described = || (!proxier.services.is_large).then(|| comment(self.port.name.clone()));
-
-        let mut matches = Vec::with_capacity(2);
-        matches.extend(described());
-        matches.push(source(Prefix::host(endpoint.address)));
-        let hairpin = rule(matches, self.mark_masq(), found.origin);
-
-        let mut matches = Vec::with_capacity(4);
-        matches.extend(described());
-        if self.port.addresses.affinity_seconds.is_some() {
-            let family = proxier.services.family;
-            matches.push(recent(name, RecentOperation::Set, None, family));
-        }
-        matches.extend(protocol(self.port.l4));
-        let to = NatRange::to(endpoint.address, Some(endpoint.port));
-        let translate = rule(matches, Target::Dnat(to), found.origin);
-
+        let mut rules = Vec::with_capacity(2);
+        self.write_endpoint(found, &mut Rule::default(), |rule| rules.push(take(rule)));
         OwnChain {
-            name: name.clone(),
-            rules: vec![hairpin, translate],
-            spelling: Spelling::of_endpoint(endpoint).map(Box::new),
+            name: self.port.endpoint_chain(found.endpoint).clone(),
+            rules,
+            spelling: Spelling::of_endpoint(found.endpoint).map(Box::new),
         }
+    }
+
+    /// Adds the text of endpoints' chains. A cluster is mostly these, so that one rule serves for all.
+    pub(super) fn print_endpoints(&self, text: &mut SyncText) {
+        let family = self.proxier.services.family;
+        let mut rule = Rule::default();
+        for found in self.on_node.choice.reachable() {
+            let chain = self.port.endpoint_chain(found.endpoint);
+            chain_line(chain, &mut text.chains);
+            let spelling = Spelling::of_endpoint(found.endpoint);
+            self.write_endpoint(found, &mut rule, |rule| {
+                print_rule(chain, rule, spelling.as_ref(), family, &mut text.rules);
+                rule.matches.clear();
+            });
+        }
+    }
+
+    /// Makes the rules of an endpoint's chain, one after the other, of `rule`, whose matches `end` takes.
+    fn write_endpoint(
+        &self,
+        found: &NodeEndpoint<'_>,
+        rule: &mut Rule,
+        mut end: impl FnMut(&mut Rule),
+    ) {
+        let endpoint = found.endpoint;
+        let services = &self.proxier.services;
+        let described = || (!services.is_large_cluster()).then(|| comment(self.port.name.clone()));
+
+        rule.origin = Some(found.origin);
+        rule.matches.extend(described());
+        rule.matches.push(source(Prefix::host(endpoint.address)));
+        rule.target = Some(self.mark_masq());
+        end(rule);
+
+        rule.origin = Some(found.origin);
+        rule.matches.extend(described());
+        if self.port.addresses.affinity_seconds.is_some() {
+            let chain = self.port.endpoint_chain(endpoint);
+            let seen = recent(chain, RecentOperation::Set, None, services.family);
+            rule.matches.push(seen);
+        }
+        rule.matches.extend(protocol(self.port.l4));
+        let to = NatRange::to(endpoint.address, Some(endpoint.port));
+        rule.target = Some(Target::Dnat(to));
+        end(rule);
     }
 
     fn own_chain(&self, name: &ChainName, rules: Vec<Rule>) -> OwnChain {
