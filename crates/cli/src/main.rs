@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod diff;
 mod failure;
 mod files;
 mod logs;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Render(args) => render::run(&cli.global, args, &mut out),
         Command::Trace(args) => trace::run(&cli.global, args, &mut out),
+        Command::Diff(args) => diff::run(&cli.global, args, &mut out),
         Command::Match(args) => matching::run(&cli.global, args, &mut out),
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),

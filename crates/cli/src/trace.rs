@@ -2,7 +2,7 @@
 
 mod json;
 mod record;
-mod rule;
+pub(crate) mod rule;
 mod text;
 
 use std::io::Write;
@@ -12,7 +12,7 @@ use podwire_sim::{Place, Query, ServiceStates, Target, Timeline, Trace, TraceErr
 
 pub(crate) use record::reason;
 
-use crate::args::{Global, TraceArgs, TraceOutput};
+use crate::args::{Global, TextOrJson, TraceArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster, read_events};
 
@@ -66,8 +66,8 @@ fn tell(
 ) -> Result<Answer, Failure> {
     let traces = traces.map_err(Failure::input)?;
     match args.output {
-        TraceOutput::Text => text::write(world, args, &traces, out)?,
-        TraceOutput::Json => json::write(world, args.all, &traces, out)?,
+        TextOrJson::Text => text::write(world, args, &traces, out)?,
+        TextOrJson::Json => json::write(world, args.all, &traces, out)?,
     }
     Ok(traces.iter().all(Trace::arrived).into())
 }

@@ -19,7 +19,7 @@
 //! # Map, in reading order
 //! - [`ServicePorts`]: which service ports there are, and their endpoints. The same for every node:
 //!   make one for each family and share it.
-//! - `endpoints`: which endpoints a node uses.
+//! - `endpoints`: which endpoints a node uses. [`ServedPort`]: what clients must know of a service port.
 //! - `port_on_node`: what follows from them for a service port, whatever the mode.
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
@@ -49,8 +49,8 @@
 //! - nftables mode keeps the chains that it no longer uses, empty, from sync to sync: the real one
 //!   deletes them in the first sync more than a second later.
 //! - nftables mode is printed as the table that it makes, not as the transaction that makes it. With
-//!   `InterfaceNamePrefix` its words are those of kube-proxy 1.30, which nft refuses; podwire takes
-//!   `iif eth*` for every device whose name begins so.
+//!   `InterfaceNamePrefix` its words are those of kube-proxy 1.30, which nft refuses
+//!   ([`Table::refused_rule`](podwire_ruleset::nft::Table::refused_rule)).
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources
@@ -69,6 +69,7 @@ mod names;
 mod nftables;
 mod port_on_node;
 mod provenance;
+mod served;
 mod service_ports;
 mod settings;
 mod side_effects;
@@ -92,6 +93,7 @@ pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
+pub use served::{ServedEndpoint, ServedPort};
 pub use service_ports::ServicePorts;
 pub use side_effects::{HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text};
 pub use sync_runner::SyncRunner;

@@ -142,6 +142,11 @@ impl IpvsProgram {
         self.sets.to_sets()
     }
 
+    /// Entries that `ipset` refuses, each with the name of its set; the sync goes on without them.
+    pub fn refused_entries(&self) -> impl Iterator<Item = (String, &str)> {
+        self.sets.refused()
+    }
+
     /// Addresses of the device `kube-ipvs0`.
     #[must_use]
     pub fn addresses(&self) -> &[IpAddr] {
