@@ -16,7 +16,7 @@ use podwire_cluster::{Cluster, ObjectName, ProxyMode};
 use podwire_packet::{Family, Prefix};
 use podwire_sim::{Options, Refusal, RulesError, TraceError, World};
 
-pub use class::Class;
+pub use class::{Change, Class};
 pub use outcome::{End, Fate, Outcome, SourceSeen};
 pub use probe::{DestinationKind, PortFacts, Probe, SenderKind};
 pub use reason::Reason;
@@ -79,6 +79,8 @@ pub struct Diff {
     pub ports: Vec<PortFacts>,
     /// How many packets were sent on each side.
     pub sent: usize,
+    /// How many of them the sides treat differently.
+    pub differing: usize,
 }
 
 /// What became of every packet on one side, and what was refused there.
@@ -107,36 +109,36 @@ impl Diff {
         }
         let answers = ask_all(sides, options, &probes)?;
         let ports: Vec<PortFacts> = ports.into_iter().collect();
+        let mut diff = Self {
+            refused: refused(&answers, &ports),
+            sent: probes.len(),
+            ..Self::default()
+        };
         let mut classes = Classes::default();
         let mut unserved = Classes::default();
-        let is_of_modes = sides.windows(2).all(|pair| pair[0].mode() != pair[1].mode());
         for (index, probe) in probes.iter().enumerate() {
-            let outcomes: Vec<&Outcome> =
-                answers.iter().map(|answers| &answers.outcomes[index]).collect();
-            let Some((first, others)) = outcomes.split_first() else {
-                continue;
-            };
-            if others.iter().all(|other| other.is_same(first)) {
-                continue;
+            let outcome = |side: usize| &answers[side].outcomes[index];
+            let port = probe.of.map(|of| &ports[of]);
+            let mut differs = false;
+            for side in 1..sides.len() {
+                let outcomes = [outcome(0), outcome(side)];
+                let [first, other] = outcomes;
+                if first.is_same(other) {
+                    continue;
+                }
+                let reasons = reasons([0, side].map(|side| &sides[side]), &answers, port, probe, outcomes);
+                let counts = port.is_some() || !first.delivers_same(other);
+                let kind = if counts { &mut classes } else { &mut unserved };
+                kind.add(probe, side, outcomes, reasons);
+                differs |= counts;
             }
-            let reasons = if is_of_modes {
-                let in_modes: Vec<(ProxyMode, &Outcome)> =
-                    sides.iter().map(Side::mode).zip(outcomes.iter().copied()).collect();
-                reasons(sides, &answers, &ports, probe, &in_modes)
-            } else {
-                Vec::new()
-            };
-            let counts =
-                probe.of.is_some() || others.iter().any(|other| !other.delivers_same(first));
-            let kind = if counts { &mut classes } else { &mut unserved };
-            kind.add(probe, &outcomes, reasons);
+            diff.differing += usize::from(differs);
         }
         Ok(Self {
             classes: classes.into_sorted(),
             unserved: unserved.into_sorted(),
-            refused: refused(&answers, &ports),
             ports,
-            sent: probes.len(),
+            ..diff
         })
     }
 
@@ -154,24 +156,29 @@ impl Diff {
     }
 }
 
+/// Why two sides differ, if it is their modes in which they do.
 fn reasons(
-    sides: &[Side],
+    sides: [&Side; 2],
     answers: &[Answers],
-    ports: &[PortFacts],
+    port: Option<&PortFacts>,
     probe: &Probe,
-    outcomes: &[(ProxyMode, &Outcome)],
+    outcomes: [&Outcome; 2],
 ) -> Vec<Reason> {
-    let config = sides.first().and_then(|side| side.cluster.kube_proxy.clone());
-    let config = config.unwrap_or_default();
-    let nft_refuses = answers.iter().flat_map(|answers| &answers.refused).any(|(_, refusal)| {
-        matches!(refusal, Refusal::NftTable { family, .. } if *family == probe.family())
+    let modes = sides.map(Side::mode);
+    if modes[0] == modes[1] {
+        return Vec::new();
+    }
+    let config = sides[0].cluster.kube_proxy.clone().unwrap_or_default();
+    let nft_refuses = answers.iter().flat_map(|answers| &answers.refused).any(|(node, refusal)| {
+        *node == probe.node
+            && matches!(refusal, Refusal::NftTable { family, .. } if *family == probe.family())
     });
     let seen = Seen {
         probe,
-        port: probe.of.map(|of| &ports[of]),
+        port,
         config: &config,
         nft_refuses,
-        outcomes,
+        outcomes: [(modes[0], outcomes[0]), (modes[1], outcomes[1])],
     };
     seen.reasons()
 }

@@ -27,8 +27,8 @@
 //! - Of nodes that are alike (their own addresses, zone, and which Services have which kind of endpoint
 //!   there) one is asked for all; so is one pod, and one host outside, of those that no rule tells apart.
 //!   A packet to a node's address comes from that node and from one other.
-//! - Node ports are tried on the addresses that a Node or the model lists and on loopback, not on those
-//!   of bridges and overlays, of which kube-proxy does not hear here.
+//! - Node ports are tried on the addresses that a Node or the model lists, on the pod bridge's and on
+//!   loopback, not on those of overlays.
 //! - A load balancer's own address as a source is not tried, nor are pods of other nodes through the rules
 //!   of a node that they do not pass.
 //! - Ports that no Service has count only where a packet to them arrives: [`Diff::unserved`].
@@ -36,6 +36,6 @@
 mod diff;
 
 pub use diff::{
-    Class, DestinationKind, Diff, End, Fate, Outcome, PortFacts, Probe, Reason, Refused, SenderKind,
+    Change, Class, DestinationKind, Diff, End, Fate, Outcome, PortFacts, Probe, Reason, Refused, SenderKind,
     Side, SourceSeen,
 };

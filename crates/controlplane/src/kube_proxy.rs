@@ -41,7 +41,8 @@
 //!   none, say) is left out or an error here, whatever kube-proxy would make of it.
 //! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
-//!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
+//!   those of bridges and overlays, on which IPVS mode serves node ports; what makes a whole node says them
+//!   ([`IpvsProxier::with_addresses`] and its like).
 //! - To 1.31 connections end as in 1.30, whatever the release.
 //! - In IPVS mode real servers of a virtual server come in order of address, and one that is gone has
 //!   no connections and goes at once. A scheduler is one that the kernel has a module for; which are

@@ -164,7 +164,7 @@ impl<'c> Program<'c> {
     fn ipvs(&self, network: &PodNetwork, node: &NodeNetwork) -> Result<NodeRules, RulesError> {
         let program = |family| -> Result<_, RulesError> {
             let proxier = IpvsProxier::new(self.cluster, self.services(family), &node.name)?;
-            Ok(proxier.program())
+            Ok(proxier.with_addresses(&bridge_addresses(node)).program())
         };
         let (ipv4, ipv6) = (program(Family::Ipv4)?, program(Family::Ipv6)?);
         let refused = [&ipv4, &ipv6].into_iter().flat_map(IpvsProgram::refused_entries);
@@ -197,6 +197,7 @@ impl<'c> Program<'c> {
         family: Family,
     ) -> Result<Arc<Interp>, RulesError> {
         let proxier = IptablesProxier::new(self.cluster, self.services(family), &node.name)?;
+        let proxier = proxier.with_addresses(&bridge_addresses(node));
         interp(network, node, proxier.rule_set())
     }
 
@@ -208,6 +209,7 @@ impl<'c> Program<'c> {
     ) -> Result<NodeRules, RulesError> {
         let of = |family| -> Result<_, RulesError> {
             let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
+            let proxier = proxier.with_addresses(&bridge_addresses(node));
             nft_interp(network, node, family, proxier.table())
         };
         let ((ipv4, refused_ipv4), (ipv6, refused_ipv6)) = (of(Family::Ipv4)?, of(Family::Ipv6)?);
@@ -219,6 +221,12 @@ impl<'c> Program<'c> {
             refused: [refused_ipv4, refused_ipv6].into_iter().flatten().collect(),
         })
     }
+}
+
+/// Addresses of the node's bridge, which no Node lists.
+fn bridge_addresses(node: &NodeNetwork) -> Vec<IpAddr> {
+    let families = [Family::Ipv4, Family::Ipv6].into_iter();
+    families.filter_map(|family| node.pod_gateway(family)).collect()
 }
 
 /// The evaluator of kube-proxy's rules on a node, those of the pod network added.

@@ -25,8 +25,10 @@ pub enum Fate {
     Dropped,
     /// No way leads on.
     Unroutable,
-    /// Its TTL runs out, or it is too large.
-    Lost,
+    /// Its TTL runs out.
+    Ttl,
+    /// It is too large.
+    Mtu,
     /// The sender is not there.
     NoSender,
 }
@@ -41,7 +43,8 @@ impl Fate {
             Self::Refused => "refused",
             Self::Dropped => "dropped",
             Self::Unroutable => "unroutable",
-            Self::Lost => "lost",
+            Self::Ttl => "ttl",
+            Self::Mtu => "mtu",
             Self::NoSender => "no sender",
         }
     }
@@ -71,7 +74,7 @@ pub struct End {
     pub source: Option<IpAddr>,
     /// Whose that is.
     pub source_seen: SourceSeen,
-    /// Whether the receiver is on the node whose rules see the packet first.
+    /// Whether the receiver is on the node that serves the packet.
     pub is_local: bool,
     /// Whether the answer arrives.
     pub answered: bool,
@@ -94,10 +97,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What traces of one packet, with probabilities that sum to 1, come to; `first` is the node whose
-    /// rules see it first.
-    pub(super) fn of(world: &World<'_>, first: &str, traces: &[Trace]) -> Self {
-        let mut ends: Vec<End> = traces.iter().map(|trace| end(world, first, trace)).collect();
+    /// What traces of one packet, with probabilities that sum to 1, come to; `node` is the one that
+    /// serves it.
+    pub(super) fn of(world: &World<'_>, node: &str, traces: &[Trace]) -> Self {
+        let mut ends: Vec<End> = traces.iter().map(|trace| end(world, node, trace)).collect();
         ends.sort_by(|a, b| a.key().cmp(&b.key()));
         ends.dedup_by(|later, kept| {
             let is_same = later.key() == kept.key();
@@ -161,6 +164,15 @@ impl Outcome {
         endpoints.into_iter()
     }
 
+    /// Receivers with the addresses that they see: `10.244.1.4:8080 from 192.168.10.11`.
+    pub(super) fn receivers(&self) -> String {
+        let delivered = self.ends.iter().filter_map(|end| {
+            let (endpoint, source) = (end.endpoint?, end.source?);
+            Some(format!("{endpoint} from {source}"))
+        });
+        delivered.collect::<Vec<_>>().join(", ")
+    }
+
     /// Whose address receivers see, if all see the same one's.
     #[must_use]
     pub fn source_seen(&self) -> Option<SourceSeen> {
@@ -177,64 +189,60 @@ impl Outcome {
 /// An outcome in words: what outcomes of many packets have in common.
 pub(super) struct Summary<'o> {
     pub(super) outcome: &'o Outcome,
-    /// Whether it says who is on the node.
+    /// Whether it says where endpoints are, in place of how many there are.
     pub(super) with_locality: bool,
 }
 
 impl fmt::Display for Summary<'_> {
-    /// Writes `delivered to 2 endpoints (1 on the node) from the sender's address`.
+    /// Writes `delivered to 2 endpoints from the sender's address`, and so for every way that is not like
+    /// the one before.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut runs: BTreeMap<_, Vec<&End>> = BTreeMap::new();
+        let mut ways: BTreeMap<_, Vec<&End>> = BTreeMap::new();
         for end in &self.outcome.ends {
             let alike = (end.fate, end.told, end.source_seen, end.answered);
-            runs.entry(alike).or_default().push(end);
+            ways.entry(alike).or_default().push(end);
         }
-        let is_part = runs.len() > 1;
-        for (number, run) in runs.values().enumerate() {
+        for (number, (&(fate, _, source_seen, answered), ends)) in ways.iter().enumerate() {
             if number > 0 {
-                f.write_str("; ")?;
+                f.write_str("; or ")?;
             }
-            self.write_run(run, is_part, f)?;
+            f.write_str(fate.name())?;
+            if fate == Fate::Delivered {
+                self.write_receivers(ends, f)?;
+                f.write_str(source_seen.words())?;
+                if !answered {
+                    f.write_str(", no answer arrives")?;
+                }
+            }
+            let first = ends.first().map_or(0.0, |end| end.probability);
+            if ends.iter().any(|end| (end.probability - first).abs() > TOLERANCE) {
+                f.write_str(", not evenly")?;
+            }
         }
         Ok(())
     }
 }
 
 impl Summary<'_> {
-    fn write_run(&self, run: &[&End], is_part: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = run.first() else {
-            return Ok(());
-        };
-        f.write_str(first.fate.name())?;
-        if first.fate == Fate::Delivered {
-            let local = run.iter().filter(|end| end.is_local).count();
-            let plural = if run.len() == 1 { "" } else { "s" };
-            write!(f, " to {} endpoint{plural}", run.len())?;
-            match local {
-                _ if local == 0 || !self.with_locality => {}
-                _ if local == run.len() => f.write_str(" on the node")?,
-                _ => write!(f, " ({local} on the node)")?,
-            }
-            match first.source_seen {
-                SourceSeen::Sender => f.write_str(" from the sender's address")?,
-                SourceSeen::Node => f.write_str(" from a node's address")?,
-                SourceSeen::Other => f.write_str(" from another address")?,
-            }
-            if !first.answered {
-                f.write_str(", no answer arrives")?;
-            }
+    fn write_receivers(&self, ends: &[&End], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let local = ends.iter().filter(|end| end.is_local).count();
+        match (self.with_locality, ends.len()) {
+            (false, 1) => f.write_str(" to 1 endpoint"),
+            (false, count) => write!(f, " to {count} endpoints"),
+            (true, _) if local == 0 => f.write_str(" to endpoints elsewhere"),
+            (true, count) if local == count => f.write_str(" to endpoints on the node"),
+            (true, _) => f.write_str(" to endpoints on the node and elsewhere"),
         }
-        let probabilities: f64 = run.iter().map(|end| end.probability).sum();
-        let uneven = run
-            .iter()
-            .any(|end| (end.probability - first.probability).abs() > TOLERANCE);
-        if is_part {
-            write!(f, " ({:.1} %)", probabilities * 100.0)?;
+    }
+}
+
+impl SourceSeen {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Sender => ", from the sender's address",
+            Self::Node => ", from a node's address",
+            Self::Other => ", from another address",
         }
-        if uneven {
-            f.write_str(", not evenly")?;
-        }
-        Ok(())
     }
 }
 
@@ -245,7 +253,7 @@ fn same(a: &[End], b: &[End]) -> bool {
         })
 }
 
-fn end(world: &World<'_>, first: &str, trace: &Trace) -> End {
+fn end(world: &World<'_>, node: &str, trace: &Trace) -> End {
     let way = &trace.forward;
     let (fate, told) = match way.disposition {
         Disposition::Delivered(_) => (Fate::Delivered, None),
@@ -253,7 +261,8 @@ fn end(world: &World<'_>, first: &str, trace: &Trace) -> End {
         Disposition::Refused => (Fate::Refused, None),
         Disposition::Dropped(_) => (Fate::Dropped, None),
         Disposition::Unroutable(_) => (Fate::Unroutable, None),
-        Disposition::Mtu { .. } | Disposition::Ttl => (Fate::Lost, None),
+        Disposition::Mtu { .. } => (Fate::Mtu, None),
+        Disposition::Ttl => (Fate::Ttl, None),
     };
     let flow = match way.disposition {
         Disposition::Delivered(delivery) => Some(delivery.flow),
@@ -279,7 +288,7 @@ fn end(world: &World<'_>, first: &str, trace: &Trace) -> End {
         endpoint: flow.map(|flow| socket(flow.dst, flow.dport)),
         source: flow.map(|flow| flow.src),
         source_seen,
-        is_local: flow.is_some() && *world.names(way.at).0 == *first,
+        is_local: flow.is_some() && *world.names(way.at).0 == *node,
         answered: trace.reply.as_ref().is_some_and(|reply| reply.answered),
         probability: trace.probability,
     }

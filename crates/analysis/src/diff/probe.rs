@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
-use podwire_cluster::{Cluster, ObjectName};
+use podwire_cluster::ObjectName;
 use podwire_controlplane::kube_proxy::ServedPort;
 use podwire_packet::{Family, Prefix, Protocol};
 use podwire_sim::{NetnsId, Place, Query, Target, World};
@@ -19,12 +19,18 @@ const KUBELET_PORT: u16 = 10_250;
 /// Who sends, as far as rules can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SenderKind {
-    /// A pod that is none of the Service's endpoints.
+    /// A pod of the node that is none of the Service's endpoints.
     Pod,
-    /// An endpoint of the Service.
+    /// An endpoint of the Service, on the node.
     Endpoint,
-    /// A node.
+    /// The node.
     Node,
+    /// A pod of another node that is none of the Service's endpoints.
+    PodElsewhere,
+    /// An endpoint of the Service, on another node.
+    EndpointElsewhere,
+    /// Another node.
+    OtherNode,
     /// A host outside the cluster, in none of the Service's source ranges.
     Outside,
     /// A host outside the cluster, in a source range of the Service.
@@ -36,11 +42,34 @@ impl SenderKind {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Pod => "pod",
-            Self::Endpoint => "endpoint",
-            Self::Node => "node",
+            Self::Pod => "pod on the node",
+            Self::Endpoint => "endpoint on the node",
+            Self::Node => "the node",
+            Self::PodElsewhere => "pod on another node",
+            Self::EndpointElsewhere => "endpoint on another node",
+            Self::OtherNode => "another node",
             Self::Outside => "outside",
             Self::OutsideInRange => "outside, in a source range",
+        }
+    }
+
+    /// Whether it is a node or a pod.
+    #[must_use]
+    pub const fn is_of_cluster(self) -> bool {
+        !matches!(self, Self::Outside | Self::OutsideInRange)
+    }
+
+    /// The same, of another node.
+    const fn elsewhere(self) -> Self {
+        match self {
+            Self::Pod => Self::PodElsewhere,
+            Self::Endpoint => Self::EndpointElsewhere,
+            Self::Node => Self::OtherNode,
+            Self::PodElsewhere
+            | Self::EndpointElsewhere
+            | Self::OtherNode
+            | Self::Outside
+            | Self::OutsideInRange => self,
         }
     }
 }
@@ -92,7 +121,7 @@ pub struct Probe {
     pub from: Place,
     /// The node that a packet from outside comes to first.
     pub via: Option<Arc<str>>,
-    /// The node whose rules see it first.
+    /// The node that serves it: whose address it is sent to, or whose rules see it first.
     pub node: Arc<str>,
     /// What kind of address it is sent to.
     pub destination: DestinationKind,
@@ -250,7 +279,12 @@ impl<'w, 'c> Probes<'w, 'c> {
             let own = self.senders_on(index, port);
             let mut all = self.senders_on(index, port);
             if before != index {
-                all.extend(self.senders_on(before, port));
+                let elsewhere = self.senders_on(before, port).into_iter();
+                all.extend(elsewhere.map(|sender| Sender {
+                    kind: sender.kind.elsewhere(),
+                    node: node.name.clone(),
+                    ..sender
+                }));
             }
             all.push(Sender {
                 kind: SenderKind::Outside,
@@ -421,7 +455,7 @@ fn representatives(world: &World<'_>, family: Family) -> Vec<NodePlaces> {
     for (name, node) in &cluster.nodes {
         let places = NodePlaces {
             name: name.clone(),
-            addresses: node_addresses(cluster, name, family),
+            addresses: node_addresses(world, name, family),
             pod: free_pod(world, name, family),
         };
         let holds = |range: &Prefix| places.addresses.iter().any(|&(ip, _)| range.contains(ip));
@@ -442,18 +476,22 @@ fn representatives(world: &World<'_>, family: Family) -> Vec<NodePlaces> {
     kinds.into_values().collect()
 }
 
-/// The addresses that a node listens on, but those of bridges; none where it has none of the family.
+/// The addresses that a node listens on, its bridge's among them; none where it has none of the family.
 fn node_addresses(
-    cluster: &Cluster,
+    world: &World<'_>,
     name: &str,
     family: Family,
 ) -> Vec<(IpAddr, DestinationKind)> {
-    let Some(node) = cluster.nodes.get(name) else {
+    let Some(node) = world.cluster().nodes.get(name) else {
         return Vec::new();
     };
     let nics = node.nics.iter().flat_map(|nic| &nic.addresses);
     let own = node.internal_ips(family).chain(nics.map(|&(ip, _)| ip));
-    let own: IndexSet<IpAddr> = own.filter(|&ip| Family::of(ip) == family).collect();
+    let own = own.chain(node.pod_cidr(family).and_then(|cidr| cidr.nth(1)));
+    let own: IndexSet<IpAddr> = own
+        .filter(|&ip| Family::of(ip) == family)
+        .filter(|&ip| matches!(world.owner(ip), Some(NetnsId::Node(_))))
+        .collect();
     if own.is_empty() {
         return Vec::new();
     }

@@ -19,8 +19,10 @@ pub enum Reason {
     NftRefusesInterfacePrefix,
     /// ipset refuses a source range of everybody.
     IpsetRefusesZeroPrefix,
-    /// IPVS mode has no rule that rejects.
-    IpvsDoesNotReject,
+    /// iptables mode rejects and drops on every local address.
+    NoEndpointRuleOnEveryAddress,
+    /// A node's own packet has the Service's address as its source.
+    IpvsSourceIsServiceAddress,
     /// IPVS mode falls back to endpoints elsewhere.
     IpvsLocalFallsBack,
     /// IPVS mode treats the cluster's own traffic to external addresses as that from outside.
@@ -43,12 +45,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::LocalhostNodePorts,
         Self::NodePortAddressesDefault,
         Self::NftRefusesInterfacePrefix,
         Self::IpsetRefusesZeroPrefix,
-        Self::IpvsDoesNotReject,
+        Self::NoEndpointRuleOnEveryAddress,
+        Self::IpvsSourceIsServiceAddress,
         Self::IpvsLocalFallsBack,
         Self::IpvsNoShortCircuit,
         Self::NftFirewallWithoutEndpoints,
@@ -68,7 +71,8 @@ impl Reason {
             Self::NodePortAddressesDefault => "node-port-addresses-default",
             Self::NftRefusesInterfacePrefix => "nft-refuses-interface-prefix",
             Self::IpsetRefusesZeroPrefix => "ipset-refuses-zero-prefix",
-            Self::IpvsDoesNotReject => "ipvs-does-not-reject",
+            Self::NoEndpointRuleOnEveryAddress => "no-endpoint-rule-on-every-address",
+            Self::IpvsSourceIsServiceAddress => "ipvs-source-is-service-address",
             Self::IpvsLocalFallsBack => "ipvs-local-falls-back",
             Self::IpvsNoShortCircuit => "ipvs-no-short-circuit",
             Self::NftFirewallWithoutEndpoints => "nft-firewall-without-endpoints",
@@ -97,14 +101,17 @@ impl Reason {
             Self::IpsetRefusesZeroPrefix => {
                 "ipset has no entry of length 0 in hash:ip,port,net, so a source range of 0.0.0.0/0 or ::/0 is missing and IPVS mode drops what only it lets in"
             }
-            Self::IpvsDoesNotReject => {
-                "IPVS mode has no REJECT for a Service without endpoints: its virtual server is there without real servers"
+            Self::NoEndpointRuleOnEveryAddress => {
+                "for a node port without endpoints, or without local ones, iptables mode rejects or drops on every local address, 127.0.0.0/8 and addresses outside nodePortAddresses included; the others look at the addresses that they serve"
+            }
+            Self::IpvsSourceIsServiceAddress => {
+                "in IPVS mode kube-ipvs0 holds the Services' external addresses on every node, so a node's own packet to one has it as its source, and another node drops that as its own"
             }
             Self::IpvsLocalFallsBack => {
                 "where a policy is Local and the node has no endpoint, IPVS mode uses the endpoints of all nodes, the others drop"
             }
             Self::IpvsNoShortCircuit => {
-                "with externalTrafficPolicy Local, iptables and nftables mode send packets of the node and its pods to the endpoints of all nodes, IPVS mode to those on the node"
+                "with externalTrafficPolicy Local, iptables and nftables mode send packets of the node and its pods to the endpoints of all nodes, and masquerade the node's own; IPVS mode treats them as those from outside"
             }
             Self::NftFirewallWithoutEndpoints => {
                 "nftables mode drops what is in no source range before it looks for endpoints, iptables mode rejects for want of endpoints first"
@@ -146,7 +153,12 @@ impl Reason {
             Self::IpsetRefusesZeroPrefix => {
                 "hash_ipportnet4_uadt, net/netfilter/ipset/ip_set_hash_ipportnet.c; measured with ipset 7.17"
             }
-            Self::IpvsDoesNotReject => "pkg/proxy/ipvs/proxier.go (syncProxyRules, syncEndpoint)",
+            Self::NoEndpointRuleOnEveryAddress => {
+                "pkg/proxy/iptables/proxier.go (syncProxyRules, KUBE-EXTERNAL-SERVICES)"
+            }
+            Self::IpvsSourceIsServiceAddress => {
+                "pkg/proxy/ipvs/proxier.go (syncService); fib_validate_source, net/ipv4/fib_frontend.c"
+            }
             Self::IpvsLocalFallsBack | Self::IpvsNoShortCircuit => {
                 "pkg/proxy/ipvs/proxier.go (syncEndpoint)"
             }
@@ -169,7 +181,7 @@ impl Reason {
     }
 }
 
-/// What became of one packet in every mode, and what the objects say of it.
+/// What became of one packet in two modes, and what the objects say of it.
 pub(super) struct Seen<'a> {
     pub(super) probe: &'a Probe,
     /// The service port; `None` where there is no such port.
@@ -177,7 +189,7 @@ pub(super) struct Seen<'a> {
     pub(super) config: &'a KubeProxyConfiguration,
     /// Whether nft refuses the table of this family on this node.
     pub(super) nft_refuses: bool,
-    pub(super) outcomes: &'a [(ProxyMode, &'a Outcome)],
+    pub(super) outcomes: [(ProxyMode, &'a Outcome); 2],
 }
 
 impl Seen<'_> {
@@ -192,16 +204,9 @@ impl Seen<'_> {
             .into_iter()
             .filter(|&reason| self.is_explained_by(reason))
             .collect();
-        // Nothing else matters where there is no table at all, as far as nftables goes.
+        // Where there is no table at all, nothing else matters.
         if reasons.contains(&Reason::NftRefusesInterfacePrefix) {
-            reasons.retain(|reason| {
-                !matches!(
-                    reason,
-                    Reason::NodePortAddressesDefault
-                        | Reason::MasqueradeAllPerMode
-                        | Reason::NftFirewallWithoutEndpoints
-                )
-            });
+            reasons.retain(|&reason| reason == Reason::NftRefusesInterfacePrefix);
         }
         reasons
     }
@@ -210,7 +215,7 @@ impl Seen<'_> {
         let iptables = self.in_mode(ProxyMode::Iptables);
         let nftables = self.in_mode(ProxyMode::Nftables);
         let ipvs = self.in_mode(ProxyMode::Ipvs);
-        let others = || iptables.into_iter().chain(nftables.filter(|_| !self.nft_refuses));
+        let others = || iptables.into_iter().chain(nftables);
         let differs_in_ipvs = || {
             ipvs.is_some_and(|ipvs| others().any(|other| !other.is_same(ipvs)))
         };
@@ -219,14 +224,16 @@ impl Seen<'_> {
         match reason {
             Reason::LocalhostNodePorts => {
                 destination == DestinationKind::Loopback
-                    && iptables.is_some_and(Outcome::delivers)
                     && is_served
+                    && iptables.is_some_and(Outcome::delivers)
+                    && nftables.into_iter().chain(ipvs).any(|other| !other.delivers())
             }
             Reason::NodePortAddressesDefault => {
                 destination == DestinationKind::OtherNodeIp
                     && is_served
                     && !self.has_node_port_addresses()
                     && nftables.is_some_and(|outcome| !outcome.delivers())
+                    && iptables.into_iter().chain(ipvs).any(Outcome::delivers)
             }
             Reason::NftRefusesInterfacePrefix => {
                 self.nft_refuses
@@ -243,12 +250,23 @@ impl Seen<'_> {
                     && ipvs.is_some_and(|ipvs| ipvs.is(Fate::Dropped))
                     && differs_in_ipvs()
             }
-            Reason::IpvsDoesNotReject => {
-                is_served
-                    && others().any(|other| other.is(Fate::Rejected))
-                    && ipvs.is_some_and(|ipvs| {
-                        !ipvs.is(Fate::Rejected) && !ipvs.delivers() && !self.is_out_of_range()
+            Reason::NoEndpointRuleOnEveryAddress => {
+                destination.is_of_node()
+                    && is_served
+                    && iptables.is_some_and(|iptables| {
+                        iptables.is(Fate::Rejected) || iptables.is(Fate::Dropped)
                     })
+                    && nftables.into_iter().chain(ipvs).any(|other| other.is(Fate::Refused))
+            }
+            Reason::IpvsSourceIsServiceAddress => {
+                !destination.is_of_node()
+                    && is_served
+                    && self.probe.sender == SenderKind::Node
+                    && differs_in_ipvs()
+                    && ipvs.is_some_and(|ipvs| {
+                        ipvs.ends.iter().any(|end| end.fate == Fate::Dropped)
+                    })
+                    && others().any(Outcome::delivers)
             }
             Reason::IpvsLocalFallsBack => {
                 is_served
@@ -260,7 +278,7 @@ impl Seen<'_> {
                 is_served
                     && destination != DestinationKind::ClusterIp
                     && self.port.is_some_and(|port| port.external_local)
-                    && self.is_from_cluster()
+                    && self.probe.sender.is_of_cluster()
                     && differs_in_ipvs()
                     && ipvs.is_some_and(Outcome::delivers)
                     && others().any(Outcome::delivers)
@@ -336,13 +354,6 @@ impl Seen<'_> {
             DestinationKind::ClusterIp => port.internal_local,
             _ => port.external_local,
         })
-    }
-
-    fn is_from_cluster(&self) -> bool {
-        match self.probe.sender {
-            SenderKind::Pod | SenderKind::Endpoint | SenderKind::Node => true,
-            SenderKind::Outside | SenderKind::OutsideInRange => false,
-        }
     }
 
     /// Whether a load balancer's source ranges keep the packet out.

@@ -18,6 +18,7 @@ struct DiffJson<'a> {
     sides: Vec<&'a str>,
     different: bool,
     packets: usize,
+    packets_differing: usize,
     classes: Vec<ClassJson<'a>>,
     /// Ports that no Service has; not a difference.
     unserved: Vec<ClassJson<'a>>,
@@ -29,6 +30,8 @@ struct DiffJson<'a> {
 
 #[derive(Debug, Serialize)]
 struct ClassJson<'a> {
+    /// The first side, and the one that differs from it.
+    sides: [&'a str; 2],
     service: String,
     object: Option<String>,
     destination: &'static str,
@@ -38,6 +41,7 @@ struct ClassJson<'a> {
     nodes: Vec<&'a str>,
     packets: usize,
     reasons: Vec<&'static str>,
+    changes: Vec<ChangeJson<'a>>,
     outcomes: Vec<OutcomeJson<'a>>,
     example: ExampleJson,
 }
@@ -51,9 +55,16 @@ struct PortJson<'a> {
 }
 
 #[derive(Debug, Serialize)]
+struct ChangeJson<'a> {
+    before: &'a str,
+    after: &'a str,
+    packets: usize,
+}
+
+/// What becomes of the example on a side.
+#[derive(Debug, Serialize)]
 struct OutcomeJson<'a> {
     side: &'a str,
-    summary: &'a str,
     /// The rule that decided, of the first of the ways.
     rule: Option<String>,
     ends: Vec<EndJson>,
@@ -112,6 +123,7 @@ pub(super) fn write(
         sides: report.sides.iter().map(|side| &*side.name).collect(),
         different: !diff.is_empty(),
         packets: diff.sent,
+        packets_differing: diff.differing,
         classes: diff.classes.iter().map(|class| class_json(report, class, worlds)).collect(),
         unserved: unserved.map(|class| class_json(report, class, worlds)).collect(),
         refused: refused_json(report),
@@ -135,7 +147,7 @@ fn class_json<'a>(
         port: port.port,
         node_port: Some(port.node_port).filter(|&port| port != 0),
     });
-    let outcomes = class.outcomes.iter().enumerate().map(|(side, outcome)| {
+    let outcomes = [0, class.side].into_iter().zip(&class.outcomes).map(|(side, outcome)| {
         let ends = outcome.ends.iter().map(|end| EndJson {
             disposition: end.fate.name(),
             delivered_to: end.endpoint,
@@ -145,14 +157,19 @@ fn class_json<'a>(
         });
         OutcomeJson {
             side: &report.sides[side].name,
-            summary: &class.fates[side],
             rule: decided(&mut worlds[side], &class.example),
             ends: ends.collect(),
             command: command(report, class, side),
         }
     });
     let example = &class.example;
+    let changes = class.changes.iter().map(|([before, after], &packets)| ChangeJson {
+        before,
+        after,
+        packets,
+    });
     ClassJson {
+        sides: [0, class.side].map(|side| &*report.sides[side].name),
         service: class.service.to_string(),
         object: report.place(&class.service),
         destination: class.destination.name(),
@@ -160,8 +177,9 @@ fn class_json<'a>(
         ports: ports.collect(),
         senders: class.senders.iter().map(|sender| sender.name()).collect(),
         nodes: class.nodes.iter().map(|node| &**node).collect(),
-        packets: class.count,
+        packets: class.count(),
         reasons: class.reasons.iter().map(|reason| reason.code()).collect(),
+        changes: changes.collect(),
         outcomes: outcomes.collect(),
         example: ExampleJson {
             from: place(&example.from),

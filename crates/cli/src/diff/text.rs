@@ -16,6 +16,9 @@ const SIDE: Style = AnsiColor::Cyan.on_default();
 const CODE: Style = AnsiColor::Yellow.on_default();
 const ASIDE: Style = Style::new().dimmed();
 
+/// How many changes of a class are told.
+const TOLD_CHANGES: usize = 3;
+
 pub(super) fn write(
     report: &Report<'_>,
     worlds: &mut [World<'_>],
@@ -93,51 +96,59 @@ fn write_class(
     worlds: &mut [World<'_>],
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let senders: Vec<&str> = class.senders.iter().map(|sender| sender.name()).collect();
+    let (first, other) = (&report.sides[0].name, &report.sides[class.side].name);
     let ports = if class.is_served {
         report.ports(class).join(", ")
     } else {
-        format!("a port that it does not have, {}", class.example.port)
+        format!("port {}/{}, which it does not have", class.example.port, class.example.protocol)
     };
-    writeln!(out, "  {}: {ports}", class.destination.name())?;
-    let width = report.sides.iter().map(|side| side.name.chars().count()).max();
-    let width = width.unwrap_or(0).max(7);
-    let nodes: Vec<&str> = class.nodes.iter().map(|node| &**node).collect();
     writeln!(
         out,
-        "    {:width$}  {}; first at {} ({} packet{})",
-        "from",
-        senders.join("; "),
-        nodes.join(", "),
-        class.count,
-        if class.count == 1 { "" } else { "s" }
+        "  {SIDE}{first} -> {other}{SIDE:#}: {}, {ports}",
+        class.destination.name()
     )?;
-    for (number, (side, fate)) in report.sides.iter().zip(&class.fates).enumerate() {
-        writeln!(out, "    {SIDE}{:width$}{SIDE:#}  {fate}", side.name)?;
-        if class.reasons.is_empty()
-            && let Some(rule) = decided(&mut worlds[number], &class.example)
-        {
-            writeln!(out, "    {:width$}  {ASIDE}by {rule}{ASIDE:#}", "")?;
+    let senders: Vec<&str> = class.senders.iter().map(|sender| sender.name()).collect();
+    let nodes: Vec<&str> = class.nodes.iter().map(|node| &**node).collect();
+    let count = class.count();
+    let plural = if count == 1 { "" } else { "s" };
+    writeln!(
+        out,
+        "    from    {}; at {} ({count} packet{plural})",
+        senders.join("; "),
+        some_of(&nodes)
+    )?;
+    for ([before, after], _) in class.changes.iter().take(TOLD_CHANGES) {
+        writeln!(out, "    becomes {before} -> {after}")?;
+    }
+    let more = class.changes.len().saturating_sub(TOLD_CHANGES);
+    if more > 0 {
+        writeln!(out, "            and {more} more like these")?;
+    }
+    if class.reasons.is_empty() {
+        for side in [0, class.side] {
+            if let Some(rule) = decided(&mut worlds[side], &class.example) {
+                writeln!(out, "    {ASIDE}by      {}: {rule}{ASIDE:#}", report.sides[side].name)?;
+            }
         }
-    }
-    if !class.reasons.is_empty() {
+    } else {
         let codes: Vec<&str> = class.reasons.iter().map(|reason| reason.code()).collect();
-        writeln!(out, "    {:width$}  {CODE}{}{CODE:#}", "why", codes.join(", "))?;
+        writeln!(out, "    why     {CODE}{}{CODE:#}", codes.join(", "))?;
     }
-    for side in differing(class) {
-        writeln!(out, "    {:width$}  {}", "packet", command(report, class, side))?;
+    for side in [0, class.side] {
+        writeln!(out, "    packet  {}", command(report, class, side))?;
     }
     Ok(())
 }
 
-/// The first side, and the first one that differs from it.
-fn differing(class: &Class) -> impl Iterator<Item = usize> {
-    let first = class.outcomes.first();
-    let other = class
-        .outcomes
-        .iter()
-        .position(|outcome| first.is_some_and(|first| !first.is_same(outcome)));
-    [Some(0), other].into_iter().flatten()
+/// Names, but not hundreds.
+fn some_of(names: &[&str]) -> String {
+    /// How many are told.
+    const TOLD: usize = 5;
+    let told = names.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
 }
 
 /// Every reason that was named, with its sentence.
@@ -166,14 +177,13 @@ fn write_summary(report: &Report<'_>, out: &mut impl Write) -> Result<(), Failur
     if !diff.is_empty() {
         writeln!(out)?;
     }
-    let packets: usize = diff.classes.iter().map(|class| class.count).sum();
     let plural = |count, one, many| if count == 1 { one } else { many };
     let classes = diff.classes.len();
     writeln!(
         out,
         "{}: {} of {} packets differ{}",
         sides.join(", "),
-        packets,
+        diff.differing,
         diff.sent,
         match classes {
             0 => String::new(),
@@ -188,7 +198,7 @@ fn write_summary(report: &Report<'_>, out: &mut impl Write) -> Result<(), Failur
             affinity.join(", ")
         )?;
     }
-    let unserved: usize = diff.unserved.iter().map(|class| class.count).sum();
+    let unserved: usize = diff.unserved.iter().map(Class::count).sum();
     if unserved > 0 && !report.args.unserved {
         writeln!(
             out,

@@ -88,6 +88,13 @@ impl<'a> IpvsProxier<'a> {
         })
     }
 
+    /// The same where the node has devices with addresses that its Node does not list.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: &[IpAddr]) -> Self {
+        self.settings.add_addresses(addresses);
+        self
+    }
+
     /// What the first sync makes of the node.
     ///
     /// # Cost
