@@ -114,6 +114,7 @@ impl Diff {
             sent: probes.len(),
             ..Self::default()
         };
+        let shares = shares_node_address(sides, &ports);
         let mut classes = Classes::default();
         let mut unserved = Classes::default();
         for (index, probe) in probes.iter().enumerate() {
@@ -126,7 +127,7 @@ impl Diff {
                 if first.is_same(other) {
                     continue;
                 }
-                let reasons = reasons([0, side].map(|side| &sides[side]), &answers, port, probe, outcomes);
+                let reasons = reasons([0, side].map(|side| &sides[side]), &answers, port, probe, outcomes, shares);
                 let counts = port.is_some() || !first.delivers_same(other);
                 let kind = if counts { &mut classes } else { &mut unserved };
                 kind.add(probe, side, outcomes, reasons);
@@ -156,6 +157,19 @@ impl Diff {
     }
 }
 
+/// Whether a Service has an address that is a node's own.
+fn shares_node_address(sides: &[Side], ports: &[PortFacts]) -> bool {
+    let nodes = sides.iter().flat_map(|side| side.cluster.nodes.values());
+    let own: IndexSet<IpAddr> = nodes
+        .flat_map(|node| {
+            let families = [Family::Ipv4, Family::Ipv6].into_iter();
+            families.flat_map(|family| node.internal_ips(family))
+        })
+        .collect();
+    let mut addresses = ports.iter().flat_map(|port| port.external_ips.iter().chain(&port.vips));
+    addresses.any(|ip| own.contains(ip))
+}
+
 /// Why two sides differ, if it is their modes in which they do.
 fn reasons(
     sides: [&Side; 2],
@@ -163,6 +177,7 @@ fn reasons(
     port: Option<&PortFacts>,
     probe: &Probe,
     outcomes: [&Outcome; 2],
+    shares: bool,
 ) -> Vec<Reason> {
     let modes = sides.map(Side::mode);
     if modes[0] == modes[1] {
@@ -177,6 +192,7 @@ fn reasons(
         probe,
         port,
         config: &config,
+        shares_node_address: shares,
         nft_refuses,
         outcomes: [(modes[0], outcomes[0]), (modes[1], outcomes[1])],
     };

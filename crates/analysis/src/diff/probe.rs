@@ -175,6 +175,8 @@ pub struct PortFacts {
     pub port: u16,
     /// Port on every node; 0 if there is none.
     pub node_port: u16,
+    /// External IPs.
+    pub external_ips: Vec<IpAddr>,
     /// Load balancer addresses that packets arrive with.
     pub vips: Vec<IpAddr>,
     /// Who may send to those.
@@ -195,6 +197,7 @@ impl PortFacts {
             protocol: port.protocol,
             port: port.port,
             node_port: port.node_port,
+            external_ips: port.external_ips.to_vec(),
             vips: port.vips.to_vec(),
             source_ranges: port.source_ranges.to_vec(),
             internal_local: port.internal_local,

@@ -23,6 +23,12 @@ pub enum Reason {
     NoEndpointRuleOnEveryAddress,
     /// A node's own packet has the Service's address as its source.
     IpvsSourceIsServiceAddress,
+    /// A node's address is on other nodes too.
+    IpvsHoldsNodeAddress,
+    /// Endpoints of external addresses are missed at OUTPUT too.
+    ExternalCheckAtOutput,
+    /// A virtual server without real servers.
+    IpvsEmptyVirtualServer,
     /// IPVS mode falls back to endpoints elsewhere.
     IpvsLocalFallsBack,
     /// IPVS mode treats the cluster's own traffic to external addresses as that from outside.
@@ -45,13 +51,16 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::LocalhostNodePorts,
         Self::NodePortAddressesDefault,
         Self::NftRefusesInterfacePrefix,
         Self::IpsetRefusesZeroPrefix,
         Self::NoEndpointRuleOnEveryAddress,
         Self::IpvsSourceIsServiceAddress,
+        Self::IpvsHoldsNodeAddress,
+        Self::ExternalCheckAtOutput,
+        Self::IpvsEmptyVirtualServer,
         Self::IpvsLocalFallsBack,
         Self::IpvsNoShortCircuit,
         Self::NftFirewallWithoutEndpoints,
@@ -73,6 +82,9 @@ impl Reason {
             Self::IpsetRefusesZeroPrefix => "ipset-refuses-zero-prefix",
             Self::NoEndpointRuleOnEveryAddress => "no-endpoint-rule-on-every-address",
             Self::IpvsSourceIsServiceAddress => "ipvs-source-is-service-address",
+            Self::IpvsHoldsNodeAddress => "ipvs-holds-node-address",
+            Self::ExternalCheckAtOutput => "external-check-at-output",
+            Self::IpvsEmptyVirtualServer => "ipvs-empty-virtual-server",
             Self::IpvsLocalFallsBack => "ipvs-local-falls-back",
             Self::IpvsNoShortCircuit => "ipvs-no-short-circuit",
             Self::NftFirewallWithoutEndpoints => "nft-firewall-without-endpoints",
@@ -105,7 +117,16 @@ impl Reason {
                 "for a node port without endpoints, or without local ones, iptables mode rejects or drops on every local address, 127.0.0.0/8 and addresses outside nodePortAddresses included; the others look at the addresses that they serve"
             }
             Self::IpvsSourceIsServiceAddress => {
-                "in IPVS mode kube-ipvs0 holds the Services' external addresses on every node, so a node's own packet to one has it as its source, and another node drops that as its own"
+                "in IPVS mode kube-ipvs0 holds the Services' addresses on every node, so a node's own packet to one has it as its source: masqueraded, it gets that of the device it leaves by; if not, another node drops it as its own"
+            }
+            Self::IpvsHoldsNodeAddress => {
+                "an external or load balancer IP that is a node's own is on kube-ipvs0 of every other node in IPVS mode: to these, that node's packets come from themselves, and they drop them"
+            }
+            Self::ExternalCheckAtOutput => {
+                "iptables mode looks for missing endpoints of external addresses at INPUT and FORWARD only, so a node's own packets leave by the default route, or go to endpoints elsewhere; nftables mode looks at OUTPUT too, before it translates, and in IPVS mode the address is the node's own"
+            }
+            Self::IpvsEmptyVirtualServer => {
+                "where a policy is Local and no endpoint may be used, IPVS mode has a virtual server without real servers, which answers port unreachable; the others drop"
             }
             Self::IpvsLocalFallsBack => {
                 "where a policy is Local and the node has no endpoint, IPVS mode uses the endpoints of all nodes, the others drop"
@@ -159,6 +180,15 @@ impl Reason {
             Self::IpvsSourceIsServiceAddress => {
                 "pkg/proxy/ipvs/proxier.go (syncService); fib_validate_source, net/ipv4/fib_frontend.c"
             }
+            Self::IpvsHoldsNodeAddress => {
+                "pkg/proxy/ipvs/proxier.go (syncService); fib_validate_source, net/ipv4/fib_frontend.c"
+            }
+            Self::ExternalCheckAtOutput => {
+                "pkg/proxy/iptables/proxier.go (iptablesJumpChains); pkg/proxy/nftables/proxier.go (nftablesJumpChains)"
+            }
+            Self::IpvsEmptyVirtualServer => {
+                "ip_vs_leave, net/netfilter/ipvs/ip_vs_core.c; pkg/proxy/ipvs/proxier.go (syncEndpoint)"
+            }
             Self::IpvsLocalFallsBack | Self::IpvsNoShortCircuit => {
                 "pkg/proxy/ipvs/proxier.go (syncEndpoint)"
             }
@@ -187,9 +217,16 @@ pub(super) struct Seen<'a> {
     /// The service port; `None` where there is no such port.
     pub(super) port: Option<&'a PortFacts>,
     pub(super) config: &'a KubeProxyConfiguration,
+    /// Whether a Service has an address that is a node's own.
+    pub(super) shares_node_address: bool,
     /// Whether nft refuses the table of this family on this node.
     pub(super) nft_refuses: bool,
     pub(super) outcomes: [(ProxyMode, &'a Outcome); 2],
+}
+
+/// Whether some of an outcome is dropped.
+fn drops(outcome: &Outcome) -> bool {
+    outcome.ends.iter().any(|end| end.fate == Fate::Dropped)
 }
 
 impl Seen<'_> {
@@ -264,9 +301,39 @@ impl Seen<'_> {
                     && self.probe.sender == SenderKind::Node
                     && differs_in_ipvs()
                     && ipvs.is_some_and(|ipvs| {
-                        ipvs.ends.iter().any(|end| end.fate == Fate::Dropped)
+                        drops(ipvs)
+                            || others().any(|other| {
+                                other.delivers() && other.endpoints().eq(ipvs.endpoints())
+                            })
                     })
                     && others().any(Outcome::delivers)
+            }
+            Reason::IpvsHoldsNodeAddress => {
+                self.shares_node_address
+                    && is_served
+                    && ipvs.is_some_and(drops)
+                    && others().any(Outcome::delivers)
+            }
+            Reason::ExternalCheckAtOutput => {
+                !destination.is_of_node()
+                    && destination != DestinationKind::ClusterIp
+                    && is_served
+                    && self.probe.sender == SenderKind::Node
+                    && iptables.is_some_and(|iptables| match iptables.is(Fate::Unroutable) {
+                        true => nftables.into_iter().chain(ipvs).any(|other| {
+                            other.is(Fate::Rejected) || other.is(Fate::Dropped)
+                        }),
+                        false => {
+                            iptables.delivers()
+                                && nftables.is_some_and(|nftables| nftables.is(Fate::Dropped))
+                        }
+                    })
+            }
+            Reason::IpvsEmptyVirtualServer => {
+                is_served
+                    && self.is_local_policy()
+                    && ipvs.is_some_and(|ipvs| ipvs.is(Fate::Rejected))
+                    && others().any(|other| other.is(Fate::Dropped))
             }
             Reason::IpvsLocalFallsBack => {
                 is_served
