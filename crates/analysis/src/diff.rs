@@ -127,7 +127,14 @@ impl Diff {
                 if first.is_same(other) {
                     continue;
                 }
-                let reasons = reasons([0, side].map(|side| &sides[side]), &answers, port, probe, outcomes, shares);
+                let reasons = reasons(
+                    [0, side].map(|side| &sides[side]),
+                    &answers,
+                    port,
+                    probe,
+                    outcomes,
+                    shares,
+                );
                 let counts = port.is_some() || !first.delivers_same(other);
                 let kind = if counts { &mut classes } else { &mut unserved };
                 kind.add(probe, side, outcomes, reasons);
@@ -166,7 +173,9 @@ fn shares_node_address(sides: &[Side], ports: &[PortFacts]) -> bool {
             families.flat_map(|family| node.internal_ips(family))
         })
         .collect();
-    let mut addresses = ports.iter().flat_map(|port| port.external_ips.iter().chain(&port.vips));
+    let mut addresses = ports
+        .iter()
+        .flat_map(|port| port.external_ips.iter().chain(&port.vips));
     addresses.any(|ip| own.contains(ip))
 }
 
@@ -184,10 +193,13 @@ fn reasons(
         return Vec::new();
     }
     let config = sides[0].cluster.kube_proxy.clone().unwrap_or_default();
-    let nft_refuses = answers.iter().flat_map(|answers| &answers.refused).any(|(node, refusal)| {
-        *node == probe.node
-            && matches!(refusal, Refusal::NftTable { family, .. } if *family == probe.family())
-    });
+    let nft_refuses = answers
+        .iter()
+        .flat_map(|answers| &answers.refused)
+        .any(|(node, refusal)| {
+            *node == probe.node
+                && matches!(refusal, Refusal::NftTable { family, .. } if *family == probe.family())
+        });
     let seen = Seen {
         probe,
         port,
@@ -218,18 +230,16 @@ fn ask_all(
     })
 }
 
-fn ask(
-    side: &Side,
-    options: &Options,
-    probes: &IndexSet<Probe>,
-) -> Result<Answers, RulesError> {
+fn ask(side: &Side, options: &Options, probes: &IndexSet<Probe>) -> Result<Answers, RulesError> {
     let mut world = World::new(&side.cluster, options)?;
-    let outcomes = probes.iter().map(|probe| match world.trace_all(&probe.query()) {
-        Ok(traces) => Ok(Outcome::of(&world, &probe.node, &traces)),
-        Err(TraceError::Rules(error)) => Err(error),
-        // A sender of another side, whom this one does not have.
-        Err(_) => Ok(Outcome::no_sender()),
-    });
+    let outcomes = probes
+        .iter()
+        .map(|probe| match world.trace_all(&probe.query()) {
+            Ok(traces) => Ok(Outcome::of(&world, &probe.node, &traces)),
+            Err(TraceError::Rules(error)) => Err(error),
+            // A sender of another side, whom this one does not have.
+            Err(_) => Ok(Outcome::no_sender()),
+        });
     let outcomes = outcomes.collect::<Result<_, _>>()?;
     Ok(Answers {
         outcomes,
@@ -260,7 +270,10 @@ fn services_behind(refusal: &Refusal, ports: &[PortFacts]) -> IndexSet<ObjectNam
     let Refusal::IpsetEntry { entry, .. } = refusal else {
         return IndexSet::new();
     };
-    let address = entry.split(',').next().and_then(|text| text.parse::<IpAddr>().ok());
+    let address = entry
+        .split(',')
+        .next()
+        .and_then(|text| text.parse::<IpAddr>().ok());
     let behind = ports.iter().filter(|port| {
         port.vips.iter().any(|&vip| Some(vip) == address)
             && port.source_ranges.iter().any(Prefix::is_empty)

@@ -36,6 +36,6 @@
 mod diff;
 
 pub use diff::{
-    Change, Class, DestinationKind, Diff, End, Fate, Outcome, PortFacts, Probe, Reason, Refused, SenderKind,
-    Side, SourceSeen,
+    Change, Class, DestinationKind, Diff, End, Fate, Outcome, PortFacts, Probe, Reason, Refused,
+    SenderKind, Side, SourceSeen,
 };

@@ -372,7 +372,7 @@ Examples:
   podwire diff models/two-node.ron models/host-gw.ron")]
 pub(crate) struct DiffArgs {
     /// Two clusters to compare, each a file, a folder or - for standard input
-    #[arg(value_name = "OLD NEW", num_args = 2, conflicts_with = "modes")]
+    #[arg(value_names = ["OLD", "NEW"], num_args = 2, conflicts_with = "modes")]
     pub(crate) states: Vec<PathBuf>,
     /// kube-proxy's modes to compare with the first of them; iptables,nftables,ipvs if not said
     #[arg(long, value_enum, value_name = "MODE,MODE…", value_delimiter = ',')]

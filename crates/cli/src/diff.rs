@@ -68,7 +68,11 @@ fn of_modes<'a>(global: &Global, args: &'a DiffArgs) -> Result<Sides<'a>, Failur
     } else {
         &args.modes
     };
-    if let Some(twice) = modes.iter().enumerate().find(|(at, mode)| modes[..*at].contains(mode)) {
+    if let Some(twice) = modes
+        .iter()
+        .enumerate()
+        .find(|(at, mode)| modes[..*at].contains(mode))
+    {
         return Err(Failure::input(format_args!(
             "--modes: {} is there twice",
             twice.1.name()
@@ -80,7 +84,9 @@ fn of_modes<'a>(global: &Global, args: &'a DiffArgs) -> Result<Sides<'a>, Failur
         ));
     }
     let cluster = read_cluster(global, &args.cluster(None))?;
-    let sides = modes.iter().map(|mode| Side::in_mode(&cluster, mode.name()));
+    let sides = modes
+        .iter()
+        .map(|mode| Side::in_mode(&cluster, mode.name()));
     let sources = modes.iter().map(|&mode| SideSource {
         file: None,
         mode: Some(mode),

@@ -41,6 +41,7 @@ pub(crate) fn run(
         } else {
             world.trace(&query, global.seed).map(|trace| vec![trace])
         };
+        tell_refused(global, &world);
         return tell(&world, args, traces, out);
     };
     let events = read_events(global, events, &args.cluster)?;
@@ -56,6 +57,17 @@ pub(crate) fn run(
     };
     let traces = traces.map_err(Failure::input)?;
     tell(timeline.world(), args, traces, out)
+}
+
+/// Says on standard error what real tools refuse of the rules that were asked.
+fn tell_refused(global: &Global, world: &World<'_>) {
+    if global.quiet {
+        return;
+    }
+    for (node, refusal) in world.refused() {
+        // The answer is the same if nobody hears this.
+        let _ = writeln!(anstream::stderr(), "warning: {node}: {refusal}");
+    }
 }
 
 fn tell(

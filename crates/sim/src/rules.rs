@@ -7,8 +7,8 @@ use std::sync::Arc;
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, IpvsProgram, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError, ServicePorts,
-    SideEffects, check_mode,
+    IptablesProxier, IpvsProgram, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError,
+    ServicePorts, SideEffects, check_mode,
 };
 use podwire_interp::{Interp, NftInterp};
 use podwire_packet::Family;
@@ -72,7 +72,10 @@ impl fmt::Display for Refusal {
                 "nft refuses kube-proxy's rule `{rule}`, and so its whole {family} table: nothing of it is loaded"
             ),
             Self::IpsetEntry { set, entry } => {
-                write!(f, "ipset refuses the entry `{entry}` of {set}: the set lacks it")
+                write!(
+                    f,
+                    "ipset refuses the entry `{entry}` of {set}: the set lacks it"
+                )
             }
         }
     }
@@ -167,7 +170,9 @@ impl<'c> Program<'c> {
             Ok(proxier.with_addresses(&bridge_addresses(node)).program())
         };
         let (ipv4, ipv6) = (program(Family::Ipv4)?, program(Family::Ipv6)?);
-        let refused = [&ipv4, &ipv6].into_iter().flat_map(IpvsProgram::refused_entries);
+        let refused = [&ipv4, &ipv6]
+            .into_iter()
+            .flat_map(IpvsProgram::refused_entries);
         let refused = refused.map(|(set, entry)| Refusal::IpsetEntry {
             set,
             entry: entry.to_owned(),
@@ -202,11 +207,7 @@ impl<'c> Program<'c> {
     }
 
     /// kube-proxy's tables in nftables mode, unless nft refuses them, and the pod network's rules.
-    fn nftables(
-        &self,
-        network: &PodNetwork,
-        node: &NodeNetwork,
-    ) -> Result<NodeRules, RulesError> {
+    fn nftables(&self, network: &PodNetwork, node: &NodeNetwork) -> Result<NodeRules, RulesError> {
         let of = |family| -> Result<_, RulesError> {
             let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
             let proxier = proxier.with_addresses(&bridge_addresses(node));
@@ -226,7 +227,9 @@ impl<'c> Program<'c> {
 /// Addresses of the node's bridge, which no Node lists.
 fn bridge_addresses(node: &NodeNetwork) -> Vec<IpAddr> {
     let families = [Family::Ipv4, Family::Ipv6].into_iter();
-    families.filter_map(|family| node.pod_gateway(family)).collect()
+    families
+        .filter_map(|family| node.pod_gateway(family))
+        .collect()
 }
 
 /// The evaluator of kube-proxy's rules on a node, those of the pod network added.

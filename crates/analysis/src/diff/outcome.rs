@@ -85,7 +85,13 @@ pub struct End {
 impl End {
     /// What it is compared by.
     fn key(&self) -> impl Ord + use<> {
-        (self.fate, self.told, self.endpoint, self.source, self.answered)
+        (
+            self.fate,
+            self.told,
+            self.endpoint,
+            self.source,
+            self.answered,
+        )
     }
 }
 
@@ -215,7 +221,10 @@ impl fmt::Display for Summary<'_> {
                 }
             }
             let first = ends.first().map_or(0.0, |end| end.probability);
-            if ends.iter().any(|end| (end.probability - first).abs() > TOLERANCE) {
+            if ends
+                .iter()
+                .any(|end| (end.probability - first).abs() > TOLERANCE)
+            {
                 f.write_str(", not evenly")?;
             }
         }
@@ -248,9 +257,9 @@ impl SourceSeen {
 
 fn same(a: &[End], b: &[End]) -> bool {
     a.len() == b.len()
-        && a.iter().zip(b).all(|(a, b)| {
-            a.key() == b.key() && (a.probability - b.probability).abs() <= TOLERANCE
-        })
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| a.key() == b.key() && (a.probability - b.probability).abs() <= TOLERANCE)
 }
 
 fn end(world: &World<'_>, node: &str, trace: &Trace) -> End {

@@ -255,8 +255,14 @@ impl<'w, 'c> Probes<'w, 'c> {
     fn add_port(&mut self, port: &ServedPort<'_>) {
         let (of, _) = self.ports.insert_full(PortFacts::of(port));
         let of_service = [(port.cluster_ip, DestinationKind::ClusterIp)].into_iter();
-        let external = port.external_ips.iter().map(|&ip| (ip, DestinationKind::ExternalIp));
-        let vips = port.vips.iter().map(|&ip| (ip, DestinationKind::LoadBalancerIp));
+        let external = port
+            .external_ips
+            .iter()
+            .map(|&ip| (ip, DestinationKind::ExternalIp));
+        let vips = port
+            .vips
+            .iter()
+            .map(|&ip| (ip, DestinationKind::LoadBalancerIp));
         let addresses: Vec<_> = of_service.chain(external).chain(vips).collect();
         for &(to, kind) in &addresses {
             for index in 0..self.nodes.len() {
@@ -406,13 +412,14 @@ struct Sender {
 }
 
 /// Every address, protocol and port that some Service has.
-fn served(
-    ports: &[ServedPort<'_>],
-    nodes: &[NodePlaces],
-) -> IndexSet<(IpAddr, Protocol, u16)> {
+fn served(ports: &[ServedPort<'_>], nodes: &[NodePlaces]) -> IndexSet<(IpAddr, Protocol, u16)> {
     let mut served = IndexSet::new();
     for port in ports {
-        let own = port.external_ips.iter().chain(port.vips).chain([&port.cluster_ip]);
+        let own = port
+            .external_ips
+            .iter()
+            .chain(port.vips)
+            .chain([&port.cluster_ip]);
         served.extend(own.map(|&ip| (ip, port.protocol, port.port)));
         if port.node_port != 0 {
             let addresses = nodes.iter().flat_map(|node| &node.addresses);
@@ -480,11 +487,7 @@ fn representatives(world: &World<'_>, family: Family) -> Vec<NodePlaces> {
 }
 
 /// The addresses that a node listens on, its bridge's among them; none where it has none of the family.
-fn node_addresses(
-    world: &World<'_>,
-    name: &str,
-    family: Family,
-) -> Vec<(IpAddr, DestinationKind)> {
+fn node_addresses(world: &World<'_>, name: &str, family: Family) -> Vec<(IpAddr, DestinationKind)> {
     let Some(node) = world.cluster().nodes.get(name) else {
         return Vec::new();
     };
@@ -544,7 +547,10 @@ fn outside_host(world: &World<'_>, family: Family, ports: &[ServedPort<'_>]) -> 
         (IpAddr::V4(Ipv4Addr::new(198, 51, 100, 0)), 24),
         (IpAddr::V4(Ipv4Addr::new(203, 0, 113, 0)), 24),
         (IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0)), 15),
-        (IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0)), 48),
+        (
+            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0)),
+            48,
+        ),
     ];
     let tried = TRIED.iter().map(|&(ip, length)| Prefix::new(ip, length));
     let free: Vec<IpAddr> = tried

@@ -253,9 +253,8 @@ impl Seen<'_> {
         let nftables = self.in_mode(ProxyMode::Nftables);
         let ipvs = self.in_mode(ProxyMode::Ipvs);
         let others = || iptables.into_iter().chain(nftables);
-        let differs_in_ipvs = || {
-            ipvs.is_some_and(|ipvs| others().any(|other| !other.is_same(ipvs)))
-        };
+        let differs_in_ipvs =
+            || ipvs.is_some_and(|ipvs| others().any(|other| !other.is_same(ipvs)));
         let destination = self.probe.destination;
         let is_served = self.port.is_some();
         match reason {
@@ -263,7 +262,10 @@ impl Seen<'_> {
                 destination == DestinationKind::Loopback
                     && is_served
                     && iptables.is_some_and(Outcome::delivers)
-                    && nftables.into_iter().chain(ipvs).any(|other| !other.delivers())
+                    && nftables
+                        .into_iter()
+                        .chain(ipvs)
+                        .any(|other| !other.delivers())
             }
             Reason::NodePortAddressesDefault => {
                 destination == DestinationKind::OtherNodeIp
@@ -281,9 +283,9 @@ impl Seen<'_> {
             }
             Reason::IpsetRefusesZeroPrefix => {
                 destination == DestinationKind::LoadBalancerIp
-                    && self.port.is_some_and(|port| {
-                        port.source_ranges.iter().any(Prefix::is_empty)
-                    })
+                    && self
+                        .port
+                        .is_some_and(|port| port.source_ranges.iter().any(Prefix::is_empty))
                     && ipvs.is_some_and(|ipvs| ipvs.is(Fate::Dropped))
                     && differs_in_ipvs()
             }
@@ -293,7 +295,10 @@ impl Seen<'_> {
                     && iptables.is_some_and(|iptables| {
                         iptables.is(Fate::Rejected) || iptables.is(Fate::Dropped)
                     })
-                    && nftables.into_iter().chain(ipvs).any(|other| other.is(Fate::Refused))
+                    && nftables
+                        .into_iter()
+                        .chain(ipvs)
+                        .any(|other| other.is(Fate::Refused))
             }
             Reason::IpvsSourceIsServiceAddress => {
                 !destination.is_of_node()
@@ -320,9 +325,10 @@ impl Seen<'_> {
                     && is_served
                     && self.probe.sender == SenderKind::Node
                     && iptables.is_some_and(|iptables| match iptables.is(Fate::Unroutable) {
-                        true => nftables.into_iter().chain(ipvs).any(|other| {
-                            other.is(Fate::Rejected) || other.is(Fate::Dropped)
-                        }),
+                        true => nftables
+                            .into_iter()
+                            .chain(ipvs)
+                            .any(|other| other.is(Fate::Rejected) || other.is(Fate::Dropped)),
                         false => {
                             iptables.delivers()
                                 && nftables.is_some_and(|nftables| nftables.is(Fate::Dropped))
@@ -403,9 +409,7 @@ impl Seen<'_> {
                         && other.source_seen() != ipvs.source_seen()
                 })
             }),
-            Reason::InvalidClusterIpPort => {
-                destination == DestinationKind::ClusterIp && !is_served
-            }
+            Reason::InvalidClusterIpPort => destination == DestinationKind::ClusterIp && !is_served,
         }
     }
 

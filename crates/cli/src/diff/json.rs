@@ -124,11 +124,21 @@ pub(super) fn write(
         different: !diff.is_empty(),
         packets: diff.sent,
         packets_differing: diff.differing,
-        classes: diff.classes.iter().map(|class| class_json(report, class, worlds)).collect(),
-        unserved: unserved.map(|class| class_json(report, class, worlds)).collect(),
+        classes: diff
+            .classes
+            .iter()
+            .map(|class| class_json(report, class, worlds))
+            .collect(),
+        unserved: unserved
+            .map(|class| class_json(report, class, worlds))
+            .collect(),
         refused: refused_json(report),
         reasons: reasons.collect(),
-        affinity_not_compared: diff.with_affinity().iter().map(ToString::to_string).collect(),
+        affinity_not_compared: diff
+            .with_affinity()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &json).map_err(std::io::Error::from)?;
     writeln!(out)?;
@@ -147,27 +157,33 @@ fn class_json<'a>(
         port: port.port,
         node_port: Some(port.node_port).filter(|&port| port != 0),
     });
-    let outcomes = [0, class.side].into_iter().zip(&class.outcomes).map(|(side, outcome)| {
-        let ends = outcome.ends.iter().map(|end| EndJson {
-            disposition: end.fate.name(),
-            delivered_to: end.endpoint,
-            source: end.source,
-            answered: (end.fate == Fate::Delivered).then_some(end.answered),
-            probability: end.probability,
+    let outcomes = [0, class.side]
+        .into_iter()
+        .zip(&class.outcomes)
+        .map(|(side, outcome)| {
+            let ends = outcome.ends.iter().map(|end| EndJson {
+                disposition: end.fate.name(),
+                delivered_to: end.endpoint,
+                source: end.source,
+                answered: (end.fate == Fate::Delivered).then_some(end.answered),
+                probability: end.probability,
+            });
+            OutcomeJson {
+                side: &report.sides[side].name,
+                rule: decided(&mut worlds[side], &class.example),
+                ends: ends.collect(),
+                command: command(report, class, side),
+            }
         });
-        OutcomeJson {
-            side: &report.sides[side].name,
-            rule: decided(&mut worlds[side], &class.example),
-            ends: ends.collect(),
-            command: command(report, class, side),
-        }
-    });
     let example = &class.example;
-    let changes = class.changes.iter().map(|([before, after], &packets)| ChangeJson {
-        before,
-        after,
-        packets,
-    });
+    let changes = class
+        .changes
+        .iter()
+        .map(|([before, after], &packets)| ChangeJson {
+            before,
+            after,
+            packets,
+        });
     ClassJson {
         sides: [0, class.side].map(|side| &*report.sides[side].name),
         service: class.service.to_string(),

@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
-use std::collections::BTreeSet;
 use podwire_analysis::{Class, Reason, Refused};
 use podwire_sim::{Refusal, World};
+use std::collections::BTreeSet;
 
 use super::Report;
 use super::example::{command, decided};
@@ -50,10 +50,16 @@ fn write_refused(
     writeln!(out, "{SIDE}{side}{SIDE:#}: {}", refused.refusal)?;
     for service in &refused.services {
         let place = report.place(service).map(|place| format!(" ({place})"));
-        writeln!(out, "  of    Service {service}{}", place.unwrap_or_default())?;
+        writeln!(
+            out,
+            "  of    Service {service}{}",
+            place.unwrap_or_default()
+        )?;
     }
     if refused.services.is_empty() {
-        let place = report.configuration_place().map(|place| format!(" ({place})"));
+        let place = report
+            .configuration_place()
+            .map(|place| format!(" ({place})"));
         let place = place.unwrap_or_default();
         writeln!(out, "  of    KubeProxyConfiguration{place}")?;
     }
@@ -100,7 +106,10 @@ fn write_class(
     let ports = if class.is_served {
         report.ports(class).join(", ")
     } else {
-        format!("port {}/{}, which it does not have", class.example.port, class.example.protocol)
+        format!(
+            "port {}/{}, which it does not have",
+            class.example.port, class.example.protocol
+        )
     };
     writeln!(
         out,
@@ -127,7 +136,11 @@ fn write_class(
     if class.reasons.is_empty() {
         for side in [0, class.side] {
             if let Some(rule) = decided(&mut worlds[side], &class.example) {
-                writeln!(out, "    {ASIDE}by      {}: {rule}{ASIDE:#}", report.sides[side].name)?;
+                writeln!(
+                    out,
+                    "    {ASIDE}by      {}: {rule}{ASIDE:#}",
+                    report.sides[side].name
+                )?;
             }
         }
     } else {
@@ -144,7 +157,12 @@ fn write_class(
 fn some_of(names: &[&str]) -> String {
     /// How many are told.
     const TOLD: usize = 5;
-    let told = names.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
+    let told = names
+        .iter()
+        .take(TOLD)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(TOLD) {
         0 => told,
         more => format!("{told} and {more} more"),
@@ -165,7 +183,11 @@ pub(super) fn named_reasons(report: &Report<'_>) -> Vec<Reason> {
     let unserved = report.diff.unserved.iter().filter(|_| report.args.unserved);
     let of_classes = report.diff.classes.iter().chain(unserved);
     let of_classes = of_classes.flat_map(|class| class.reasons.iter().copied());
-    let of_refused = report.diff.refused.iter().map(|refused| reason_of(&refused.refusal));
+    let of_refused = report
+        .diff
+        .refused
+        .iter()
+        .map(|refused| reason_of(&refused.refusal));
     let named: BTreeSet<Reason> = of_classes.chain(of_refused).collect();
     let all = Reason::ALL.into_iter();
     all.filter(|reason| named.contains(reason)).collect()
@@ -190,7 +212,11 @@ fn write_summary(report: &Report<'_>, out: &mut impl Write) -> Result<(), Failur
             _ => format!(", in {classes} {}", plural(classes, "class", "classes")),
         }
     )?;
-    let affinity: Vec<String> = diff.with_affinity().iter().map(ToString::to_string).collect();
+    let affinity: Vec<String> = diff
+        .with_affinity()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     if !affinity.is_empty() {
         writeln!(
             out,
