@@ -107,7 +107,7 @@ impl Outcome {
     /// serves it.
     pub(super) fn of(world: &World<'_>, node: &str, traces: &[Trace]) -> Self {
         let mut ends: Vec<End> = traces.iter().map(|trace| end(world, node, trace)).collect();
-        ends.sort_by(|a, b| a.key().cmp(&b.key()));
+        ends.sort_by_key(End::key);
         ends.dedup_by(|later, kept| {
             let is_same = later.key() == kept.key();
             if is_same {
@@ -282,14 +282,16 @@ fn end(world: &World<'_>, node: &str, trace: &Trace) -> End {
         | Disposition::Mtu { .. }
         | Disposition::Ttl => None,
     };
-    let source_seen = match flow {
-        Some(flow) if flow.src != way.sent.src => match world.owner(flow.src) {
-            // A node that translates to another address of its own is still the sender.
-            Some(at @ NetnsId::Node(_)) if at != way.from => SourceSeen::Node,
+    let source_seen = match flow.filter(|flow| flow.src != way.sent.src) {
+        None => SourceSeen::Sender,
+        Some(flow) => match world.owner(flow.src) {
+            // What translates to another address of its own is still the sender.
             Some(at) if at == way.from => SourceSeen::Sender,
-            _ => SourceSeen::Other,
+            Some(NetnsId::Node(_)) => SourceSeen::Node,
+            Some(NetnsId::Pod(_) | NetnsId::Router | NetnsId::Outside(_)) | None => {
+                SourceSeen::Other
+            }
         },
-        _ => SourceSeen::Sender,
     };
     End {
         fate,

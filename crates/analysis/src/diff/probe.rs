@@ -304,9 +304,10 @@ impl<'w, 'c> Probes<'w, 'c> {
             for (to, kind) in node.addresses.clone() {
                 // Nobody else's packet can go to the node's loopback address.
                 let local = own.iter().filter(|sender| sender.kind == SenderKind::Node);
-                let senders: Vec<&Sender> = match kind {
-                    DestinationKind::Loopback => local.collect(),
-                    _ => all.iter().collect(),
+                let senders: Vec<&Sender> = if kind == DestinationKind::Loopback {
+                    local.collect()
+                } else {
+                    all.iter().collect()
                 };
                 for sender in senders {
                     self.push(sender, (to, kind, port.node_port), port, Some(of));
@@ -357,9 +358,10 @@ impl<'w, 'c> Probes<'w, 'c> {
             via: Some(node.name.clone()),
             node: node.name.clone(),
         };
-        let ranges = match to {
-            DestinationKind::LoadBalancerIp => port.source_ranges,
-            _ => &[],
+        let ranges = if to == DestinationKind::LoadBalancerIp {
+            port.source_ranges
+        } else {
+            &[]
         };
         let is_free = |ip: IpAddr| is_free_outside(self.world, self.family, ip);
         let in_ranges = ranges.iter().filter(|range| !range.is_empty());

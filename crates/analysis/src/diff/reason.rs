@@ -421,9 +421,13 @@ impl Seen<'_> {
 
     /// Whether the policy that holds of the packet is Local.
     fn is_local_policy(&self) -> bool {
-        self.port.is_some_and(|port| match self.probe.destination {
-            DestinationKind::ClusterIp => port.internal_local,
-            _ => port.external_local,
+        let is_internal = self.probe.destination == DestinationKind::ClusterIp;
+        self.port.is_some_and(|port| {
+            if is_internal {
+                port.internal_local
+            } else {
+                port.external_local
+            }
         })
     }
 

@@ -78,14 +78,13 @@ fn decisive(world: &World<'_>, family: Family, way: &Way) -> Option<String> {
         return rule_text(world, family, way.steps.iter().rev(), |of| of == rule);
     }
     for (index, step) in way.steps.iter().enumerate() {
-        match step.event {
-            Event::Scheduled { virtual_server, .. } => {
-                return Some(format!("ipvs virtual server {virtual_server}"));
-            }
-            Event::Translated { before, after, .. } if before.dst != after.dst => {
-                return rule_text(world, family, way.steps[..index].iter().rev(), |_| true);
-            }
-            _ => {}
+        if let Event::Scheduled { virtual_server, .. } = step.event {
+            return Some(format!("ipvs virtual server {virtual_server}"));
+        }
+        if let Event::Translated { before, after, .. } = step.event
+            && before.dst != after.dst
+        {
+            return rule_text(world, family, way.steps[..index].iter().rev(), |_| true);
         }
     }
     None
@@ -98,14 +97,14 @@ fn rule_text<'s>(
     mut steps: impl Iterator<Item = &'s Step>,
     is_meant: impl Fn(podwire_ruleset::RuleRef) -> bool,
 ) -> Option<String> {
-    steps.find_map(|step| match step.event {
-        Event::Rule { rule, found, .. } if is_meant(rule) => {
-            let named = Named::of(world, family, step.at, (rule, found))?;
-            Some(format!(
-                "{}/{}/{}: {}",
-                named.table, named.chain, named.number, named.text
-            ))
-        }
-        _ => None,
+    steps.find_map(|step| {
+        let Event::Rule { rule, found, .. } = step.event else {
+            return None;
+        };
+        let named = Named::of(world, family, step.at, (rule, found)).filter(|_| is_meant(rule))?;
+        Some(format!(
+            "{}/{}/{}: {}",
+            named.table, named.chain, named.number, named.text
+        ))
     })
 }

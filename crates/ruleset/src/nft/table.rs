@@ -184,15 +184,18 @@ impl Table {
     /// when it reads the rule (`ifindex_type_parse`, src/meta.c of nftables: "Interface does not exist").
     #[must_use]
     pub fn refused_rule(&self) -> Option<&Rule> {
-        let is_refused = |statement: &Statement| match statement {
-            Statement::Match(Match {
+        let is_refused = |statement: &Statement| {
+            if let Statement::Match(Match {
                 left: Expression::Meta(MetaKey::Iif | MetaKey::Oif),
                 right: Operand::One(key),
                 ..
-            }) => key
-                .iter()
-                .any(|span| matches!(span, Span::InterfacePrefix(_))),
-            _ => false,
+            }) = statement
+            {
+                key.iter()
+                    .any(|span| matches!(span, Span::InterfacePrefix(_)))
+            } else {
+                false
+            }
         };
         let mut rules = self.chains.values().flat_map(|chain| &chain.rules);
         rules.find(|rule| rule.statements.iter().any(is_refused))
