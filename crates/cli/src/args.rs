@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Render(RenderArgs),
     /// Follow a packet to its end, and its answer back
     Trace(TraceArgs),
+    /// Find the traffic that kube-proxy's modes, or two clusters, treat differently
+    Diff(DiffArgs),
     /// Ask one node's rules about packets, without a cluster
     #[command(name = "match")]
     Match(MatchArgs),
@@ -114,7 +116,7 @@ pub(crate) struct ClusterArgs {
 }
 
 /// kube-proxy's mode.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// Rules in iptables.
     Iptables,
@@ -378,20 +380,76 @@ pub(crate) struct TraceArgs {
     pub(crate) at: Option<Since>,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
-    pub(crate) output: TraceOutput,
+    pub(crate) output: TextOrJson,
 }
 
 fn parse_protocol(text: &str) -> Result<Protocol, podwire_packet::ParseProtocolError> {
     text.parse()
 }
 
-/// How `trace` answers.
+/// How `trace` and `diff` answer.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum TraceOutput {
-    /// One step a line.
+pub(crate) enum TextOrJson {
+    /// For people.
     Text,
-    /// An object; a list of them with --all.
+    /// For programs: an object; a list of them with trace --all.
     Json,
+}
+
+/// `podwire diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every kind of sender is tried with every address and port of every Service: pods, nodes and hosts outside,
+with ClusterIPs, external IPs, load balancer IPs inside and outside their source ranges, and node ports on
+each address of a node. Packets that differ alike are one class, with one that shows it. Ports that no
+Service has count where a packet to them arrives; --unserved lists how they end otherwise.
+Exit code 0: no difference; 1: there is one.
+
+Examples:
+  podwire diff --modes iptables,nftables,ipvs -f models/two-node.ron
+  podwire diff --modes iptables,nftables -f models/two-node.ron -o json
+  podwire diff models/two-node.ron models/host-gw.ron")]
+pub(crate) struct DiffArgs {
+    /// Two clusters to compare, each a file, a folder or - for standard input
+    #[arg(value_names = ["OLD", "NEW"], num_args = 2, conflicts_with = "modes")]
+    pub(crate) states: Vec<PathBuf>,
+    /// kube-proxy's modes to compare with the first of them; iptables,nftables,ipvs if not said
+    #[arg(long, value_enum, value_name = "MODE,MODE…", value_delimiter = ',')]
+    pub(crate) modes: Vec<Mode>,
+    /// A file, a folder (its .yaml, .yml, .json and .ron files) or - for standard input; repeatable. With
+    /// OLD and NEW, what both have
+    #[arg(
+        short,
+        long = "filename",
+        value_name = "PATH",
+        required_unless_present = "states"
+    )]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Override a field of the proxy configuration, or the pod network, as trace --set does; repeatable
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The kube-proxy release whose words and names are used; 1.30 if not said
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kube_proxy_version: Option<String>,
+    /// List how packets end that are for a port that no Service has, and arrive nowhere
+    #[arg(long)]
+    pub(crate) unserved: bool,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+impl DiffArgs {
+    /// The cluster of these files, and those of every side.
+    pub(crate) fn cluster(&self, file: Option<&PathBuf>) -> ClusterArgs {
+        ClusterArgs {
+            filename: file.into_iter().chain(&self.filename).cloned().collect(),
+            namespace: "default".to_owned(),
+            mode: None,
+            set: self.set.clone(),
+            kube_proxy_version: self.kube_proxy_version.clone(),
+        }
+    }
 }
 
 /// `podwire match`.

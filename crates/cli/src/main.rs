@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod check;
+mod diff;
 mod failure;
 mod files;
 mod logs;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Render(args) => render::run(&cli.global, args, &mut out),
         Command::Trace(args) => trace::run(&cli.global, args, &mut out),
+        Command::Diff(args) => diff::run(&cli.global, args, &mut out),
         Command::Match(args) => matching::run(&cli.global, args, &mut out),
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),

@@ -2,7 +2,7 @@
 
 mod json;
 mod record;
-mod rule;
+pub(crate) mod rule;
 mod text;
 
 use std::io::Write;
@@ -12,7 +12,7 @@ use podwire_sim::{Place, Query, ServiceStates, Target, Timeline, Trace, TraceErr
 
 pub(crate) use record::reason;
 
-use crate::args::{Global, TraceArgs, TraceOutput};
+use crate::args::{Global, TextOrJson, TraceArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster, read_events};
 
@@ -41,6 +41,7 @@ pub(crate) fn run(
         } else {
             world.trace(&query, global.seed).map(|trace| vec![trace])
         };
+        tell_refused(global, &world);
         return tell(&world, args, traces, out);
     };
     let events = read_events(global, events, &args.cluster)?;
@@ -58,6 +59,17 @@ pub(crate) fn run(
     tell(timeline.world(), args, traces, out)
 }
 
+/// Says on standard error what real tools refuse of the rules that were asked.
+fn tell_refused(global: &Global, world: &World<'_>) {
+    if global.quiet {
+        return;
+    }
+    for (node, refusal) in world.refused() {
+        // The answer is the same if nobody hears this.
+        let _ = writeln!(anstream::stderr(), "warning: {node}: {refusal}");
+    }
+}
+
 fn tell(
     world: &World<'_>,
     args: &TraceArgs,
@@ -66,8 +78,8 @@ fn tell(
 ) -> Result<Answer, Failure> {
     let traces = traces.map_err(Failure::input)?;
     match args.output {
-        TraceOutput::Text => text::write(world, args, &traces, out)?,
-        TraceOutput::Json => json::write(world, args.all, &traces, out)?,
+        TextOrJson::Text => text::write(world, args, &traces, out)?,
+        TextOrJson::Json => json::write(world, args.all, &traces, out)?,
     }
     Ok(traces.iter().all(Trace::arrived).into())
 }

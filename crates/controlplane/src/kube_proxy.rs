@@ -19,7 +19,7 @@
 //! # Map, in reading order
 //! - [`ServicePorts`]: which service ports there are, and their endpoints. The same for every node:
 //!   make one for each family and share it.
-//! - `endpoints`: which endpoints a node uses.
+//! - `endpoints`: which endpoints a node uses. [`ServedPort`]: what clients must know of a service port.
 //! - `port_on_node`: what follows from them for a service port, whatever the mode.
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
@@ -43,7 +43,8 @@
 //!   none, say) is left out or an error here, whatever kube-proxy would make of it.
 //! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
-//!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
+//!   those of bridges and overlays, on which IPVS mode serves node ports; what makes a whole node says them
+//!   ([`IpvsProxier::with_addresses`] and its like).
 //! - To 1.31 connections end as in 1.30, whatever the release.
 //! - In IPVS mode real servers of a virtual server come in order of address, and one that is gone has
 //!   no connections and goes at once. A scheduler is one that the kernel has a module for; which are
@@ -51,8 +52,8 @@
 //! - nftables mode keeps the chains that it no longer uses, empty, from sync to sync: the real one
 //!   deletes them in the first sync more than a second later.
 //! - nftables mode is printed as the table that it makes, not as the transaction that makes it. With
-//!   `InterfaceNamePrefix` its words are those of kube-proxy 1.30, which nft refuses; podwire takes
-//!   `iif eth*` for every device whose name begins so.
+//!   `InterfaceNamePrefix` its words are those of kube-proxy 1.30, which nft refuses
+//!   ([`Table::refused_rule`](podwire_ruleset::nft::Table::refused_rule)).
 //! - Userspace mode is that of 1.25, the last release that has it, whatever release is asked for (later
 //!   ones take the word for a fault of the configuration). Ports of proxies are the lowest that are free
 //!   of `portRange`, or from 32768 on; the real ones are random. Endpoints are those of EndpointSlices,
@@ -78,6 +79,7 @@ mod names;
 mod nftables;
 mod port_on_node;
 mod provenance;
+mod served;
 mod service_ports;
 mod settings;
 mod side_effects;
@@ -103,6 +105,7 @@ pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
+pub use served::{ServedEndpoint, ServedPort};
 pub use service_ports::{ServicePorts, SliceChange};
 pub use side_effects::{HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text};
 pub use sync_runner::SyncRunner;

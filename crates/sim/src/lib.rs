@@ -35,7 +35,7 @@ mod walk;
 mod world;
 
 pub use place::{Place, PlaceError, Target};
-pub use rules::{IpvsNode, NodeRules, ProxySockets, RulesError};
+pub use rules::{IpvsNode, NodeRules, ProxySockets, Refusal, RulesError};
 pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};
 pub use topology::NetnsId;
 pub use trace::{Query, Step, Trace, TraceError, Way};

@@ -9,7 +9,7 @@ use crate::topology::NetnsId;
 use crate::world::World;
 
 /// Where a packet comes from or goes to: `pod/NS/NAME`, `node/NAME`, `svc/NS/NAME` or an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// A pod.
     Pod(ObjectName),

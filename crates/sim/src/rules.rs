@@ -1,14 +1,15 @@
 //! The rules of each node, from the components that write them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError, ProxySocket,
-    ServicePorts, SideEffects, UserspaceHistory, UserspaceProxier, check_mode,
+    IptablesProxier, IpvsProgram, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError,
+    ProxySocket, ServicePorts, SideEffects, UserspaceHistory, UserspaceProxier, check_mode,
 };
 use podwire_interp::{Interp, NftInterp};
 use podwire_packet::{Family, FiveTuple, Protocol};
@@ -43,6 +44,44 @@ pub struct NodeRules {
     pub proxy_sockets: Arc<ProxySockets>,
     /// Whether kube-proxy lets loopback addresses out (sysctl `net.ipv4.conf.all.route_localnet`).
     pub route_localnet: bool,
+    /// What the real tools refuse of what kube-proxy hands them, and is therefore not there.
+    pub refused: Vec<Refusal>,
+}
+
+/// Something that a real tool refuses of what kube-proxy hands it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// nft refuses the rule, and with it the whole transaction: the node has no table of that family.
+    NftTable {
+        /// The family of the table.
+        family: Family,
+        /// The rule.
+        rule: String,
+    },
+    /// ipset refuses the entry; all else is there.
+    IpsetEntry {
+        /// The set.
+        set: String,
+        /// The entry.
+        entry: String,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NftTable { family, rule } => write!(
+                f,
+                "nft refuses kube-proxy's rule `{rule}`, and so its whole {family} table: nothing of it is loaded"
+            ),
+            Self::IpsetEntry { set, entry } => {
+                write!(
+                    f,
+                    "ipset refuses the entry `{entry}` of {set}: the set lacks it"
+                )
+            }
+        }
+    }
 }
 
 /// What IPVS mode has on a node besides rules.
@@ -141,17 +180,8 @@ impl<'c> Program<'c> {
         network: &PodNetwork,
         node: &NodeNetwork,
     ) -> Result<NodeRules, RulesError> {
-        let of_families = |of: &dyn Fn(Family) -> Result<Arc<Interp>, RulesError>| {
-            Ok(NodeRules {
-                ipv4: of(Family::Ipv4)?,
-                ipv6: of(Family::Ipv6)?,
-                ipvs: IpvsNode::default(),
-                proxy_sockets: Arc::default(),
-                route_localnet: false,
-            })
-        };
         match self.mode {
-            ProxyMode::Nftables => of_families(&|family| self.nftables(network, node, family)),
+            ProxyMode::Nftables => self.nftables(network, node),
             ProxyMode::Ipvs => self.ipvs(network, node),
             ProxyMode::Userspace => self.userspace(network, node),
             ProxyMode::Iptables | ProxyMode::Kernelspace => {
@@ -159,10 +189,13 @@ impl<'c> Program<'c> {
                 let route_localnet = sysctls
                     .iter()
                     .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
-                let rules = of_families(&|family| self.iptables(network, node, family))?;
                 Ok(NodeRules {
+                    ipv4: self.iptables(network, node, Family::Ipv4)?,
+                    ipv6: self.iptables(network, node, Family::Ipv6)?,
+                    ipvs: IpvsNode::default(),
+                    proxy_sockets: Arc::default(),
                     route_localnet,
-                    ..rules
+                    refused: Vec::new(),
                 })
             }
         }
@@ -172,9 +205,17 @@ impl<'c> Program<'c> {
     fn ipvs(&self, network: &PodNetwork, node: &NodeNetwork) -> Result<NodeRules, RulesError> {
         let program = |family| -> Result<_, RulesError> {
             let proxier = IpvsProxier::new(self.cluster, self.services(family), &node.name)?;
-            Ok(proxier.program())
+            Ok(proxier.with_addresses(&bridge_addresses(node)).program())
         };
         let (ipv4, ipv6) = (program(Family::Ipv4)?, program(Family::Ipv6)?);
+        let refused = [&ipv4, &ipv6]
+            .into_iter()
+            .flat_map(IpvsProgram::refused_entries);
+        let refused = refused.map(|(set, entry)| Refusal::IpsetEntry {
+            set,
+            entry: entry.to_owned(),
+        });
+        let refused = refused.collect();
         let mut virtual_servers = ipv4.virtual_servers().clone();
         virtual_servers.extend(ipv6.virtual_servers().clone());
         Ok(NodeRules {
@@ -188,6 +229,7 @@ impl<'c> Program<'c> {
             },
             proxy_sockets: Arc::default(),
             route_localnet: false,
+            refused,
         })
     }
 
@@ -208,19 +250,35 @@ impl<'c> Program<'c> {
         family: Family,
     ) -> Result<Arc<Interp>, RulesError> {
         let proxier = IptablesProxier::new(self.cluster, self.services(family), &node.name)?;
+        let proxier = proxier.with_addresses(&bridge_addresses(node));
         interp(network, node, proxier.rule_set())
     }
 
-    /// kube-proxy's table in nftables mode, and the pod network's rules.
-    fn nftables(
-        &self,
-        network: &PodNetwork,
-        node: &NodeNetwork,
-        family: Family,
-    ) -> Result<Arc<Interp>, RulesError> {
-        let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
-        nft_interp(network, node, family, proxier.table())
+    /// kube-proxy's tables in nftables mode, unless nft refuses them, and the pod network's rules.
+    fn nftables(&self, network: &PodNetwork, node: &NodeNetwork) -> Result<NodeRules, RulesError> {
+        let of = |family| -> Result<_, RulesError> {
+            let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
+            let proxier = proxier.with_addresses(&bridge_addresses(node));
+            nft_interp(network, node, family, proxier.table())
+        };
+        let ((ipv4, refused_ipv4), (ipv6, refused_ipv6)) = (of(Family::Ipv4)?, of(Family::Ipv6)?);
+        Ok(NodeRules {
+            ipv4,
+            ipv6,
+            ipvs: IpvsNode::default(),
+            proxy_sockets: Arc::default(),
+            route_localnet: false,
+            refused: [refused_ipv4, refused_ipv6].into_iter().flatten().collect(),
+        })
     }
+}
+
+/// Addresses of the node's bridge, which no Node lists.
+fn bridge_addresses(node: &NodeNetwork) -> Vec<IpAddr> {
+    let families = [Family::Ipv4, Family::Ipv6].into_iter();
+    families
+        .filter_map(|family| node.pod_gateway(family))
+        .collect()
 }
 
 /// The evaluator of kube-proxy's rules on a node, those of the pod network added.
@@ -253,22 +311,29 @@ pub(crate) fn userspace_rules(
         ipvs: IpvsNode::default(),
         proxy_sockets: Arc::new(history.sockets().collect()),
         route_localnet: false,
+        refused: Vec::new(),
     })
 }
 
-/// The evaluator of kube-proxy's table in nftables mode; the pod network's rules stay iptables.
+/// The evaluator of kube-proxy's table in nftables mode; the pod network's rules stay iptables. Without
+/// the table where nft refuses it.
 pub(crate) fn nft_interp(
     network: &PodNetwork,
     node: &NodeNetwork,
     family: Family,
     table: nft::Table,
-) -> Result<Arc<Interp>, RulesError> {
+) -> Result<(Arc<Interp>, Option<Refusal>), RulesError> {
+    let refused = table.refused_rule().map(|rule| Refusal::NftTable {
+        family,
+        rule: nft::rule_text(rule, nft::Wording::KubeProxy),
+    });
     let mut rules = RuleSet::empty(family);
     network.add_rules(node, &mut rules);
     let mut tables = nft::RuleSet::default();
-    tables
-        .tables
-        .insert((table.family, table.name.clone()), table);
+    if refused.is_none() {
+        let name = (table.family, table.name.clone());
+        tables.tables.insert(name, table);
+    }
     let nft = NftInterp::new(tables, family)?;
-    Ok(Arc::new(Interp::new(rules)?.with_nft(nft)))
+    Ok((Arc::new(Interp::new(rules)?.with_nft(nft)), refused))
 }

@@ -17,14 +17,14 @@ use indexmap::{IndexMap, IndexSet};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
-use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object};
+use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object, ServicePorts};
 use podwire_dataplane::{Netns, NetnsState};
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol, SimTime};
 use podwire_ruleset::Origin;
 use prefix_trie::PrefixMap;
 
-use crate::rules::{NodeRules, Program, RulesError};
+use crate::rules::{NodeRules, Program, Refusal, RulesError};
 use crate::topology::{End, NetnsId, Topology};
 pub(crate) use surroundings::View;
 
@@ -146,7 +146,8 @@ impl<'c> World<'c> {
     }
 
     /// Whether an address is a Service's, or of the range of ClusterIPs.
-    pub(crate) fn is_service_address(&self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn is_service_address(&self, address: IpAddr) -> bool {
         self.service_addresses.contains(&address)
             || self
                 .cluster
@@ -238,6 +239,24 @@ impl<'c> World<'c> {
             .node(&self.network, &self.network.nodes()[node])?;
         self.rules.borrow_mut().insert(node, rules.clone());
         Ok(rules)
+    }
+
+    /// The service ports of a family.
+    #[must_use]
+    pub const fn services(&self, family: Family) -> &ServicePorts<'c> {
+        self.program.services(family)
+    }
+
+    /// What real tools refuse of the rules that were made so far, with the node.
+    #[must_use]
+    pub fn refused(&self) -> Vec<(Arc<str>, Refusal)> {
+        let rules = self.rules.borrow();
+        let of_nodes = rules.iter().flat_map(|(&node, rules)| {
+            let name = &self.network.nodes()[node].name;
+            let refused = rules.refused.iter();
+            refused.map(move |refusal| (name.clone(), refusal.clone()))
+        });
+        of_nodes.collect()
     }
 
     /// Gives a node other rules than the ones that the cluster leads to.

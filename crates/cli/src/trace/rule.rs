@@ -6,21 +6,21 @@ use podwire_ruleset::{BaseChainRef, NatKind, Origin, RuleRef, Target, nft};
 use podwire_sim::{NetnsId, World};
 
 /// A rule, and what one of nftables found in a named map.
-pub(super) type Spoken = (RuleRef, Option<nft::ElementId>);
+pub(crate) type Spoken = (RuleRef, Option<nft::ElementId>);
 
 /// A rule with the words for it.
-pub(super) struct Named {
-    pub(super) table: String,
-    pub(super) chain: String,
-    pub(super) number: u32,
-    pub(super) text: String,
-    pub(super) verdict: String,
-    pub(super) origin: Option<Origin>,
+pub(crate) struct Named {
+    pub(crate) table: String,
+    pub(crate) chain: String,
+    pub(crate) number: u32,
+    pub(crate) text: String,
+    pub(crate) verdict: String,
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Named {
     /// The rule of that id in a namespace; only nodes have rules.
-    pub(super) fn of(
+    pub(crate) fn of(
         world: &World<'_>,
         family: Family,
         at: NetnsId,
@@ -69,7 +69,7 @@ impl Named {
 }
 
 /// Names of the table and of a base chain.
-pub(super) fn base_chain(
+pub(crate) fn base_chain(
     world: &World<'_>,
     family: Family,
     at: NetnsId,
@@ -100,7 +100,7 @@ fn table_name(table: &nft::Table) -> String {
 }
 
 /// The object that an origin stands for, its endpoint, and where the object was read.
-pub(super) fn object_text(world: &World<'_>, family: Family, origin: Origin) -> Option<String> {
+pub(crate) fn object_text(world: &World<'_>, family: Family, origin: Origin) -> Option<String> {
     let (object, endpoint) = world.object(family, origin)?;
     let place = object
         .source

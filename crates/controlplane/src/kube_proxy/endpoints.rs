@@ -276,6 +276,11 @@ impl ProxiedEndpoint<'_> {
         self.on(node).is_ready()
     }
 
+    /// The endpoint of the first slice that has it.
+    pub(super) const fn first(&self) -> &Endpoint {
+        self.first.endpoint
+    }
+
     fn on(&self, node: &str) -> NodeEndpoint<'_> {
         let (chosen, is_local) = on_node(node, &self.first, &self.others, |o| o.endpoint);
         NodeEndpoint {

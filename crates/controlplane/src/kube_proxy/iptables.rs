@@ -10,6 +10,8 @@ mod sync_text;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use std::net::IpAddr;
+
 use podwire_cluster::{Cluster, Labels};
 use podwire_packet::Family;
 use podwire_ruleset::{ChainName, RuleSet, TableName};
@@ -93,6 +95,13 @@ impl<'a> IptablesProxier<'a> {
             settings: Settings::of(&config, node, services.family())?,
             chains: Chains::new(),
         })
+    }
+
+    /// The same where the node has devices with addresses that its Node does not list.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: &[IpAddr]) -> Self {
+        self.settings.add_addresses(addresses);
+        self
     }
 
     /// What is handed to `iptables-restore --noflush --counters`.

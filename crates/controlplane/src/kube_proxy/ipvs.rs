@@ -88,6 +88,13 @@ impl<'a> IpvsProxier<'a> {
         })
     }
 
+    /// The same where the node has devices with addresses that its Node does not list.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: &[IpAddr]) -> Self {
+        self.settings.add_addresses(addresses);
+        self
+    }
+
     /// What the first sync makes of the node.
     ///
     /// # Cost
@@ -140,6 +147,11 @@ impl IpvsProgram {
     #[must_use]
     pub fn sets(&self) -> Sets {
         self.sets.to_sets()
+    }
+
+    /// Entries that `ipset` refuses, each with the name of its set; the sync goes on without them.
+    pub fn refused_entries(&self) -> impl Iterator<Item = (String, &str)> {
+        self.sets.refused()
     }
 
     /// Addresses of the device `kube-ipvs0`.

@@ -7,6 +7,8 @@ mod plan;
 mod service;
 mod text;
 
+use std::net::IpAddr;
+
 use podwire_cluster::Cluster;
 use podwire_packet::Family;
 use podwire_ruleset::nft::{Name, Table};
@@ -52,6 +54,13 @@ impl<'a> NftablesProxier<'a> {
             settings: Settings::of_nftables(&config, node, services.family())?,
             common: Common::new(),
         })
+    }
+
+    /// The same where the node has devices with addresses that its Node does not list.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: &[IpAddr]) -> Self {
+        self.settings.add_addresses(addresses);
+        self
     }
 
     /// The table after the sync: sets and maps by name, chains by name.

@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) local_detector: Option<LocalDetector>,
     /// Where node ports are open.
     pub(super) node_port_addresses: NodePortAddresses,
+    /// `nodePortAddresses` of the family, or what holds without it.
+    node_port_ranges: Vec<Prefix>,
     /// Whether node ports are open on 127.0.0.0/8, by sysctl route_localnet.
     pub(super) localhost_node_ports: bool,
     /// Addresses of the node's devices but loopback.
@@ -91,6 +93,25 @@ impl Settings {
         Self::of_mode(config, node, family, of_mode)
     }
 
+    /// Adds addresses of devices that the Node does not list, such as a bridge's.
+    pub(super) fn add_addresses(&mut self, addresses: &[IpAddr]) {
+        let of_family = addresses
+            .iter()
+            .filter(|&&ip| Family::of(ip) == Family::of(self.node_ip));
+        for &ip in of_family {
+            if !self.own_addresses.contains(&ip) {
+                self.own_addresses.push(ip);
+            }
+            if let NodePortAddresses::Some(open) = &mut self.node_port_addresses
+                && self.node_port_ranges.iter().any(|range| range.contains(ip))
+                && !open.contains(&ip)
+            {
+                open.push(ip);
+                open.sort_by_cached_key(IpAddr::to_string);
+            }
+        }
+    }
+
     /// Applies the defaults of `SetDefaults_KubeProxyConfiguration`
     /// (pkg/proxy/apis/config/v1alpha1/defaults.go) and what the node says.
     fn of_mode(
@@ -128,6 +149,7 @@ impl Settings {
             masquerade_all: mode.masquerade_all,
             local_detector: LocalDetector::of(config, node, family)?,
             node_port_addresses: node_port_addresses(&ranges, node, family, localhost_node_ports),
+            node_port_ranges: ranges,
             localhost_node_ports,
             own_addresses: own_addresses(node, family).collect(),
             node_ip: node_ip(config, node, family),

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use indexmap::IndexMap;
 use podwire_packet::Family;
 
-use super::{Element, ElementId, Key, Name, Rule, RuleId, Set};
+use super::{
+    Element, ElementId, Expression, Key, Match, MetaKey, Name, Operand, Rule, RuleId, Set, Span,
+    Statement,
+};
 use crate::{ChainId, Hook, Policy};
 
 /// Whose packets a table sees.
@@ -174,6 +177,28 @@ impl Table {
             chains: IndexMap::new(),
             others: Vec::new(),
         }
+    }
+
+    /// The first rule that nft refuses, and the table with it: one that compares `iif`, which is a device's
+    /// number, with a name that ends in a star. There is no device of that name, and nft asks for the number
+    /// when it reads the rule (`ifindex_type_parse`, src/meta.c of nftables: "Interface does not exist").
+    #[must_use]
+    pub fn refused_rule(&self) -> Option<&Rule> {
+        let is_refused = |statement: &Statement| {
+            if let Statement::Match(Match {
+                left: Expression::Meta(MetaKey::Iif | MetaKey::Oif),
+                right: Operand::One(key),
+                ..
+            }) = statement
+            {
+                key.iter()
+                    .any(|span| matches!(span, Span::InterfacePrefix(_)))
+            } else {
+                false
+            }
+        };
+        let mut rules = self.chains.values().flat_map(|chain| &chain.rules);
+        rules.find(|rule| rule.statements.iter().any(is_refused))
     }
 
     /// The chain of that name, made empty if there was none.

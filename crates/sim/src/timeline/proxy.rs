@@ -107,10 +107,10 @@ impl<'c> Written<'c> {
         };
         let network = &world.network;
         let node = &network.nodes()[index];
-        let (ipv4, ipv6) = match self {
+        let ((ipv4, refused_ipv4), (ipv6, refused_ipv6)) = match self {
             Self::Iptables([ipv4, ipv6]) => (
-                interp(network, node, ipv4.rule_set())?,
-                interp(network, node, ipv6.rule_set())?,
+                (interp(network, node, ipv4.rule_set())?, None),
+                (interp(network, node, ipv6.rule_set())?, None),
             ),
             Self::Nftables([ipv4, ipv6]) => (
                 nft_interp(network, node, Family::Ipv4, ipv4.table())?,
@@ -124,6 +124,7 @@ impl<'c> Written<'c> {
             ipvs: IpvsNode::default(),
             proxy_sockets: Arc::default(),
             route_localnet,
+            refused: [refused_ipv4, refused_ipv6].into_iter().flatten().collect(),
         }))
     }
 }

@@ -251,18 +251,20 @@ impl KubeSets {
         }
     }
 
-    /// The sets as rules ask them.
-    ///
-    /// `ipset` refuses a prefix of no length in these types (`hash_ipportnet4_uadt`,
-    /// net/netfilter/ipset/ip_set_hash_ipportnet.c), so such an entry is missing.
+    /// Entries that `ipset` refuses, each with the name of its set.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (String, &str)> {
+        let sets = KubeSet::ALL.into_iter().zip(&self.entries);
+        sets.flat_map(move |(set, entries)| {
+            let refused = entries.iter().filter(|(_, values)| is_refused(values));
+            refused.map(move |(text, _)| (set.name(self.family).to_string(), &**text))
+        })
+    }
+
+    /// The sets as rules ask them; entries that `ipset` refuses are missing.
     pub(super) fn to_sets(&self) -> Sets {
         let sets = KubeSet::ALL.into_iter().zip(&self.entries);
         sets.map(|(set, entries)| {
-            let accepted = entries.iter().filter(|(_, values)| {
-                !values
-                    .iter()
-                    .any(|value| matches!(value, SetEntry::Net(prefix) if prefix.is_empty()))
-            });
+            let accepted = entries.iter().filter(|(_, values)| !is_refused(values));
             let ipset = IpSet {
                 kind: set.kind(),
                 // A set of ports alone has none, and gets this one as when it is read.
@@ -280,6 +282,14 @@ impl KubeSets {
         })
         .collect()
     }
+}
+
+/// Whether `ipset` refuses an entry: a prefix of no length in one of these types (`hash_ipportnet4_uadt`,
+/// net/netfilter/ipset/ip_set_hash_ipportnet.c).
+fn is_refused(values: &[SetEntry]) -> bool {
+    values
+        .iter()
+        .any(|value| matches!(value, SetEntry::Net(prefix) if prefix.is_empty()))
 }
 
 impl KubeSet {
