@@ -14,7 +14,8 @@
 //! - `program`: what the compiler writes and the walk reads.
 //! - Forms of a run of rules: `dispatch` (destination, protocol and port), `tuple_space` (hash tables, one a
 //!   kind of rule), `boxes` (prefixes and ranges), or a list. [`Matcher::plan`] says which were chosen.
-//! - [`Live`]: rules that change, a chain at a time.
+//! - [`Live`]: rules that change, a chain at a time. [`Shared`] and [`Overlay`]: rules that many nodes have
+//!   nearly alike. What they and one matcher have in common for a walk is in `code`.
 //! - `fields`: a packet's headers as numbers; `view`: the packet as rules have changed it; `test`: what a rule
 //!   asks; `addrtype`, `sets`, `memory` belong to it.
 //!
@@ -38,6 +39,7 @@
 mod addrtype;
 mod boxes;
 mod brief;
+mod code;
 mod compile;
 mod decide;
 mod dispatch;
@@ -47,6 +49,7 @@ mod fold;
 mod live;
 mod lower;
 mod memory;
+mod overlay;
 mod plan;
 mod program;
 mod read;
@@ -68,6 +71,7 @@ use crate::decide::Asked;
 pub use crate::explain::{BlockPlan, ChainPlan};
 use crate::fields::{Fields, Narrow, Wide};
 pub use crate::live::{ChangeError, Live};
+pub use crate::overlay::{Overlay, Shared};
 use crate::program::Program;
 pub use crate::read::CompileError;
 use crate::walk::Outcome;

@@ -5,6 +5,7 @@ use podwire_ruleset::{ChainId, ChainName, Hook, Table};
 use crate::boxes::{Boxes, RuleBox};
 use crate::dispatch::Dispatch;
 use crate::fields::{Equality, Fields};
+use crate::fold::{self, Finding};
 use crate::program::{Block, Chain, Program, Rule, Then, to_u32};
 use crate::test::Test;
 use crate::tuple_space::{MAX_KINDS, MIN_RULES, TupleSpace};
@@ -218,7 +219,16 @@ impl<F: Fields> Program<F> {
         if rule.is_uncertain || !matches!(rule.then, Then::Jump(_) | Then::Goto(_)) {
             return;
         }
-        let Some(fold) = self.fold(&rule, budget) else {
+        let Some(found) = fold::find(&*self, (self, &rule), budget) else {
+            return;
+        };
+        self.keep_fold(chain, place, &found);
+    }
+
+    /// Keeps what the chain that the rule at a place of a chain jumps to folds to.
+    pub(crate) fn keep_fold(&mut self, chain: Chain, place: u32, found: &Finding<F>) {
+        let rule = self.rules[place as usize];
+        let Some(fold) = self.folds.add(found) else {
             return;
         };
         self.rules[place as usize].fold = fold + 1;
@@ -296,7 +306,7 @@ fn put<T>(all: &mut Vec<T>, free: &mut Vec<u32>, thing: T) -> u32 {
 }
 
 /// The bits that the rules of a table of Services compare.
-fn service_mask<F: Fields>() -> F {
+pub(crate) fn service_mask<F: Fields>() -> F {
     let address = F::destination(F::all_bits()).union(F::foreign());
     address.union(F::transport(0, u16::MAX, u8::MAX))
 }

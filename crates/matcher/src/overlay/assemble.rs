@@ -1,0 +1,532 @@
+//! A node's part, from where its table differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podwire_ruleset::{ChainId, ChainName, Hook, Rule as Written, Table};
+
+use super::Common;
+use super::compare::{Difference, Edit, SPLICED};
+use super::part::{Front, Part, Patched, Splice};
+use super::runs::Runs;
+use crate::code::Code;
+use crate::compile::Builder;
+use crate::dispatch::{Dispatch, Found};
+use crate::fields::Fields;
+use crate::fold;
+use crate::plan::service_mask;
+use crate::program::{Base, Block, Chain, Program, Rule, Then, to_u32};
+use crate::test::Test;
+
+/// A node's table on its way to a part.
+pub(super) struct Assembly<'a, F: Fields> {
+    pub(super) common: &'a Common<'a, F>,
+    pub(super) node: &'a Table,
+    pub(super) difference: Difference<F>,
+}
+
+/// A part whose rules are there, but not yet found by tables and folded.
+struct Raw<F: Fields> {
+    part: Part<F>,
+    /// How the first table of a splice's common chain is asked.
+    fronts: BTreeMap<ChainId, Front>,
+}
+
+impl<F: Fields> Assembly<'_, F> {
+    /// The part; none if so much differs that nothing is shared.
+    pub(super) fn part(mut self) -> Option<Part<F>> {
+        let mut raw = self.raw();
+        let stale = self.stale(&raw.part)?;
+        if !stale.is_empty() {
+            for (chain, number) in stale {
+                self.replace(chain, number);
+            }
+            raw = self.raw();
+        }
+        let rules = raw.part.own.rules.len();
+        (rules * 2 <= self.common.program.rules.len()).then(|| self.finish(raw))
+    }
+
+    /// Has a rule that the node has too be the node's own.
+    fn replace(&mut self, chain: ChainId, number: u32) {
+        let len = self.common.program.chains[chain.index()].len;
+        let names_local = self.difference.names_local(chain);
+        let edit = self.difference.edits.entry(chain).or_insert_with(|| {
+            if (len as usize) < SPLICED || names_local {
+                Edit::Whole
+            } else {
+                Edit::Splice((0..len).map(|number| (number, number)).collect())
+            }
+        });
+        if let Edit::Splice(kept) = edit
+            && let Ok(place) = kept.binary_search_by_key(&number, |(common, _)| *common)
+        {
+            kept.remove(place);
+        }
+    }
+
+    /// Common rules, by chain and how many stand before them, that lead to chains which the node has
+    /// otherwise, so that what they fold to is not what it was; none if those are too many.
+    fn stale(&self, part: &Part<F>) -> Option<Vec<(ChainId, u32)>> {
+        let Common { program, index, .. } = self.common;
+        let mut asked = BTreeSet::new();
+        for chain in self.difference.edits.keys() {
+            asked.extend(index.callers.above(*chain)?);
+        }
+        // What is known of packets from some source says whether they are of the node's.
+        let knows_source = |&(chain, number): &(ChainId, u32)| {
+            let rule = &program.rules_of(chain)[number as usize];
+            let mut tests = program.tests_of(rule).iter();
+            tests.any(|test| matches!(test, Test::Source(_)))
+        };
+        for chain in &self.difference.local_chains {
+            asked.extend(
+                index
+                    .callers
+                    .above(*chain)?
+                    .into_iter()
+                    .filter(knows_source),
+            );
+        }
+        let view = Patched {
+            common: program,
+            part,
+        };
+        let mut budget = program.rules.len().saturating_mul(8);
+        let is_stale = |&(chain, number): &(ChainId, u32)| {
+            let is_there = part.ids.place_of(chain.0).is_some();
+            let is_kept = match self.difference.edits.get(&chain) {
+                None => true,
+                Some(Edit::Whole) => false,
+                Some(Edit::Splice(kept)) => kept
+                    .binary_search_by_key(&number, |(common, _)| *common)
+                    .is_ok(),
+            };
+            if !is_there || !is_kept {
+                return false;
+            }
+            let of = program.chains[chain.index()];
+            let rule = &program.rules[(of.first + number) as usize];
+            is_folded(program, of, of.first + number)
+                || !rule.is_uncertain && fold::find(view, (program, rule), &mut budget).is_some()
+        };
+        Some(asked.into_iter().filter(is_stale).collect())
+    }
+
+    /// Puts the node's own rules into their small form.
+    fn raw(&self) -> Raw<F> {
+        let common = self.common.program;
+        let count = to_u32(common.chains.len());
+        let difference = &self.difference;
+        let mut own = Builder::<F>::new(common.table).program;
+        let (mut moved, mut own_ids) = (Vec::new(), Vec::new());
+        for chain in difference.edits.keys() {
+            let id = difference.ids.place_of(chain.0);
+            moved.push((*chain, ChainId(count + to_u32(own_ids.len()))));
+            own_ids.push(ChainId(id.expect("only chains of both are edited")));
+        }
+        let added: BTreeMap<&str, ChainId> = difference
+            .added
+            .iter()
+            .zip(count + to_u32(own_ids.len())..)
+            .filter_map(|(id, number)| Some((self.node.chain(*id)?.name.as_str(), ChainId(number))))
+            .collect();
+        own_ids.extend(&difference.added);
+        let number = |name: &ChainName| {
+            let common = self.common.table.chain_id(name.as_str());
+            common.or_else(|| added.get(name.as_str()).copied())
+        };
+        let put = |own: &mut Program<F>, rules: &mut dyn Iterator<Item = &Written>| {
+            let first = to_u32(own.rules.len());
+            for rule in rules {
+                let lowered = own.lower(rule, number);
+                own.rules.push(lowered);
+            }
+            let len = to_u32(own.rules.len()) - first;
+            own.chains.push(Chain {
+                first,
+                len,
+                plan: 0,
+            });
+        };
+        let (mut splices, mut fronts) = (Vec::new(), BTreeMap::new());
+        for ((of, edit), id) in difference.edits.iter().zip(&own_ids) {
+            let rules = self.node.chain(*id).map_or(&[][..], |chain| &chain.rules);
+            let Edit::Splice(kept) = edit else {
+                put(&mut own, &mut rules.iter());
+                continue;
+            };
+            let splicing = Splicing::new(self.common, *of, kept.clone(), rules, &number);
+            let written = splicing.put_in.iter().map(|&(_, rule)| match rule {
+                PutIn::Rule(rank) => &rules[rank as usize],
+                PutIn::Gone(number) => &self.common.table.chains[of.index()].rules[number as usize],
+            });
+            put(&mut own, &mut written.into_iter());
+            let chain = ChainId(count + to_u32(own.chains.len()) - 1);
+            let first = to_u32(own.rules.len() - splicing.put_in.len());
+            for (place, (_, rule)) in (first..).zip(&splicing.put_in) {
+                if matches!(rule, PutIn::Gone(_)) {
+                    own.disable(place);
+                }
+            }
+            fronts.insert(chain, own.front_of(&splicing));
+            splices.push((chain, splicing.splice(*of)));
+        }
+        for id in &difference.added {
+            let chain = self.node.chain(*id);
+            put(
+                &mut own,
+                &mut chain.into_iter().flat_map(|chain| &chain.rules),
+            );
+        }
+        for hook in Hook::ALL {
+            own.bases[hook as usize] = self.node.at(hook).and_then(|(_, chain)| {
+                Some(Base {
+                    chain: number(&chain.name)?,
+                    policy: chain.built_in?.policy,
+                })
+            });
+        }
+        Raw {
+            part: Part {
+                own,
+                moved,
+                own_ids,
+                ids: difference.ids.clone(),
+                splices,
+                fronts: [Front::None; Hook::ALL.len()],
+                local: difference.local.clone(),
+                markings: Vec::new(),
+            },
+            fronts,
+        }
+    }
+
+    /// Plans each chain, folds, and finds the tables that packets come to first.
+    fn finish(&self, Raw { mut part, fronts }: Raw<F>) -> Part<F> {
+        let common = self.common.program;
+        let count = to_u32(common.chains.len());
+        let has_table = |index: usize| {
+            let chain = ChainId(count + to_u32(index));
+            matches!(fronts.get(&chain), Some(Front::Spliced { .. }))
+        };
+        for index in 0..part.own.chains.len() {
+            if !has_table(index) {
+                part.own.plan(ChainId(to_u32(index)));
+            }
+        }
+        if let Some(local) = &part.local {
+            part.markings = common.folds.markings_of(&local.common, &local.own[0]);
+        }
+        let mut found = Vec::new();
+        let view = Patched {
+            common,
+            part: &part,
+        };
+        let mut budget = common.rules.len().saturating_mul(8).saturating_add(1 << 10);
+        for &chain in &part.own.chains {
+            for place in chain.first..chain.first + chain.len {
+                let rule = &part.own.rules[place as usize];
+                if !rule.is_uncertain
+                    && let Some(fold) = fold::find(view, (&part.own, rule), &mut budget)
+                {
+                    found.push((chain, place, fold));
+                }
+            }
+        }
+        for (chain, place, fold) in found {
+            part.own.keep_fold(chain, place, &fold);
+        }
+        for hook in Hook::ALL {
+            let view = Patched {
+                common,
+                part: &part,
+            };
+            part.fronts[hook as usize] = view.front(hook, &fronts);
+        }
+        part.shrink();
+        part
+    }
+}
+
+/// A rule put in among those kept.
+#[derive(Clone, Copy)]
+enum PutIn {
+    /// The node's, by rank.
+    Rule(u32),
+    /// One of the common chain that the node has not, by number. It matches nothing; its key says that
+    /// the common table is not to be asked.
+    Gone(u32),
+}
+
+/// A chain that is being spliced.
+struct Splicing {
+    kept: Vec<(u32, u32)>,
+    put_in: Vec<(u32, PutIn)>,
+    /// The common chain's first table of Services, if packets may be looked up there at once.
+    table: Option<u32>,
+    /// How many rules of the common chain that table has.
+    len: u32,
+}
+
+impl Splicing {
+    fn new<F: Fields>(
+        common: &Common<'_, F>,
+        of: ChainId,
+        kept: Vec<(u32, u32)>,
+        rules: &[Written],
+        number: impl Fn(&ChainName) -> Option<ChainId>,
+    ) -> Self {
+        let program = common.program;
+        let chain = program.chains[of.index()];
+        let mut own = Self {
+            kept,
+            put_in: Vec::new(),
+            table: program.first_table(chain),
+            len: 0,
+        };
+        let count = to_u32(rules.len());
+        let Some(table) = own.table.map(|table| &program.tables[table as usize]) else {
+            own.put_in = own
+                .missing(count)
+                .map(|rank| (rank, PutIn::Rule(rank)))
+                .collect();
+            return own;
+        };
+        own.len = table.end - table.first;
+        let mut scratch = Builder::<F>::new(program.table).program;
+        let mut key_at = |rank: u32| {
+            let rule = scratch.lower(&rules[rank as usize], &number);
+            scratch.service_key(&rule)
+        };
+        // A key is looked up either here or there: so all rules of a key that differs are put in.
+        let mut keys: Vec<F::Key> = Vec::new();
+        let mut cuts_table = false;
+        for rank in own.missing(count) {
+            let key = key_at(rank);
+            cuts_table |= key.is_none() && own.is_within(rank);
+            keys.extend(key);
+        }
+        let gone: Vec<(u32, F::Key)> = (0..own.len)
+            .filter(|number| own.place(*number).is_err())
+            .filter_map(|number| {
+                let rule = &program.rules[(chain.first + number) as usize];
+                Some((number, program.service_key(rule)?))
+            })
+            .collect();
+        for key in keys.into_iter().chain(gone.iter().map(|(_, key)| *key)) {
+            let mut next = table.first_rule(key);
+            while let Some(place) = next {
+                if let Ok(place) = own.place(place - chain.first) {
+                    own.kept.remove(place);
+                }
+                next = table.rule_after(place);
+            }
+        }
+        let missing: Vec<u32> = own.missing(count).collect();
+        own.put_in = missing
+            .iter()
+            .map(|&rank| (rank, PutIn::Rule(rank)))
+            .collect();
+        let ahead = missing.iter().take_while(|rank| own.is_ahead(**rank));
+        let keys: Vec<F::Key> = ahead.map_while(|rank| key_at(*rank)).collect();
+        let found = Dispatch::<F>::new(0, &keys).filter(|_| !cuts_table);
+        let Some(found) = found else {
+            own.table = None;
+            return own;
+        };
+        let is_lost = |(_, key): &&(u32, F::Key)| found.first_rule(*key).is_none();
+        let lost = gone.iter().filter(is_lost).map(|&(number, _)| {
+            let behind = own.place(number).unwrap_or_else(|place| place);
+            let before = behind.checked_sub(1).map(|before| own.kept[before].1);
+            (before.map_or(0, |rank| rank + 1), PutIn::Gone(number))
+        });
+        let mut all: Vec<(u32, PutIn)> = lost.collect();
+        all.append(&mut own.put_in);
+        // Stable: a rule that is gone stands before others of its rank.
+        all.sort_by_key(|(rank, _)| *rank);
+        own.put_in = all;
+        own
+    }
+
+    /// Where a rule of the common chain stands among those kept, or would.
+    fn place(&self, number: u32) -> Result<usize, usize> {
+        self.kept
+            .binary_search_by_key(&number, |(common, _)| *common)
+    }
+
+    /// Whether a rank stands among the rules of the table.
+    fn is_within(&self, rank: u32) -> bool {
+        let behind = self.kept.partition_point(|(_, own)| *own < rank);
+        let next = self.kept.get(behind);
+        next.is_some_and(|(number, _)| *number < self.len)
+    }
+
+    /// Whether all rules kept before a rank are of the table.
+    fn is_ahead(&self, rank: u32) -> bool {
+        let behind = self.kept.partition_point(|(_, own)| *own < rank);
+        let last = self.kept[..behind].last();
+        last.is_none_or(|(number, _)| *number < self.len)
+    }
+
+    /// Ranks of the node's rules, which are so many, that are not kept.
+    fn missing(&self, count: u32) -> impl Iterator<Item = u32> + use<> {
+        let kept = Runs::of(self.kept.iter().map(|&(number, rank)| (rank, number)));
+        (0..count).filter(move |&rank| kept.place_of(rank).is_none())
+    }
+
+    fn splice(self, of: ChainId) -> Splice {
+        Splice {
+            of,
+            kept: Runs::of(self.kept),
+            ranks: self.put_in.iter().map(|(rank, _)| *rank).collect(),
+        }
+    }
+}
+
+impl<F: Fields> Program<F> {
+    /// The table of Services that a chain begins with.
+    fn first_table(&self, chain: Chain) -> Option<u32> {
+        let plan = chain.plan.checked_sub(1)?;
+        match self.plans[plan as usize].first() {
+            Some(Block::Dispatch(table)) => Some(*table),
+            Some(Block::List(..) | Block::Hashed(_) | Block::Ranges(..)) | None => None,
+        }
+    }
+
+    /// The key of a rule that compares what a table of Services does.
+    fn service_key(&self, rule: &Rule) -> Option<F::Key> {
+        let own = self.equality(rule)?;
+        (own.mask == service_mask::<F>()).then(|| own.value.key())
+    }
+
+    /// Leaves of a rule only the tests that a table makes, and one that never holds.
+    fn disable(&mut self, place: u32) {
+        let rule = self.rules[place as usize];
+        let tests = self.tests_of(&rule)[..usize::from(rule.hashable)].to_vec();
+        let own = &mut self.rules[place as usize];
+        own.tests = to_u32(self.tests.len());
+        own.test_count = u32::from(own.hashable) + 1;
+        (own.boxable, own.then) = (0, Then::Nothing);
+        self.tests.extend(tests);
+        self.tests.push(Test::Constant(false));
+    }
+
+    /// Makes a table of the keys of the rules put in, the last chain, if the common chain begins with one.
+    fn front_of(&mut self, splicing: &Splicing) -> Front {
+        let (Some(common), Some(&chain)) = (splicing.table, self.chains.last()) else {
+            return Front::None;
+        };
+        let end = chain.first + chain.len;
+        let rules = &self.rules[chain.first as usize..end as usize];
+        let ahead = rules.iter().zip(&splicing.put_in);
+        let ahead = ahead.take_while(|(_, (rank, _))| splicing.is_ahead(*rank));
+        let keys: Vec<F::Key> = ahead
+            .map_while(|(rule, _)| self.service_key(rule))
+            .collect();
+        if keys.is_empty() {
+            return Front::Common(common);
+        }
+        let Some(table) = Dispatch::new(chain.first, &keys) else {
+            return Front::None;
+        };
+        let behind = table.end;
+        let mut blocks = vec![Block::Dispatch(to_u32(self.tables.len()))];
+        if behind < end {
+            blocks.push(Block::List(behind, end));
+        }
+        for rule in &mut self.rules[chain.first as usize..behind as usize] {
+            rule.made = rule.hashable;
+        }
+        self.tables.push(table);
+        self.plans.push(blocks.into_boxed_slice());
+        let plan = to_u32(self.plans.len());
+        if let Some(own) = self.chains.last_mut() {
+            own.plan = plan;
+        }
+        Front::Spliced {
+            own: to_u32(self.tables.len() - 1),
+            common,
+        }
+    }
+}
+
+/// Whether what a rule leads to is folded, in itself or in a table.
+fn is_folded<F: Fields>(program: &Program<F>, chain: Chain, place: u32) -> bool {
+    let rule = &program.rules[place as usize];
+    if rule.fold != 0 {
+        return true;
+    }
+    let Some((key, plan)) = program.service_key(rule).zip(chain.plan.checked_sub(1)) else {
+        return false;
+    };
+    program.plans[plan as usize].iter().any(|block| {
+        let Block::Dispatch(table) = block else {
+            return false;
+        };
+        let table = &program.tables[*table as usize];
+        (table.first..table.end).contains(&place)
+            && table.first_rule(key) == Some(place)
+            && matches!(table.find(key), Found::Endpoints(_) | Found::Fold(_))
+    })
+}
+
+impl<F: Fields> Patched<'_, F> {
+    /// The table of Services that every packet of a hook comes to first; `fronts` says it of splices.
+    fn front(self, hook: Hook, fronts: &BTreeMap<ChainId, Front>) -> Front {
+        let Some(base) = self.base(hook) else {
+            return Front::None;
+        };
+        let mut at = self.enter(base.chain);
+        // Chains do not call each other in a circle.
+        loop {
+            if let Some(front) = fronts.get(&at) {
+                return *front;
+            }
+            let chain = self.chain(at);
+            if chain.plan != 0 {
+                let table = self.program(at).first_table(chain);
+                let is_common = at.index() < self.common.chains.len();
+                return match table {
+                    None => Front::None,
+                    Some(table) if is_common => Front::Common(table),
+                    Some(table) => Front::Own(table),
+                };
+            }
+            let first = self.rules(at).next();
+            let Some((
+                _,
+                Rule {
+                    then: Then::Jump(next) | Then::Goto(next),
+                    test_count: 0,
+                    needs_transport: false,
+                    is_uncertain: false,
+                    ..
+                },
+            )) = first
+            else {
+                return Front::None;
+            };
+            at = self.enter(*next);
+        }
+    }
+}
+
+impl<F: Fields> Part<F> {
+    /// Gives back what building it took more.
+    fn shrink(&mut self) {
+        let own = &mut self.own;
+        own.rules.shrink_to_fit();
+        own.chains.shrink_to_fit();
+        own.plans.shrink_to_fit();
+        own.tables.shrink_to_fit();
+        own.tests.shrink_to_fit();
+        own.sockets.shrink_to_fit();
+        own.marks.shrink_to_fit();
+        own.targets.shrink_to_fit();
+        own.folds.shrink_to_fit();
+        own.known_tests = Vec::new();
+        self.moved.shrink_to_fit();
+        self.own_ids.shrink_to_fit();
+        self.splices.shrink_to_fit();
+    }
+}

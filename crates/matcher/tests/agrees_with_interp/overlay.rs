@@ -1,0 +1,369 @@
+//! Overlays: whatever differs between a node's rules and the shared ones, the node's matcher decides as
+//! one that is compiled from its rules alone, draw for draw, and as `podwire-interp` does.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use podwire_matcher::{Brief, Matcher, Overlay, Shared};
+use podwire_packet::{Family, Prefix};
+use podwire_ruleset::{
+    AddressMatch, CallGraph, ChainName, Draw, Hook, HostAddresses, Match, Packet, Rule, RuleSet,
+    State, TableName, ipset, iptables,
+};
+
+use super::generated::{self, IPV4, IPV6, Lots};
+use super::golden::{all_files, family_of, file_name};
+use super::live::{Changing, cases, generated_text, parsed};
+use super::mutated::originals;
+use super::probes::Probes;
+use super::{Both, Compared, shapes};
+
+/// How much was shared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    compared: Compared,
+    nodes: usize,
+    rules: usize,
+    own_rules: usize,
+}
+
+/// A node's matcher, with what must agree with it.
+struct Node {
+    both: Both<Overlay>,
+    alone: Matcher,
+}
+
+impl Node {
+    fn new(shared: &Arc<Shared>, rules: &RuleSet, tally: &mut Tally) -> Self {
+        let overlay = shared.overlay(rules).unwrap();
+        tally.nodes += 1;
+        tally.rules += rules.rule_count();
+        tally.own_rules += overlay.own_rules();
+        Self {
+            both: Both {
+                interp: podwire_interp::Interp::new(rules.clone()).unwrap(),
+                matcher: overlay,
+            },
+            alone: Matcher::new(rules).unwrap(),
+        }
+    }
+
+    fn compare(
+        &self,
+        (rules, host): (&RuleSet, &HostAddresses),
+        state: &State,
+        lots: &mut Lots,
+        packets: usize,
+        compared: &mut Compared,
+    ) {
+        let probes = Probes::of(rules, host);
+        let mut after = state.clone();
+        for n in 0..packets {
+            let (table, packet) = probes.aimed(lots);
+            let seed = lots.0.next();
+            if n % 4 == 0 {
+                self.both
+                    .compare(table, &packet, &mut after, seed, compared);
+            } else {
+                self.both.compare_one(table, &packet, state, seed, compared);
+            }
+            self.compare_draws(table, &packet, state, seed);
+            let group = probes.aimed_from(lots, table, packet.hook, 3);
+            self.compare_together(table, &group, state, seed);
+        }
+    }
+
+    /// One draw gives the same endpoint, whether a chain is folded or not.
+    fn compare_draws(&self, table: TableName, packet: &Packet<'_>, state: &State, seed: u64) {
+        for seed in [seed, seed ^ u64::MAX] {
+            let alone = self.alone.decide(table, packet, state, &mut Draw(seed));
+            let own = self
+                .both
+                .matcher
+                .decide(table, packet, state, &mut Draw(seed));
+            assert_eq!(own, alone, "{packet:?}");
+        }
+    }
+
+    fn compare_together(&self, table: TableName, packets: &[Packet<'_>], state: &State, seed: u64) {
+        let Some(first) = packets.first() else {
+            return;
+        };
+        let draws = |at: usize| Draw(seed ^ at as u64);
+        let mut out = vec![Brief::accept(first); packets.len()];
+        let overlay = &self.both.matcher;
+        overlay.decide_batch(table, packets, state, draws, &mut out);
+        for (at, (packet, brief)) in packets.iter().zip(&out).enumerate() {
+            let alone = overlay.decide(table, packet, state, &mut draws(at));
+            assert_eq!(*brief, alone, "{packet:?}");
+        }
+    }
+}
+
+/// The rules with another range in place of one that sources are compared with, as nodes have with
+/// `detectLocalMode: NodeCIDR`; mostly everywhere.
+fn with_other_source(lots: &mut Lots, rules: &RuleSet) -> RuleSet {
+    let range = |own: &Match| match own {
+        Match::Source(source) => match source.value {
+            AddressMatch::Prefix(prefix) if !prefix.is_host() && !prefix.is_empty() => Some(prefix),
+            AddressMatch::Prefix(_) | AddressMatch::Sparse { .. } => None,
+        },
+        _ => None,
+    };
+    let all = rules
+        .tables
+        .values()
+        .flat_map(|table| table.chains.values());
+    let all = all
+        .flat_map(|chain| &chain.rules)
+        .flat_map(|rule| &rule.matches);
+    let ranges: Vec<Prefix> = all.filter_map(range).collect();
+    if ranges.is_empty() {
+        return rules.clone();
+    }
+    let from = ranges[lots.below(ranges.len())];
+    let to = if lots.one_in(3) {
+        ranges[lots.below(ranges.len())]
+    } else {
+        Prefix::new(
+            super::probes::address(rules.family, lots.0.next().into()),
+            from.len(),
+        )
+    };
+    let spared = lots.one_in(3);
+    let mut other = rules.clone();
+    for table in other.tables.values_mut() {
+        let names: Vec<ChainName> = table.chains.keys().cloned().collect();
+        for name in names {
+            if !table.chains[&name]
+                .rules
+                .iter()
+                .flat_map(|rule| &rule.matches)
+                .any(|own| range(own) == Some(from))
+                || spared && lots.one_in(6)
+            {
+                continue;
+            }
+            for rule in &mut table.chain_mut(&name).rules {
+                for own in &mut rule.matches {
+                    if range(own) == Some(from)
+                        && let Match::Source(source) = own
+                    {
+                        source.value = AddressMatch::Prefix(to);
+                    }
+                }
+            }
+        }
+    }
+    other
+}
+
+#[test]
+fn a_node_whose_rules_differ_is_as_one_compiled_alone() {
+    let mut tally = Tally::default();
+    for seed in 0..cases() {
+        let mut lots = Lots(Draw(seed as u64));
+        let words = if seed % 2 == 0 { &IPV4 } else { &IPV6 };
+        let text = generated_text(&mut lots, words, seed % 3);
+        let rules = parsed(&text, words);
+        let donor = parsed(&generated_text(&mut lots, words, seed % 3), words);
+        let state = State {
+            sets: ipset::parse(words.sets).unwrap(),
+            ..State::default()
+        };
+        let host = generated::host(words);
+        // Rules that share memory with the node's, and rules that do not.
+        let of = if lots.one_in(2) {
+            rules.clone()
+        } else {
+            parsed(&text, words)
+        };
+        let shared = Arc::new(Shared::new(of).unwrap());
+        let mut changing = Changing::new(rules, donor, host.clone(), state.clone());
+        for round in 0..12 {
+            for _ in 0..round % 4 {
+                changing.change(&mut lots);
+            }
+            let mut node = changing.expected.clone();
+            if round % 3 == 2 {
+                node = with_other_source(&mut lots, &node);
+            }
+            let own = Node::new(&shared, &node, &mut tally);
+            own.compare((&node, &host), &state, &mut lots, 6, &mut tally.compared);
+        }
+    }
+    println!("{tally:?}");
+    let Tally { compared, .. } = tally;
+    assert!(compared.matched * 10 > compared.packets * 6, "{tally:?}");
+    assert!(tally.own_rules * 2 < tally.rules, "{tally:?}");
+}
+
+#[test]
+fn kube_proxys_nodes_are_as_those_compiled_alone() {
+    let mut cases: BTreeMap<(PathBuf, bool), Vec<PathBuf>> = BTreeMap::new();
+    for path in all_files() {
+        let case = path.parent().unwrap().to_path_buf();
+        let is_ipv6 = family_of(&path) == Family::Ipv6;
+        cases.entry((case, is_ipv6)).or_default().push(path);
+    }
+    let mut tally = Tally::default();
+    let mut lots = Lots(Draw(11));
+    for paths in cases.values_mut() {
+        paths.sort_by_key(|path| file_name(path).len());
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path).unwrap();
+            iptables::parse(&text, family_of(path)).unwrap().rules
+        };
+        let own = match family_of(&paths[0]) {
+            Family::Ipv4 => "192.168.64.12",
+            Family::Ipv6 => "fd64::12",
+        };
+        let host = HostAddresses::of([own.parse().unwrap()]);
+        let shared = Arc::new(Shared::new(read(&paths[0])).unwrap());
+        for path in paths.iter() {
+            let rules = read(path);
+            let node = Node::new(&shared, &rules, &mut tally);
+            let state = State::default();
+            node.compare((&rules, &host), &state, &mut lots, 40, &mut tally.compared);
+        }
+        // Kube-proxy's rules with flaws, beside those without.
+    }
+    println!("{tally:?}");
+    let Tally { compared, .. } = tally;
+    assert!(tally.nodes > 100, "{tally:?}");
+    assert!(compared.matched * 10 > compared.packets * 6, "{tally:?}");
+    assert!(tally.own_rules * 2 < tally.rules, "{tally:?}");
+}
+
+#[test]
+fn kube_proxys_rules_that_changed_are_as_those_compiled_alone() {
+    let originals = originals(20_000);
+    let mut tally = Tally::default();
+    for seed in 0..cases() {
+        let mut lots = Lots(Draw(seed as u64));
+        let own = &originals[lots.below(originals.len())];
+        let of_family: Vec<_> = originals
+            .iter()
+            .filter(|of| of.family == own.family)
+            .collect();
+        let other = of_family[lots.below(of_family.len())];
+        let [rules, donor] =
+            [own, other].map(|of| iptables::parse(&of.text, of.family).unwrap().rules);
+        let host = match own.family {
+            Family::Ipv4 => "192.168.64.11",
+            Family::Ipv6 => "fd64::11",
+        };
+        let host = HostAddresses::of([host.parse().unwrap()]);
+        let shared = Arc::new(Shared::new(rules.clone()).unwrap());
+        let state = State::default();
+        let mut changing = Changing::new(rules, donor, host.clone(), state.clone());
+        for _ in 0..6 {
+            changing.change(&mut lots);
+            let mut node = changing.expected.clone();
+            if lots.one_in(3) {
+                node = with_other_source(&mut lots, &node);
+            }
+            let own = Node::new(&shared, &node, &mut tally);
+            own.compare((&node, &host), &state, &mut lots, 6, &mut tally.compared);
+        }
+    }
+    println!("{tally:?}");
+    assert!(tally.own_rules * 2 < tally.rules, "{tally:?}");
+}
+
+/// Nodes of one cluster: Services that a node has none of, tails and sources of their own.
+fn node_of(lots: &mut Lots, rules: &RuleSet) -> RuleSet {
+    let mut node = if lots.one_in(2) {
+        with_other_source(lots, rules)
+    } else {
+        rules.clone()
+    };
+    let services: ChainName = "KUBE-SERVICES".into();
+    let nat = node.table_mut(TableName::Nat);
+    let all = &mut nat.chain_mut(&services).rules;
+    for _ in 0..lots.below(4) {
+        if all.is_empty() {
+            break;
+        }
+        let at = lots.below(all.len());
+        match lots.below(3) {
+            0 => drop(all.remove(at)),
+            1 => {
+                let rule: Rule = all[lots.below(all.len())].clone();
+                all.insert(at, rule);
+            }
+            _ => {
+                let rule: Rule = all[lots.below(all.len())].clone();
+                all.push(rule);
+            }
+        }
+    }
+    assert!(CallGraph::check(&node).is_ok());
+    node
+}
+
+#[test]
+fn a_long_table_of_services_shares_what_is_the_same() {
+    let mut tally = Tally::default();
+    for words in [&IPV4, &IPV6] {
+        let mut lots = Lots(Draw(3));
+        let mut text = shapes::services(&mut lots, words);
+        let chains = text.matches(":SVC").count();
+        text.truncate(text.find("-A KUBE-SERVICES").unwrap());
+        for n in 0..400_u128 {
+            let base = match words.family {
+                Family::Ipv4 => 0x0a60_0000,
+                Family::Ipv6 => 0xfd << 120,
+            };
+            let address = super::probes::address(words.family, base + n % 390);
+            let chain = n % chains as u128;
+            text +=
+                &format!("-A KUBE-SERVICES -d {address} -p tcp -m tcp --dport 80 -j SVC{chain}\n");
+        }
+        text += "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j SVC0\nCOMMIT\n";
+        let rules = parsed(&text, words);
+        let shared = Arc::new(Shared::new(rules.clone()).unwrap());
+        let (host, state) = (generated::host(words), State::default());
+        for _ in 0..cases() {
+            let node = node_of(&mut lots, &rules);
+            let own = Node::new(&shared, &node, &mut tally);
+            own.compare((&node, &host), &state, &mut lots, 12, &mut tally.compared);
+        }
+    }
+    println!("{tally:?}");
+    assert!(
+        tally.compared.matched * 10 > tally.compared.packets * 6,
+        "{tally:?}"
+    );
+    assert!(tally.own_rules * 8 < tally.rules, "{tally:?}");
+}
+
+#[test]
+fn rules_of_the_other_family_share_nothing() {
+    let text = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1\nCOMMIT\n";
+    let shared = Shared::new(RuleSet::empty(Family::Ipv6)).unwrap();
+    let rules = parsed(text, &IPV4);
+    let mut tally = Tally::default();
+    let node = Node::new(&Arc::new(shared), &rules, &mut tally);
+    let host = generated::host(&IPV4);
+    let mut lots = Lots(Draw(1));
+    let probes = Probes::of(&rules, &host);
+    for packet in probes.aimed_from(&mut lots, TableName::Nat, Hook::Prerouting, 8) {
+        let compared = &mut tally.compared;
+        node.both
+            .compare_one(TableName::Nat, &packet, &State::default(), 1, compared);
+    }
+    assert_eq!(tally.own_rules, 1);
+}
+
+#[test]
+fn rules_that_do_not_hang_together_are_refused() {
+    let text = "*nat\n:PREROUTING ACCEPT [0:0]\n:A - [0:0]\n-A PREROUTING -j A\n-A A -j MARK --set-mark 1\nCOMMIT\n";
+    let rules = parsed(text, &IPV4);
+    let shared = Arc::new(Shared::new(rules.clone()).unwrap());
+    let mut node = rules;
+    let nat = node.table_mut(TableName::Nat);
+    nat.chains.swap_remove("A");
+    assert!(shared.overlay(&node).is_err());
+}
