@@ -8,6 +8,7 @@ use podwire_cluster::{Endpoint, EndpointSlice};
 use podwire_packet::{Family, Protocol};
 use podwire_ruleset::{ChainName, Origin};
 
+use super::iptables::EndpointChain;
 use super::provenance::Provenance;
 use super::service_ports::{ProxiedPort, parse_ip};
 
@@ -139,6 +140,7 @@ impl<'a> Endpoints<'a> {
                     chain: chain(&first.text),
                     first: occurrence(first),
                     others: others.iter().map(occurrence).collect(),
+                    common: EndpointChain::default(),
                 }
             })
             .collect()
@@ -194,9 +196,16 @@ pub(super) struct ProxiedEndpoint<'a> {
     pub(super) chain: ChainName,
     first: Occurrence<'a>,
     others: Vec<Occurrence<'a>>,
+    /// The chain in iptables mode, where all nodes have the same.
+    common: EndpointChain,
 }
 
 impl ProxiedEndpoint<'_> {
+    /// Whether all nodes take the word of the same slice about it, and none of it is for some zones only.
+    pub(super) fn is_alike_on_all_nodes(&self) -> bool {
+        self.others.is_empty() && self.first.endpoint.zone_hints.is_empty()
+    }
+
     /// Whether it serves, as a node sees it.
     pub(super) fn is_serving_on(&self, node: &str) -> bool {
         self.on(node).slice_endpoint.serving
@@ -225,6 +234,12 @@ pub(super) struct NodeEndpoint<'p> {
 }
 
 impl NodeEndpoint<'_> {
+    /// Where its chain is kept, if all nodes take the word of the same slice.
+    pub(super) fn common(&self) -> Option<&EndpointChain> {
+        let endpoint = self.endpoint;
+        endpoint.others.is_empty().then_some(&endpoint.common)
+    }
+
     fn is_ready(&self) -> bool {
         self.slice_endpoint.ready
     }

@@ -4,19 +4,24 @@ mod base;
 mod chains;
 mod history;
 mod service;
+mod shared;
 mod words;
 mod written;
 
+use std::sync::Arc;
+
 use podwire_cluster::{Cluster, Labels};
 use podwire_packet::Family;
-use podwire_ruleset::{Chain, ChainName, Hook, RuleSet, TableName};
+use podwire_ruleset::{Chain, ChainName, RuleSet, TableName};
 
 pub use history::IptablesHistory;
+pub(super) use shared::{CommonChains, EndpointChain, OfNodes, PolicyChains, PolicyKey};
 
 use super::settings::Settings;
 use super::{ProxierError, ServicePorts};
 use chains::Chains;
 use history::OwnChains;
+use shared::Sharing;
 use written::{OwnChain, Placed};
 
 /// Tables by name, each with its chains.
@@ -85,13 +90,13 @@ impl<'a> IptablesProxier<'a> {
         let mut nat_rules = String::with_capacity(self.estimated_bytes());
         self.print_all(&self.nat_head(), &mut nat_rules);
         for port in &self.services.ports {
-            let rules = self.port_rules(port);
+            let rules = self.port_rules(port, Sharing::None);
             self.print_all(&rules.filter, &mut text);
             self.print_all(&rules.dispatch, &mut nat_rules);
             let is_written = own.as_ref().is_none_or(|own| own.writes(port));
             if is_written {
                 for chain in &rules.chains {
-                    chain_line(&chain.name, &mut nat);
+                    chain_line(chain.name(), &mut nat);
                 }
                 for (chain, rule) in rules.own_rules() {
                     chain.print(rule, self.family(), &mut nat_rules);
@@ -130,8 +135,8 @@ impl<'a> IptablesProxier<'a> {
         for (name, chains) in tables {
             let table = set.table_mut(name);
             table.chains.reserve(chains.len());
-            for OwnChain { name, rules, .. } in chains {
-                table.chain_mut(&name).rules = rules;
+            for OwnChain { chain, .. } in chains {
+                table.chains.insert(chain.name.clone(), chain);
             }
         }
         set
@@ -150,20 +155,19 @@ impl<'a> IptablesProxier<'a> {
             text.push_str(name.name());
             text.push('\n');
             for chain in chains {
-                match chain.name.as_str().parse::<Hook>() {
-                    Ok(hook) => {
-                        let policy = Chain::built_in(hook).built_in.map(|chain| chain.policy);
+                match &chain.chain.built_in {
+                    Some(built_in) => {
                         text.push(':');
-                        text.push_str(hook.name());
+                        text.push_str(built_in.hook.name());
                         text.push(' ');
-                        text.push_str(policy.map_or("-", podwire_ruleset::Policy::name));
+                        text.push_str(built_in.policy.name());
                         text.push_str(" [0:0]\n");
                     }
-                    Err(()) => chain_line(&chain.name, &mut text),
+                    None => chain_line(chain.name(), &mut text),
                 }
             }
             for chain in chains {
-                for rule in &chain.rules {
+                for rule in &chain.chain.rules {
                     chain.print(rule, self.family(), &mut text);
                 }
             }
@@ -186,7 +190,7 @@ impl<'a> IptablesProxier<'a> {
         place(self.nat_head(), &mut nat);
         let mut own = Vec::new();
         for port in &self.services.ports {
-            let rules = self.port_rules(port);
+            let rules = self.port_rules(port, Sharing::Nodes);
             place(rules.filter, &mut filter);
             place(rules.dispatch, &mut nat);
             if given.is_none() {
@@ -195,7 +199,7 @@ impl<'a> IptablesProxier<'a> {
         }
         place(self.filter_tail(), &mut filter);
         place(self.nat_tail(), &mut nat);
-        nat.append(&mut given.map_or(own, OwnChains::to_chains));
+        let mut own = given.map_or(own, OwnChains::to_chains);
 
         for jump in common.jumps() {
             let chains = match jump.table {
@@ -205,12 +209,18 @@ impl<'a> IptablesProxier<'a> {
             };
             let from = chains
                 .iter_mut()
-                .find(|chain| chain.name.as_str() == jump.from.name());
+                .find(|chain| chain.name().as_str() == jump.from.name());
             let from = from.expect("the table has a chain at that hook");
-            from.rules.insert(0, jump.rule(self.services.base_origin));
+            let rule = jump.rule(self.services.base_origin);
+            Arc::make_mut(&mut from.chain).rules.insert(0, rule);
         }
+        let common = &self.services.common_chains;
+        common.share(TableName::Mangle, &mut mangle);
+        common.share(TableName::Filter, &mut filter);
+        common.share(TableName::Nat, &mut nat);
+        nat.append(&mut own);
         for (name, chains) in [(TableName::Filter, &mut filter), (TableName::Nat, &mut nat)] {
-            chains[name.hooks().len()..].sort_by_cached_key(|chain| name_key(&chain.name));
+            chains[name.hooks().len()..].sort_by_cached_key(|chain| name_key(chain.name()));
         }
         [
             (TableName::Mangle, mangle),
@@ -245,15 +255,9 @@ fn empty_chains<'c>(
     table: TableName,
     others: impl IntoIterator<Item = &'c ChainName>,
 ) -> Vec<OwnChain> {
-    let built_in = table.hooks().iter().map(|&hook| ChainName::from(hook));
-    built_in
-        .chain(others.into_iter().cloned())
-        .map(|name| OwnChain {
-            name,
-            rules: Vec::new(),
-            spelling: None,
-        })
-        .collect()
+    let built_in = table.hooks().iter().map(|&hook| Chain::built_in(hook));
+    let others = others.into_iter().cloned().map(Chain::user);
+    built_in.chain(others).map(OwnChain::of).collect()
 }
 
 /// A name that compares as its text does, in place.
@@ -267,11 +271,9 @@ fn name_key(name: &ChainName) -> [u8; ChainName::MAX] {
 /// Appends each rule to its chain, which must be there.
 fn place(rules: impl IntoIterator<Item = Placed>, chains: &mut [OwnChain]) {
     for Placed { chain, rule } in rules {
-        let found = chains.iter_mut().find(|found| found.name == chain);
-        found
-            .expect("common chains are all made first")
-            .rules
-            .push(rule);
+        let found = chains.iter_mut().find(|found| *found.name() == chain);
+        let found = found.expect("common chains are all made first");
+        Arc::make_mut(&mut found.chain).rules.push(rule);
     }
 }
 

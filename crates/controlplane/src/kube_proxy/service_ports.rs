@@ -13,6 +13,7 @@ use podwire_ruleset::{L4, Origin};
 
 use super::KubeProxyVersion;
 use super::endpoints::{Endpoints, ProxiedEndpoint};
+use super::iptables::{CommonChains, OfNodes, PolicyChains, PolicyKey};
 use super::names::{ChainHash, printed_name};
 use super::provenance::{ObjectKind, Provenance};
 
@@ -43,6 +44,8 @@ pub(super) struct ProxiedPort<'a> {
     pub(super) origin: Origin,
     /// Its endpoints, sorted by text.
     pub(super) endpoints: Vec<ProxiedEndpoint<'a>>,
+    /// Chains that lead to them in iptables mode, where all nodes have the same.
+    pub(super) policy_chains: OfNodes<PolicyKey, PolicyChains>,
 }
 
 /// Addresses and policies of a Service in one family.
@@ -82,6 +85,15 @@ impl ProxiedPort<'_> {
         self.addresses.internal_local
             || (self.addresses.external_local && self.is_externally_accessible())
     }
+
+    /// Whether no node chooses other endpoints than another, nor has other rules for lack of an address
+    /// that a balancer's source ranges hold.
+    pub(super) fn is_alike_on_all_nodes(&self) -> bool {
+        let is_alike = |endpoint: &ProxiedEndpoint<'_>| endpoint.is_alike_on_all_nodes();
+        !self.uses_local_endpoints()
+            && self.addresses.source_ranges.is_empty()
+            && self.endpoints.iter().all(is_alike)
+    }
 }
 
 /// A Service whose endpoints on a node its load balancer asks for.
@@ -112,6 +124,8 @@ pub struct ServicePorts<'a> {
     /// Who rules come from that no Service asks for.
     pub(super) base_origin: Origin,
     provenance: Arc<Provenance>,
+    /// Chains of iptables mode that do not belong to a Service.
+    pub(super) common_chains: CommonChains,
 }
 
 impl<'a> ServicePorts<'a> {
@@ -179,6 +193,7 @@ impl<'a> ServicePorts<'a> {
                     addresses: Arc::clone(&addresses),
                     origin: Provenance::object(place),
                     endpoints,
+                    policy_chains: OfNodes::default(),
                 });
             }
             if addresses.health_check_node_port != 0 {
@@ -205,6 +220,7 @@ impl<'a> ServicePorts<'a> {
             is_large: endpoint_count > LARGE_CLUSTER_ENDPOINTS,
             base_origin: Provenance::object(base),
             provenance: Arc::new(provenance),
+            common_chains: CommonChains::default(),
         }
     }
 

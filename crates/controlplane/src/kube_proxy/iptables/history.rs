@@ -84,9 +84,9 @@ impl OwnChains<'_> {
     /// Takes the chains of a service port.
     pub(super) fn take(&mut self, chains: Vec<OwnChain>, is_written: bool) {
         for chain in chains {
-            self.active.insert(chain.name.clone());
+            self.active.insert(chain.name().clone());
             if is_written {
-                self.chains.insert(chain.name.clone(), chain);
+                self.chains.insert(chain.name().clone(), chain);
             }
         }
     }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use podwire_ruleset::{ChainName, Match, RejectWith, Rule, Target};
 
 use super::IptablesProxier;
+use super::shared::Sharing;
 use super::words::{address_and_port, rule};
 use super::written::{OwnChain, Placed};
 use crate::kube_proxy::endpoints::Choice;
@@ -34,10 +35,11 @@ impl PortRules {
     /// Rules of its own chains in the order of writing, each with its chain.
     pub(super) fn own_rules(&self) -> impl Iterator<Item = (&OwnChain, &Rule)> {
         let first = self.masquerade.and_then(|place| self.chains.get(place));
-        let masquerade = first.and_then(|chain| Some((chain, chain.rules.first()?)));
+        let masquerade = first.and_then(|chain| Some((chain, chain.chain.rules.first()?)));
         let others = self.chains.iter().enumerate().flat_map(|(place, chain)| {
             let skipped = usize::from(Some(place) == self.masquerade);
             chain
+                .chain
                 .rules
                 .iter()
                 .skip(skipped)
@@ -64,6 +66,8 @@ struct PortWriter<'w> {
     proxier: &'w IptablesProxier<'w>,
     port: &'w ProxiedPort<'w>,
     choice: Choice<'w>,
+    /// Whether chains that are the same on other nodes are theirs too.
+    sharing: Sharing,
     chains: PortChains,
     /// Whether traffic to the ClusterIP has an endpoint that its policy allows.
     has_internal: bool,
@@ -74,7 +78,7 @@ struct PortWriter<'w> {
 impl<'w> IptablesProxier<'w> {
     /// Builds the rules of a service port: the body of the loop in `syncProxyRules`
     /// (pkg/proxy/iptables/proxier.go).
-    pub(super) fn port_rules(&self, port: &ProxiedPort<'_>) -> PortRules {
+    pub(super) fn port_rules(&self, port: &ProxiedPort<'_>, sharing: Sharing) -> PortRules {
         let zone =
             self.settings.zone.as_deref().filter(|_| {
                 port.addresses.topology_mode || self.settings.ignores_topology_annotations
@@ -94,6 +98,7 @@ impl<'w> IptablesProxier<'w> {
                 ext: port.hash.chain("KUBE-EXT-"),
                 firewall: uses_firewall.then(|| port.hash.chain("KUBE-FW-")),
             },
+            sharing,
             has_internal: choice.has_endpoints && (!addresses.internal_local || has_local),
             has_external: choice.has_endpoints && (!addresses.external_local || has_local),
             choice,

@@ -1,8 +1,10 @@
 //! Rules in the order of writing, and their text.
 
+use std::sync::Arc;
+
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{Wording, write_rule};
-use podwire_ruleset::{ChainName, Rule};
+use podwire_ruleset::{Chain, ChainName, Rule};
 
 /// A rule and the common chain it is appended to.
 #[derive(Clone, Debug)]
@@ -18,20 +20,37 @@ impl Placed {
     }
 }
 
-/// A chain and its rules.
+/// A chain, which the rule sets of several nodes may have.
 #[derive(Clone, Debug)]
-pub(super) struct OwnChain {
-    pub(super) name: ChainName,
-    pub(super) rules: Vec<Rule>,
+pub(in crate::kube_proxy) struct OwnChain {
+    pub(super) chain: Arc<Chain>,
     /// `None`, but in odd clusters.
     pub(super) spelling: Option<Box<Spelling>>,
 }
 
 impl OwnChain {
+    pub(super) fn of(chain: Chain) -> Self {
+        Self {
+            chain: Arc::new(chain),
+            spelling: None,
+        }
+    }
+
+    pub(super) fn user(name: ChainName, rules: Vec<Rule>) -> Self {
+        Self::of(Chain {
+            rules,
+            ..Chain::user(name)
+        })
+    }
+
+    pub(super) fn name(&self) -> &ChainName {
+        &self.chain.name
+    }
+
     /// Appends the line of one of its rules to `text`.
     pub(super) fn print(&self, rule: &Rule, family: Family, text: &mut String) {
         let line = text.len();
-        print_rule(family, &self.name, rule, text);
+        print_rule(family, self.name(), rule, text);
         if let Some(spelling) = &self.spelling
             // A comment before it may hold the same text.
             && let Some(at) = text[line..].rfind(&spelling.printed)
@@ -48,7 +67,7 @@ impl OwnChain {
 /// endpoint's IPv6 address as its slice spells it, or a pod range of one address with its `/32`,
 /// beside a ClusterIP without.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spelling {
+pub(in crate::kube_proxy) struct Spelling {
     /// The last place where a line has this,
     pub(super) printed: String,
     /// it gets this.

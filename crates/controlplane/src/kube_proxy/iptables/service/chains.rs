@@ -5,6 +5,7 @@ use podwire_ruleset::{ChainName, Match, NatRange, RecentOperation, Rule, Target}
 
 use super::{PortRules, PortWriter};
 use crate::kube_proxy::endpoints::NodeEndpoint;
+use crate::kube_proxy::iptables::shared::{OfNodes, PolicyChains, PolicyKey, Sharing};
 use crate::kube_proxy::iptables::words::{
     comment, one_of, protocol, recent, rule, source, source_is_local,
 };
@@ -14,8 +15,37 @@ use crate::kube_proxy::local_detector::LocalDetector;
 impl PortWriter<'_> {
     /// Chains of its own.
     pub(super) fn write_chains(&self, rules: &mut PortRules) {
+        let policies = match self.common_policies() {
+            Some((of_nodes, key)) => of_nodes.get(key, || self.policy_chains()),
+            None => self.policy_chains(),
+        };
+        rules.masquerade = policies.masquerade;
+        rules.chains = policies.chains;
+        let reachable = self.choice.reachable();
+        rules.chains.extend(reachable.iter().map(|found| {
+            let of_nodes = found.common().filter(|_| self.sharing == Sharing::Nodes);
+            match of_nodes {
+                Some(of_nodes) => of_nodes.get((), || self.endpoint_chain(found)),
+                None => self.endpoint_chain(found),
+            }
+        }));
+    }
+
+    /// Where the chains of policies are kept that all nodes have alike, and the settings that they depend
+    /// on; none if they depend on the node.
+    fn common_policies(&self) -> Option<(&OfNodes<PolicyKey, PolicyChains>, PolicyKey)> {
+        let is_common = self.sharing == Sharing::Nodes && self.port.is_alike_on_all_nodes();
+        let settings = &self.proxier.settings;
+        is_common.then(|| {
+            let key = (settings.masquerade_all, settings.local_detector.clone());
+            (&self.port.policy_chains, key)
+        })
+    }
+
+    fn policy_chains(&self) -> PolicyChains {
         let port = self.port;
-        let chains = &mut rules.chains;
+        let mut policies = PolicyChains::default();
+        let chains = &mut policies.chains;
         if self.choice.has_endpoints && port.is_externally_accessible() {
             chains.push(self.external_chain());
         }
@@ -41,18 +71,13 @@ impl PortWriter<'_> {
             if name == self.internal_chain()
                 && let Some(masquerade) = self.masquerade_rule()
             {
-                rules.masquerade = Some(chains.len());
+                policies.masquerade = Some(chains.len());
                 policy_rules.push(masquerade);
             }
             self.balance(endpoints, &mut policy_rules);
             chains.push(self.own_chain(name, policy_rules));
         }
-        let reachable = self.choice.reachable();
-        chains.extend(
-            reachable
-                .iter()
-                .map(|endpoint| self.endpoint_chain(endpoint)),
-        );
+        policies
     }
 
     /// Traffic to the ClusterIP that does not come from a pod of this node needs the node's address
@@ -172,23 +197,21 @@ impl PortWriter<'_> {
         let translate = rule(matches, Target::Dnat(to), found.origin);
 
         OwnChain {
-            name: endpoint.chain.clone(),
-            rules: vec![hairpin, translate],
             spelling: (!endpoint.is_canonical).then(|| {
                 Box::new(Spelling {
                     printed: endpoint.address.to_string(),
                     written: endpoint.ip_text.to_owned(),
                 })
             }),
+            ..OwnChain::user(endpoint.chain.clone(), vec![hairpin, translate])
         }
     }
 
     fn own_chain(&self, name: &ChainName, rules: Vec<Rule>) -> OwnChain {
         let detector = self.proxier.settings.local_detector.as_ref();
         OwnChain {
-            name: name.clone(),
-            rules,
             spelling: detector.and_then(LocalDetector::spelling),
+            ..OwnChain::user(name.clone(), rules)
         }
     }
 }
