@@ -5,8 +5,10 @@
 //! - [`policy`]: chains like access lists, and packets for them; [`peers`]: the files from which
 //!   podwire and other programs are asked the same (`benches/peers/`).
 //! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
+//! - [`fleet`]: clusters of many nodes (`examples/fleet.rs`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
 
+pub mod fleet;
 pub mod gate;
 pub mod lookup;
 pub mod peers;

@@ -25,19 +25,45 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
         let mut cursor = chain.first + splice.put_in_from(from);
         loop {
             let next = own.candidate(chain, headers, cursor);
-            let until = next.map_or(u32::MAX, |(place, _)| splice.rank(place - chain.first));
+            let rank = |next: &Candidate<'_, F>| splice.rank(next.place - chain.first);
+            let until = next.as_ref().map_or(u32::MAX, rank);
             let flow = self.through_kept(at.chain, splice, from..until);
             if !matches!(flow, Flow::Next) {
                 return flow;
             }
-            let Some((place, made)) = next else {
+            let Some(Candidate { place, made, table }) = next else {
                 return Flow::Next;
             };
-            let flow = self.ask_rule(own, place, made, at.chain, until);
+            let flow = match table.and_then(|table| self.at_once(own, table, place)) {
+                Some(flow) => flow,
+                None => self.ask_rule(own, place, made, at.chain, until),
+            };
             if !matches!(flow, Flow::Next) {
                 return flow;
             }
             (from, cursor) = (until, place + 1);
+        }
+    }
+
+    /// What a table of Services says for the rule at a place, if that is the first of its key; the rule
+    /// itself does not know it.
+    fn at_once(
+        &mut self,
+        program: &'m Program<F>,
+        table: &'m Dispatch<F>,
+        place: u32,
+    ) -> Option<Flow> {
+        let key = F::key_of(&self.view.packet.headers)?;
+        if table.first_rule(key) != Some(place) || !self.observe.is_silent() {
+            return None;
+        }
+        match table.find(key) {
+            Found::Endpoints(service) => {
+                let chosen = program.choose(&service, self.choose);
+                Some(self.to(program, chosen, u32::from(service.marking)))
+            }
+            Found::Fold(fold) => Some(self.fold(program, fold)),
+            Found::Nothing | Found::Ask => None,
         }
     }
 
@@ -111,25 +137,17 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
             return Flow::Next;
         };
         let program = self.code.program(splice.of);
-        let first = table.first_rule(key);
-        let mut next = first;
+        let mut next = table.first_rule(key);
         while let Some(place) = next.filter(|&place| place < places.end) {
             next = table.rule_after(place);
-            if place < places.start {
+            let is_kept = splice.is_kept(place - self.code.chain(splice.of).first);
+            if place < places.start || !is_kept {
                 continue;
             }
-            let is_kept = splice.is_kept(place - self.code.chain(splice.of).first);
-            if is_kept && first == Some(place) && self.observe.is_silent() {
-                match table.find(key) {
-                    Found::Endpoints(service) => {
-                        let chosen = program.choose(&service, self.choose);
-                        return self.to(program, chosen, u32::from(service.marking));
-                    }
-                    Found::Fold(fold) => return self.fold(program, fold),
-                    Found::Nothing | Found::Ask => {}
-                }
-            }
-            let flow = self.ask_kept(chain, splice, place, program.made(place));
+            let flow = match self.at_once(program, table, place) {
+                Some(flow) => flow,
+                None => self.ask_kept(chain, splice, place, program.made(place)),
+            };
             if !matches!(flow, Flow::Next) {
                 return flow;
             }
@@ -179,11 +197,10 @@ impl<F: Fields> Program<F> {
         self.rules[place as usize].made
     }
 
-    /// The first rule of a chain from a place on that a packet may match, and how many of its tests were
-    /// made.
-    fn candidate(&self, chain: Chain, headers: &Headers, from: u32) -> Option<(u32, u8)> {
+    /// The first rule of a chain from a place on that a packet may match.
+    fn candidate(&self, chain: Chain, headers: &Headers, from: u32) -> Option<Candidate<'_, F>> {
         let Some(plan) = chain.plan.checked_sub(1) else {
-            return (from < chain.first + chain.len).then_some((from, 0));
+            return (from < chain.first + chain.len).then(|| self.found(from));
         };
         self.plans[plan as usize].iter().find_map(|block| {
             let place = match block {
@@ -195,20 +212,43 @@ impl<F: Fields> Program<F> {
                     while let Some(place) = next.filter(|&place| place < from) {
                         next = table.rule_after(place);
                     }
-                    next
+                    return next.map(|place| Candidate {
+                        table: Some(table),
+                        ..self.found(place)
+                    });
                 }
                 Block::Hashed(space) => space.candidates(F::of(headers), from).next(),
                 Block::Ranges(first, boxes) => {
                     let skipped = from.saturating_sub(*first);
                     let Some(point) = F::point(headers) else {
-                        return (skipped < boxes.len()).then_some((first + skipped, 0));
+                        return (skipped < boxes.len()).then(|| Candidate {
+                            made: 0,
+                            ..self.found(first + skipped)
+                        });
                     };
                     let found =
                         boxes.each(&point, skipped, |place| ControlFlow::Break(first + place));
                     found.break_value()
                 }
             };
-            place.map(|place| (place, self.made(place)))
+            place.map(|place| self.found(place))
         })
     }
+
+    fn found(&self, place: u32) -> Candidate<'_, F> {
+        Candidate {
+            place,
+            made: self.made(place),
+            table: None,
+        }
+    }
+}
+
+/// A rule that a packet may match.
+struct Candidate<'m, F: Fields> {
+    place: u32,
+    /// How many of its tests were made.
+    made: u8,
+    /// The table that it was found in.
+    table: Option<&'m Dispatch<F>>,
 }
