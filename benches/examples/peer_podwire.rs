@@ -134,10 +134,9 @@ impl<'a> Podwire<'a> {
 
     /// What is timed: decides about packets one by one.
     fn ask_each(&self, packets: &[Packet<'_>], draw: &mut Draw) {
+        let here = self.matcher.at(self.table, self.packet.hook);
         for packet in packets {
-            let packet = black_box(packet);
-            let decision = self.matcher.decide(self.table, packet, &self.state, draw);
-            black_box(&decision);
+            black_box(&here.decide(black_box(packet), &self.state, draw));
         }
     }
 
@@ -146,12 +145,11 @@ impl<'a> Podwire<'a> {
         let Some(first) = packets.first() else {
             return;
         };
+        let here = self.matcher.at(self.table, self.packet.hook);
         let mut out = [Brief::accept(first); BATCH];
         for (batch, seed) in packets.chunks(BATCH).zip(seed..) {
             let draws = |at: usize| Draw(seed.wrapping_mul(BATCH as u64) + at as u64);
-            let packets = black_box(batch);
-            self.matcher
-                .decide_batch(self.table, packets, &self.state, draws, &mut out);
+            here.decide_batch(black_box(batch), &self.state, draws, &mut out);
             black_box(&out);
         }
     }
@@ -175,8 +173,9 @@ impl<'a> Podwire<'a> {
             return Ok(());
         };
         let (matcher, state) = (&self.matcher, &self.state);
+        let here = matcher.at(self.table, first.hook);
         let mut answers = vec![Brief::accept(first); packets.len()];
-        matcher.decide_batch(self.table, packets, state, |n| Draw(n as u64), &mut answers);
+        here.decide_batch(packets, state, |n| Draw(n as u64), &mut answers);
         for (at, (packet, answer)) in packets.iter().zip(&answers).enumerate() {
             let alone = matcher.decide(self.table, packet, state, &mut Draw(at as u64));
             if alone != *answer {

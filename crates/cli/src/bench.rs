@@ -214,7 +214,7 @@ fn of_case(
     check(&mut bare, &packets)?;
     check(&mut one, &packets)?;
     check(&mut batch, &packets)?;
-    let all = &packets.all;
+    let all = &packets;
     let bare = pairs(effort.pairs.min(BARE_PAIRS), all, &mut bare, &mut floor);
     let row = |evaluator, of: Pairs| row(case, services, evaluator, &of, bare.ns, effort);
     Ok([
@@ -246,7 +246,7 @@ fn of_reference(services: u32, seed: u64, bar: &ProgressBar) -> Result<Vec<Row>,
         check(&mut floor, &packets)?;
         check(&mut reference, &packets)?;
         check(&mut one, &packets)?;
-        let all = &packets.all;
+        let all = &packets;
         let bare = pairs(
             effort.pairs.min(BARE_PAIRS),
             all,

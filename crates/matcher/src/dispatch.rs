@@ -5,13 +5,18 @@
 //! themselves. Every key has a place of its own, so that nothing branches on where it is found; a
 //! branch that waits for memory and goes wrong costs more than the memory.
 //!
-//! Source: Pibiri, Trani: PTHash: Revisiting FCH Minimal Perfect Hashing (SIGIR 2021). Keys are hashed
-//! to small groups; each group has a byte, its pilot, that moves its keys to places where no other key
-//! is. A pilot is for three keys, and three of five entries are in use: with the places of the rules 60
-//! bytes a Service of IPv4.
+//! Keys are hashed to small groups, and each group has a byte, its pilot, that moves its keys up from where
+//! their own hashes put them to places where no other key is. Both hashes are multiplications that need
+//! nothing of each other, and a pilot is added: between a packet and its entry stand a multiplication, the
+//! load of a pilot and an addition. A pilot is for three keys, and three of five entries are in use:
+//! with the places of the rules 60 bytes a Service of IPv4.
+//!
+//! Source: Belazzougui, Botelho, Dietzfelbinger: Hash, displace, and compress (ESA 2009); Pibiri, Trani:
+//! PTHash: Revisiting FCH Minimal Perfect Hashing (SIGIR 2021).
 
 use crate::fields::{Fields, Key};
 use crate::fold::Folds;
+use crate::prefetch::prefetch;
 use crate::program::to_u32;
 
 /// What an entry says, in the lowest byte of its key.
@@ -39,8 +44,7 @@ struct Entry<F: Fields> {
 pub(crate) struct Dispatch<F: Fields> {
     entries: Vec<Entry<F>>,
     pilots: Vec<u8>,
-    /// What keys are multiplied by.
-    multiplier: u64,
+    hashing: Hashing,
     /// The first rule of each entry.
     places: Vec<u32>,
     /// The next rule of the same key, for the few that have one: sorted by the earlier one.
@@ -88,13 +92,34 @@ struct Keyed<K> {
     last: u32,
 }
 
-/// Keys of a group, on average. With three of five entries in use, a pilot fits the last group of three
-/// with a chance of (2/5)^3, and none of the 256 does with one of 4e-8.
+/// How a key comes to its group, and to the place that the group's pilot moves it from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashing {
+    /// What keys are multiplied by: for the group, and for the place.
+    multipliers: [u64; 2],
+    groups: usize,
+    /// Places that keys are spread over, before they are moved.
+    spread: usize,
+}
+
+impl Hashing {
+    /// Group and place.
+    #[inline]
+    fn of(&self, key: impl Key) -> (usize, usize) {
+        let [group, place] = key.mixed(self.multipliers);
+        (scaled(group, self.groups), scaled(place, self.spread))
+    }
+}
+
+/// Keys of a group, on average. With three of five entries in use, a pilot fits the last group of
+/// three with a chance of (2/5)^3, and none of the 256 does with one of 4e-8.
 const GROUP: usize = 3;
 /// Different keys that a group may have: so many come together only if somebody chose them so.
 const MOST: usize = 32;
-/// Multipliers that are tried; keys that defeat all of them are asked as other rules are.
-const MAX_MULTIPLIERS: u64 = 8;
+/// Multipliers that are tried. Two keys of one group have one place with a chance of about one in two for a
+/// whole table, whatever its size; then no pilot parts them. Keys that defeat all multipliers are asked
+/// as other rules are.
+const MAX_MULTIPLIERS: u64 = 64;
 /// 2^64 over the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// An odd number that shares no pattern with it (a constant of MurmurHash3's finalizer, public domain).
@@ -110,40 +135,62 @@ fn scaled(hash: u64, n: usize) -> usize {
 impl<F: Fields> Dispatch<F> {
     /// A table of rules that stand together from a place on: the key of each.
     pub(crate) fn new(first: u32, keys: &[F::Key]) -> Option<Self> {
+        let groups = keys.len() / GROUP + 1;
+        let spread = keys.len() / 3 * 5 + 8;
+        // A small table needs no pilot that leads far.
+        let reach = spread.min(usize::from(u8::MAX));
         let mut table = Self {
             entries: Vec::new(),
-            pilots: vec![0; keys.len() / GROUP + 1],
-            multiplier: GOLDEN,
-            places: vec![0; keys.len() / 3 * 5 + 8],
+            pilots: vec![0; groups],
+            hashing: Hashing {
+                multipliers: [GOLDEN, PLACE],
+                groups,
+                spread,
+            },
+            places: vec![0; spread + reach],
             next: Vec::new(),
             first,
             end: first + to_u32(keys.len()),
         };
         (0..MAX_MULTIPLIERS)
-            .any(|number| table.fill(GOLDEN.wrapping_mul(2 * number + 1), keys))
+            .any(|number| {
+                let odd = 2 * number + 1;
+                table.hashing.multipliers = [GOLDEN.wrapping_mul(odd), PLACE.wrapping_mul(odd)];
+                table.fill(keys)
+            })
             .then_some(table)
     }
 
     /// Fills the table; no if some group finds no place.
-    fn fill(&mut self, multiplier: u64, keys: &[F::Key]) -> bool {
-        self.multiplier = multiplier;
+    fn fill(&mut self, keys: &[F::Key]) -> bool {
+        let mut grouped: Vec<(u32, u32, u32)> = keys
+            .iter()
+            .zip(0..)
+            .map(|(key, at)| {
+                let (group, place) = self.hashing.of(*key);
+                (to_u32(group), to_u32(place), at)
+            })
+            .collect();
+        grouped.sort_unstable();
+        let one_place = |pair: &&[(u32, u32, u32)]| {
+            (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)
+                && keys[pair[0].2 as usize] != keys[pair[1].2 as usize]
+        };
+        if grouped.windows(2).any(|pair| one_place(&pair)) {
+            return false;
+        }
         self.places.fill(0);
         self.entries.clear();
         self.entries.resize(self.places.len(), Entry::default());
         self.next.clear();
-        let mut grouped: Vec<(u32, u32)> = keys
-            .iter()
-            .zip(0..)
-            .map(|(key, at)| (to_u32(scaled(key.mixed(multiplier), self.pilots.len())), at))
-            .collect();
-        grouped.sort_unstable();
-        let mut groups: Vec<&[(u32, u32)]> = grouped.chunk_by(|(a, _), (b, _)| a == b).collect();
+        let mut groups: Vec<&[(u32, u32, u32)]> =
+            grouped.chunk_by(|(a, ..), (b, ..)| a == b).collect();
         // The largest first, while there is room.
         groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
         let mut own: Vec<Keyed<F::Key>> = Vec::new();
         for group in groups {
             own.clear();
-            for &(_, at) in group {
+            for &(_, _, at) in group {
                 let (key, place) = (keys[at as usize], self.first + at);
                 if own.len() > MOST {
                     return false;
@@ -159,7 +206,7 @@ impl<F: Fields> Dispatch<F> {
                         .push((std::mem::replace(&mut rule.last, place), place)),
                 }
             }
-            let number = group.first().map_or(0, |(number, _)| *number as usize);
+            let number = group.first().map_or(0, |(number, ..)| *number as usize);
             if !self.settle(number, &own) {
                 return false;
             }
@@ -170,39 +217,38 @@ impl<F: Fields> Dispatch<F> {
 
     /// Finds a pilot with which the keys of a group have each a place of its own.
     fn settle(&mut self, group: usize, keys: &[Keyed<F::Key>]) -> bool {
-        let is_free = |table: &Self, pilot: u8, at: usize| {
-            let slot = table.slot(keys[at].key.mixed(table.multiplier), pilot);
-            let is_taken_here =
-                |own: &Keyed<F::Key>| table.slot(own.key.mixed(table.multiplier), pilot) == slot;
-            table.entries[slot].key.low_byte() == EMPTY && !keys[..at].iter().any(is_taken_here)
+        let spread = self.hashing.spread;
+        let reach = u8::try_from(self.entries.len() - spread).unwrap_or(u8::MAX);
+        // Places are different, and a pilot moves all of them as far.
+        let is_free = |pilot: u8, own: &Keyed<F::Key>| {
+            let slot = self.hashing.of(own.key).1 + usize::from(pilot);
+            self.entries[slot].key.low_byte() == EMPTY
         };
-        let pilot = (0..=u8::MAX).find(|&pilot| (0..keys.len()).all(|at| is_free(self, pilot, at)));
+        let pilot = (0..=reach).find(|&pilot| keys.iter().all(|own| is_free(pilot, own)));
         let Some(pilot) = pilot else {
             return false;
         };
         self.pilots[group] = pilot;
         for &Keyed { key, first, .. } in keys {
-            let slot = self.slot(key.mixed(self.multiplier), pilot);
+            let slot = self.lookup().slot_of(key);
             self.entries[slot].key = key.with_low_byte(ASK);
             self.places[slot] = first;
         }
         true
     }
 
+    /// The table as a lookup needs it.
     #[inline]
-    fn slot(&self, hash: u64, pilot: u8) -> usize {
-        // The group is of the hash's high bits, and they are alike in it: so the pilot moves low ones, and
-        // the multiplication brings all of them up.
-        let moved = hash ^ u64::from(pilot) << 8;
-        scaled(moved.wrapping_mul(PLACE), self.entries.len())
+    pub(crate) fn lookup(&self) -> Lookup<'_, F> {
+        Lookup {
+            entries: &self.entries,
+            pilots: &self.pilots,
+            hashing: self.hashing,
+        }
     }
 
-    /// Where a key stands, if it is in the table.
-    #[inline]
-    pub(crate) fn slot_of(&self, key: F::Key) -> usize {
-        let hash = key.mixed(self.multiplier);
-        let pilot = self.pilots.get(scaled(hash, self.pilots.len()));
-        self.slot(hash, pilot.copied().unwrap_or(0))
+    fn slot_of(&self, key: F::Key) -> usize {
+        self.lookup().slot_of(key)
     }
 
     /// Sets what stands for the key of a rule, if the rule is the first of its key, to a fold. Says
@@ -210,7 +256,7 @@ impl<F: Fields> Dispatch<F> {
     pub(crate) fn set(&mut self, key: F::Key, place: u32, fold: u32, folds: &Folds<F>) -> bool {
         let slot = self.slot_of(key);
         let entry = &mut self.entries[slot];
-        if self.places[slot] != place || !entry.key.is_alike(key) {
+        if self.places[slot] != place || !key.is_alike(entry.key) {
             return false;
         }
         let own = &folds.folds[fold as usize];
@@ -237,7 +283,7 @@ impl<F: Fields> Dispatch<F> {
         let slot = self.slot_of(key);
         if (self.first..self.end).contains(&place)
             && self.places[slot] == place
-            && self.entries[slot].key.is_alike(key)
+            && key.is_alike(self.entries[slot].key)
         {
             self.entries[slot].key = key.with_low_byte(ASK);
         }
@@ -247,7 +293,7 @@ impl<F: Fields> Dispatch<F> {
     pub(crate) fn first_rule(&self, key: F::Key) -> Option<u32> {
         let slot = self.slot_of(key);
         let own = self.entries.get(slot)?.key;
-        (own.is_alike(key) && own.low_byte() != EMPTY).then(|| self.places[slot])
+        (key.is_alike(own) && own.low_byte() != EMPTY).then(|| self.places[slot])
     }
 
     /// The next rule of the same key.
@@ -256,12 +302,6 @@ impl<F: Fields> Dispatch<F> {
             .next
             .binary_search_by_key(&place, |(earlier, _)| *earlier);
         Some(self.next[at.ok()?].1)
-    }
-
-    /// What stands for a key.
-    #[inline]
-    pub(crate) fn find(&self, key: F::Key) -> Found<'_, F> {
-        self.at(self.slot_of(key), key)
     }
 
     /// How many keys there are, and what stands for them.
@@ -283,36 +323,77 @@ impl<F: Fields> Dispatch<F> {
             + size_of_val(self.next.as_slice())
             + self.pilots.len()
     }
+}
 
-    /// Whether the key stands at a place; looks at the entry and branches on nothing.
+/// A table as a lookup needs it: a few words, with nothing on the way to the entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookup<'a, F: Fields> {
+    entries: &'a [Entry<F>],
+    pilots: &'a [u8],
+    hashing: Hashing,
+}
+
+/// A table without entries.
+impl<F: Fields> Default for Lookup<'_, F> {
+    fn default() -> Self {
+        Self {
+            entries: &[],
+            pilots: &[],
+            hashing: Hashing::default(),
+        }
+    }
+}
+
+impl<'a, F: Fields> Lookup<'a, F> {
+    /// Where a key stands, if it is in the table.
     #[inline]
-    pub(crate) fn is_at(&self, slot: usize, key: F::Key) -> bool {
-        self.entries
-            .get(slot)
-            .is_some_and(|entry| entry.key.is_alike(key))
+    pub(crate) fn slot_of(&self, key: F::Key) -> usize {
+        let (group, place) = self.hashing.of(key);
+        let pilot = self.pilots.get(group).copied().unwrap_or(0);
+        place + usize::from(pilot)
     }
 
-    /// What stands for a key at the one place where it can be.
+    /// The Service of a key, if its endpoints stand in its entry: what most packets come to, in the fewest
+    /// instructions.
     #[inline]
-    pub(crate) fn at(&self, slot: usize, key: F::Key) -> Found<'_, F> {
-        let Some(entry) = self.entries.get(slot) else {
+    pub(crate) fn service(&self, key: F::Key, slot: usize) -> Option<Service<'a, F>> {
+        let entry = self.entries.get(slot)?;
+        let count = usize::try_from(key.byte_of(entry.key)).ok()?;
+        let endpoints = entry.endpoints.as_ref().get(..count)?;
+        (count > 0).then_some(Service {
+            endpoints,
+            port: entry.port,
+            marking: entry.marking,
+        })
+    }
+
+    /// What stands for a key.
+    pub(crate) fn find(&self, key: F::Key) -> Found<'a, F> {
+        let slot = self.slot_of(key);
+        if let Some(service) = self.service(key, slot) {
+            return Found::Endpoints(service);
+        }
+        let Some(entry) = self.entries.get(slot).filter(|own| key.is_alike(own.key)) else {
             return Found::Nothing;
         };
-        if !entry.key.is_alike(key) {
-            return Found::Nothing;
+        match entry.key.low_byte() {
+            EMPTY => Found::Nothing,
+            FOLDED => Found::Fold(u32::from(entry.port) << 16 | u32::from(entry.marking)),
+            _ => Found::Ask,
         }
-        let kind = entry.key.low_byte();
-        match entry.endpoints.as_ref().get(..usize::from(kind)) {
-            Some([]) => Found::Nothing,
-            Some(endpoints) => Found::Endpoints(Service {
-                endpoints,
-                port: entry.port,
-                marking: entry.marking,
-            }),
-            None if kind == FOLDED => {
-                Found::Fold(u32::from(entry.port) << 16 | u32::from(entry.marking))
-            }
-            None => Found::Ask,
+    }
+
+    /// Bytes that lookups load from.
+    #[inline]
+    pub(crate) const fn bytes(&self) -> usize {
+        size_of_val(self.entries) + size_of_val(self.pilots)
+    }
+
+    /// Has the entry at a place brought near.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: usize) {
+        if let Some(entry) = self.entries.get(slot) {
+            prefetch(entry);
         }
     }
 }

@@ -86,11 +86,12 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
 
 /// A key whose lowest byte is free, for the table's own use.
 pub(crate) trait Key: Copy + Debug + Default + Eq + Send + Sync {
-    /// Mixes all bits into the high ones of the result, with a multiplier that is odd.
+    /// Mixes all bits into the high ones of two numbers that know little of each other, with multipliers that
+    /// are odd.
     ///
     /// Knuth, The Art of Computer Programming, volume 3, section 6.4: a multiplier near 2^64 over the
     /// golden ratio keeps neighbours apart, and cluster addresses are neighbours.
-    fn mixed(self, multiplier: u64) -> u64;
+    fn mixed(self, multipliers: [u64; 2]) -> [u64; 2];
 
     /// The lowest byte.
     fn low_byte(self) -> u8;
@@ -98,15 +99,25 @@ pub(crate) trait Key: Copy + Debug + Default + Eq + Send + Sync {
     /// The key with that byte in the lowest place, which was free.
     fn with_low_byte(self, byte: u8) -> Self;
 
-    /// Whether both are the same but for the lowest byte.
-    fn is_alike(self, other: Self) -> bool;
+    /// The lowest byte of an entry's key where the rest is this key, whose own lowest byte is 0; a number
+    /// above any byte where it is another.
+    fn byte_of(self, entry: Self) -> u64;
+
+    /// Whether both are the same but for the lowest byte, which is 0 here.
+    #[inline]
+    fn is_alike(self, entry: Self) -> bool {
+        self.byte_of(entry) <= u8::MAX.into()
+    }
 }
 
 impl Key for u64 {
     #[inline]
-    fn mixed(self, multiplier: u64) -> u64 {
-        // The address, of which few high bits differ, goes to the low end.
-        self.rotate_left(32).wrapping_mul(multiplier)
+    fn mixed(self, [one, other]: [u64; 2]) -> [u64; 2] {
+        // The half of which few high bits differ goes to the low end, once the one and once the other.
+        [
+            self.rotate_left(32).wrapping_mul(one),
+            self.wrapping_mul(other),
+        ]
     }
 
     #[inline]
@@ -120,20 +131,20 @@ impl Key for u64 {
     }
 
     #[inline]
-    fn is_alike(self, other: Self) -> bool {
-        (self ^ other) >> 8 == 0
+    fn byte_of(self, entry: Self) -> u64 {
+        self ^ entry
     }
 }
 
 /// Network and host of the destination, then port and protocol.
 impl Key for [u64; 3] {
     #[inline]
-    fn mixed(self, multiplier: u64) -> u64 {
+    fn mixed(self, multipliers: [u64; 2]) -> [u64; 2] {
         let [network, host, transport] = self;
-        let network = network.wrapping_mul(multiplier);
+        let network = network.wrapping_mul(multipliers[1]);
         // The network's high bits come down, or only its low ones would tell it from another.
         let host = host ^ transport << 40 ^ network ^ network >> 32;
-        host.wrapping_mul(multiplier)
+        host.mixed(multipliers)
     }
 
     #[inline]
@@ -148,8 +159,12 @@ impl Key for [u64; 3] {
     }
 
     #[inline]
-    fn is_alike(self, other: Self) -> bool {
-        self[0] == other[0] && self[1] == other[1] && self[2].is_alike(other[2])
+    fn byte_of(self, entry: Self) -> u64 {
+        if self[0] ^ entry[0] | self[1] ^ entry[1] == 0 {
+            self[2].byte_of(entry[2])
+        } else {
+            u64::MAX
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use self::assemble::Assembly;
 use self::compare::{Difference, is_all_or_one};
 use self::part::{Part, Patched};
 use crate::brief::Brief;
+use crate::decide::AtHook;
 use crate::fields::{Fields, Narrow, Wide};
 use crate::live::callers::Callers;
 use crate::program::{Program, to_u32};
@@ -285,7 +286,9 @@ impl<'m, F: Fields> Asked<'m, F> {
         choose: &mut impl Choose,
     ) -> Brief<'m> {
         match self {
-            Self::Program(program) => program.decide(packet, headers, state, choose),
+            Self::Program(program) => {
+                AtHook::new(program, packet.hook).decide(packet, headers, state, choose)
+            }
             Self::Patched(patched) => patched.decide(packet, headers, state, choose),
         }
     }
@@ -301,7 +304,9 @@ impl<'m, F: Fields> Asked<'m, F> {
             return;
         };
         match self {
-            Self::Program(program) => program.decide_batch(packets, like, state, draws, out),
+            Self::Program(program) => {
+                AtHook::new(program, like.hook).decide_batch(packets, like, state, draws, out);
+            }
             Self::Patched(patched) => {
                 for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
                     *brief = patched.decide(packet, &packet.headers, state, &mut draws(at));

@@ -197,7 +197,7 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
             return Flow::Next;
         };
         if self.observe.is_silent() && at.rule <= table.first {
-            match table.find(key) {
+            match table.lookup().find(key) {
                 Found::Nothing => return Flow::Next,
                 Found::Ask => {}
                 Found::Endpoints(service) => {

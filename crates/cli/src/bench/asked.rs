@@ -48,9 +48,11 @@ impl Case {
     }
 }
 
-/// First packets of flows, and the Service of each that finds one.
+/// First packets of flows, all by one device, and the Service of each that finds one.
 pub(crate) struct Packets<'a> {
-    pub(crate) all: Vec<Packet<'a>>,
+    pub(crate) all: Vec<Headers>,
+    /// What they are like but for their headers.
+    pub(crate) like: Packet<'a>,
     services: Vec<Option<u32>>,
 }
 
@@ -65,6 +67,7 @@ impl<'a> Packets<'a> {
         let mut draw = Draw(seed);
         let mut packets = Self {
             all: Vec::with_capacity(count),
+            like: like(host),
             services: Vec::with_capacity(count),
         };
         for _ in 0..count {
@@ -76,10 +79,18 @@ impl<'a> Packets<'a> {
             let (address, port) = synthetic::cluster_ip(service);
             let hits = case != Case::Miss;
             let port = if hits { port } else { NO_PORT };
-            packets.all.push(packet(host, address, port));
+            packets.all.push(headers(address, port));
             packets.services.push(hits.then_some(service));
         }
         packets
+    }
+
+    /// Each as a packet of its own.
+    fn whole(&self) -> impl Iterator<Item = Packet<'a>> {
+        self.all.iter().map(|headers| Packet {
+            headers: *headers,
+            ..self.like
+        })
     }
 
     /// Whether an answer is right for the packet of that number: an endpoint of its Service, or
@@ -97,15 +108,14 @@ impl<'a> Packets<'a> {
     }
 }
 
-fn packet(host: &HostAddresses, address: IpAddr, port: u16) -> Packet<'_> {
+fn headers(address: IpAddr, port: u16) -> Headers {
+    let client = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 200));
+    Headers::first_of_flow(client, address, Protocol::TCP, 40_000, port)
+}
+
+fn like(host: &HostAddresses) -> Packet<'_> {
     Packet {
-        headers: Headers::first_of_flow(
-            IpAddr::V4(Ipv4Addr::new(10, 244, 0, 200)),
-            address,
-            Protocol::TCP,
-            40_000,
-            port,
-        ),
+        headers: headers(Ipv4Addr::UNSPECIFIED.into(), NO_PORT),
         mark: Mark(0),
         hook: Hook::Prerouting,
         input: None,
@@ -121,7 +131,7 @@ fn packet(host: &HostAddresses, address: IpAddr, port: u16) -> Packet<'_> {
 /// Somebody who is asked about every packet in turn.
 pub(crate) trait Asked {
     /// Asks about all; an answer leads nowhere.
-    fn ask(&mut self, packets: &[Packet<'_>]);
+    fn ask(&mut self, packets: &Packets<'_>);
 
     /// Whether every answer is right.
     fn is_right(&mut self, packets: &Packets<'_>) -> bool;
@@ -143,20 +153,20 @@ fn translation(brief: &Brief<'_>) -> Option<(IpAddr, Option<u16>)> {
 pub(crate) struct One<'m>(pub(crate) &'m Matcher, pub(crate) Draw);
 
 impl Asked for One<'_> {
-    fn ask(&mut self, packets: &[Packet<'_>]) {
+    fn ask(&mut self, packets: &Packets<'_>) {
         let state = State::default();
-        for packet in packets {
-            let brief = self
-                .0
-                .decide(TableName::Nat, black_box(packet), &state, &mut self.1);
-            black_box(&brief);
+        let nat = self.0.at(TableName::Nat, Hook::Prerouting);
+        for headers in &packets.all {
+            let headers = black_box(headers);
+            black_box(&nat.decide_like(&packets.like, headers, &state, &mut self.1));
         }
     }
 
     fn is_right(&mut self, packets: &Packets<'_>) -> bool {
         let state = State::default();
-        packets.all.iter().enumerate().all(|(number, packet)| {
-            let brief = self.0.decide(TableName::Nat, packet, &state, &mut self.1);
+        let nat = self.0.at(TableName::Nat, Hook::Prerouting);
+        packets.all.iter().enumerate().all(|(number, headers)| {
+            let brief = nat.decide_like(&packets.like, headers, &state, &mut self.1);
             packets.is_right(number, brief.verdict, translation(&brief))
         })
     }
@@ -167,24 +177,21 @@ pub(crate) struct Batch<'m>(pub(crate) &'m Matcher, pub(crate) Draw);
 
 impl Batch<'_> {
     #[inline]
-    fn each_batch(&mut self, packets: &[Packet<'_>], mut each: impl FnMut(usize, &[Brief<'_>])) {
+    fn each_batch(&mut self, packets: &Packets<'_>, mut each: impl FnMut(usize, &[Brief<'_>])) {
         let state = State::default();
-        let Some(first) = packets.first() else {
-            return;
-        };
-        let mut out = [Brief::accept(first); BATCH];
-        for (number, batch) in packets.chunks(BATCH).enumerate() {
+        let nat = self.0.at(TableName::Nat, Hook::Prerouting);
+        let mut out = [Brief::accept(&packets.like); BATCH];
+        for (number, batch) in packets.all.chunks(BATCH).enumerate() {
             let begin = self.1.next();
             let draws = |packet: usize| Draw(begin.wrapping_add(packet as u64));
-            self.0
-                .decide_batch(TableName::Nat, black_box(batch), &state, draws, &mut out);
+            nat.decide_batch_like(&packets.like, black_box(batch), &state, draws, &mut out);
             each(number * BATCH, &out[..batch.len()]);
         }
     }
 }
 
 impl Asked for Batch<'_> {
-    fn ask(&mut self, packets: &[Packet<'_>]) {
+    fn ask(&mut self, packets: &Packets<'_>) {
         self.each_batch(packets, |_, briefs| {
             black_box(briefs);
         });
@@ -192,7 +199,7 @@ impl Asked for Batch<'_> {
 
     fn is_right(&mut self, packets: &Packets<'_>) -> bool {
         let mut right = true;
-        self.each_batch(&packets.all, |begin, briefs| {
+        self.each_batch(packets, |begin, briefs| {
             right &= briefs
                 .iter()
                 .zip(begin..)
@@ -206,10 +213,10 @@ impl Asked for Batch<'_> {
 pub(crate) struct Reference<'i>(pub(crate) &'i Interp, pub(crate) Draw);
 
 impl Asked for Reference<'_> {
-    fn ask(&mut self, packets: &[Packet<'_>]) {
+    fn ask(&mut self, packets: &Packets<'_>) {
         let state = State::default();
-        for packet in packets {
-            let packet = black_box(packet);
+        for packet in packets.whole() {
+            let packet = black_box(&packet);
             let decision = self
                 .0
                 .classify(TableName::Nat, packet, &state, &mut self.1, &mut ());
@@ -219,10 +226,10 @@ impl Asked for Reference<'_> {
 
     fn is_right(&mut self, packets: &Packets<'_>) -> bool {
         let state = State::default();
-        packets.all.iter().enumerate().all(|(number, packet)| {
+        packets.whole().enumerate().all(|(number, packet)| {
             let decision = self
                 .0
-                .classify(TableName::Nat, packet, &state, &mut self.1, &mut ());
+                .classify(TableName::Nat, &packet, &state, &mut self.1, &mut ());
             let to = decision.nat.map(|(kind, range)| {
                 let address = range.addresses.map(|all| *all.start());
                 let port = range.ports.map(|all| *all.start());
@@ -260,8 +267,7 @@ impl Table {
     }
 
     #[inline]
-    fn service(&self, packet: &Packet<'_>) -> Option<u32> {
-        let headers = &packet.headers;
+    fn service(&self, headers: &Headers) -> Option<u32> {
         let IpAddr::V4(address) = headers.dst else {
             return None;
         };
@@ -270,8 +276,8 @@ impl Table {
     }
 
     #[inline]
-    fn endpoint(&self, packet: &Packet<'_>, draw: &mut Draw) -> Option<(u32, u16)> {
-        let place = self.service(packet)? * ENDPOINTS + draw.one_of(ENDPOINTS);
+    fn endpoint(&self, headers: &Headers, draw: &mut Draw) -> Option<(u32, u16)> {
+        let place = self.service(headers)? * ENDPOINTS + draw.one_of(ENDPOINTS);
         self.endpoints.get(place as usize).copied()
     }
 }
@@ -280,14 +286,14 @@ impl Table {
 pub(crate) struct BareProbe<'t>(pub(crate) &'t Table);
 
 impl Asked for BareProbe<'_> {
-    fn ask(&mut self, packets: &[Packet<'_>]) {
-        for packet in packets {
-            black_box(&self.0.service(black_box(packet)));
+    fn ask(&mut self, packets: &Packets<'_>) {
+        for headers in &packets.all {
+            black_box(&self.0.service(black_box(headers)));
         }
     }
 
     fn is_right(&mut self, packets: &Packets<'_>) -> bool {
-        let services = packets.all.iter().map(|packet| self.0.service(packet));
+        let services = packets.all.iter().map(|headers| self.0.service(headers));
         services.eq(packets.services.iter().copied())
     }
 }
@@ -297,15 +303,15 @@ impl Asked for BareProbe<'_> {
 pub(crate) struct Floor<'t>(pub(crate) &'t Table, pub(crate) Draw);
 
 impl Asked for Floor<'_> {
-    fn ask(&mut self, packets: &[Packet<'_>]) {
-        for packet in packets {
-            black_box(&self.0.endpoint(black_box(packet), &mut self.1));
+    fn ask(&mut self, packets: &Packets<'_>) {
+        for headers in &packets.all {
+            black_box(&self.0.endpoint(black_box(headers), &mut self.1));
         }
     }
 
     fn is_right(&mut self, packets: &Packets<'_>) -> bool {
-        packets.all.iter().enumerate().all(|(number, packet)| {
-            let to = self.0.endpoint(packet, &mut self.1);
+        packets.all.iter().enumerate().all(|(number, headers)| {
+            let to = self.0.endpoint(headers, &mut self.1);
             let to = to.map(|(address, port)| (Ipv4Addr::from(address).into(), Some(port)));
             packets.is_right(number, Verdict::Accept, to)
         })

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use podwire_ruleset::Packet;
 
-use crate::bench::asked::Asked;
+use crate::bench::asked::{Asked, Packets};
 
 /// What pairs of rounds gave.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +20,7 @@ pub(crate) struct Pairs {
 /// machine that slows down or is shared does so for both rounds of a pair.
 pub(crate) fn pairs(
     count: usize,
-    packets: &[Packet<'_>],
+    packets: &Packets<'_>,
     one: &mut impl Asked,
     other: &mut impl Asked,
 ) -> Pairs {
@@ -51,10 +50,10 @@ pub(crate) fn pairs(
     }
 }
 
-fn ns(packets: &[Packet<'_>], asked: &mut impl Asked) -> f64 {
+fn ns(packets: &Packets<'_>, asked: &mut impl Asked) -> f64 {
     let start = thread_time();
     asked.ask(packets);
-    thread_time().saturating_sub(start).as_secs_f64() * 1e9 / packets.len() as f64
+    thread_time().saturating_sub(start).as_secs_f64() * 1e9 / packets.all.len() as f64
 }
 
 /// CPU time of this thread, so that other programs count only for what they take from the caches.

@@ -466,7 +466,10 @@ fn is_folded<F: Fields>(program: &Program<F>, chain: Chain, place: u32) -> bool 
         let table = &program.tables[*table as usize];
         (table.first..table.end).contains(&place)
             && table.first_rule(key) == Some(place)
-            && matches!(table.find(key), Found::Endpoints(_) | Found::Fold(_))
+            && matches!(
+                table.lookup().find(key),
+                Found::Endpoints(_) | Found::Fold(_)
+            )
     })
 }
 

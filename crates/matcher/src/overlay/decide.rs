@@ -50,7 +50,8 @@ impl<'m, F: Fields> Patched<'m, F> {
     #[inline]
     fn find(self, like: &Packet<'_>, key: F::Key) -> Option<(&'m Program<F>, Found<'m, F>)> {
         let (common, own) = (self.common, &self.part.own);
-        let of = |program: &'m Program<F>, table: u32| program.tables[table as usize].find(key);
+        let of =
+            |program: &'m Program<F>, table: u32| program.tables[table as usize].lookup().find(key);
         match self.part.fronts[like.hook as usize] {
             Front::None => None,
             Front::Common(table) => Some((common, of(common, table))),

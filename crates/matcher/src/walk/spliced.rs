@@ -57,7 +57,7 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
         if table.first_rule(key) != Some(place) || !self.observe.is_silent() {
             return None;
         }
-        match table.find(key) {
+        match table.lookup().find(key) {
             Found::Endpoints(service) => {
                 let chosen = program.choose(&service, self.choose);
                 Some(self.to(program, chosen, u32::from(service.marking)))

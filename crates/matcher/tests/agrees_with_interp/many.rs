@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use podwire_matcher::{BlockPlan, Brief, Matcher};
 use podwire_packet::Family;
-use podwire_ruleset::{Draw, HostAddresses, Packet, RuleSet, State, TableName, ipset, iptables};
+use podwire_ruleset::{
+    Draw, Hook, HostAddresses, Packet, RuleSet, State, TableName, ipset, iptables,
+};
 
 use super::generated::{self, IPV4, IPV6, Lots, Words};
 use super::mutated::{self, Original, originals};
@@ -170,16 +172,18 @@ fn compare_together(
 ) {
     let draw = |at: usize| Draw(seed.wrapping_add(at as u64));
     let Some(first) = packets.first() else {
-        matcher.decide_batch(table, packets, state, draw, &mut []);
+        let any = matcher.at(table, Hook::Prerouting);
+        any.decide_batch(packets, state, draw, &mut []);
         return;
     };
+    let here = matcher.at(table, first.hook);
     // One more than is asked for: it stays as it is.
     let untouched = Brief {
         trace: true,
         ..Brief::accept(first)
     };
     let mut out = vec![untouched; packets.len() + 1];
-    matcher.decide_batch(table, packets, state, draw, &mut out);
+    here.decide_batch(packets, state, draw, &mut out);
     for (at, (packet, brief)) in packets.iter().zip(&out).enumerate() {
         let alone = matcher.decide(table, packet, state, &mut draw(at));
         assert_eq!(
@@ -192,12 +196,12 @@ fn compare_together(
     assert_eq!(out.last(), Some(&untouched));
 
     let mut in_parallel = vec![untouched; packets.len()];
-    matcher.decide_in_parallel(table, packets, state, draw, &mut in_parallel);
+    here.decide_in_parallel(packets, state, draw, &mut in_parallel);
     assert_eq!(in_parallel, out[..packets.len()]);
 
     // The same headers, all of packets like the first.
     let headers: Vec<_> = packets.iter().map(|packet| packet.headers).collect();
-    matcher.decide_batch_like(table, first, &headers, state, draw, &mut out);
+    here.decide_batch_like(first, &headers, state, draw, &mut out);
     for (at, (headers, brief)) in headers.iter().zip(&out).enumerate() {
         let packet = Packet {
             headers: *headers,
@@ -205,6 +209,12 @@ fn compare_together(
         };
         let alone = matcher.decide(table, &packet, state, &mut draw(at));
         assert_eq!(*brief, alone, "{packet:?}");
+        // The hook that is asked counts, not the one that the packet says.
+        let elsewhere = Packet {
+            hook: Hook::ALL[at % Hook::ALL.len()],
+            ..packet
+        };
+        assert_eq!(here.decide(&elsewhere, state, &mut draw(at)), alone);
     }
 }
 
@@ -305,7 +315,7 @@ fn packets_together_are_decided_as_alone_in_a_large_table() {
         let case = case_of(text + "COMMIT\n", words);
         let both = Both::new(case.rules.clone());
         let probes = Probes::of(&case.rules, &case.host);
-        let hook = podwire_ruleset::Hook::Prerouting;
+        let hook = Hook::Prerouting;
         let mut changed = 0;
         for count in [0, 1, 63, 64, 65, 300] {
             let packets = probes.aimed_from(&mut lots, TableName::Nat, hook, count);
