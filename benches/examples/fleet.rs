@@ -19,7 +19,9 @@ use podwire_controlplane::kube_proxy::{KubeProxyVersion, ServicePorts};
 use podwire_interp::Interp;
 use podwire_matcher::{Matcher, Overlay, Shared};
 use podwire_packet::Family;
-use podwire_ruleset::{Classify, Draw, Observe, Packet, RuleId, RuleSet, State, TableName};
+use podwire_ruleset::{
+    Classify, Draw, Hook, HostAddresses, Observe, Packet, RuleId, State, TableName,
+};
 
 /// Nodes whose answers are compared, and packets for each.
 const SAMPLE: u32 = 8;
@@ -224,12 +226,7 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    fn packets<'h>(
-        &self,
-        node: u32,
-        host: &'h podwire_ruleset::HostAddresses,
-        count: usize,
-    ) -> Vec<Packet<'h>> {
+    fn packets<'h>(&self, node: u32, host: &'h HostAddresses, count: usize) -> Vec<Packet<'h>> {
         fleet::packets(self.kind, (node, self.nodes, self.services), host, count)
     }
 }
@@ -242,6 +239,8 @@ impl Observe for Rules {
     fn matched(&mut self, rule: RuleId) {
         self.0.push(rule);
     }
+
+    fn policy(&mut self, _: TableName, _: Hook) {}
 }
 
 fn watched(

@@ -2,22 +2,24 @@
 //! one that is compiled from its rules alone, draw for draw, and as `podwire-interp` does.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use podwire_matcher::{Brief, Matcher, Overlay, Shared};
-use podwire_packet::{Family, Prefix};
+use podwire_packet::{Family, Headers, Mark, Prefix, Protocol};
 use podwire_ruleset::{
-    AddressMatch, CallGraph, ChainName, Draw, Hook, HostAddresses, Match, Packet, Rule, RuleSet,
-    State, TableName, ipset, iptables,
+    AddressMatch, ChainName, Draw, Hook, HostAddresses, Match, Packet, RuleSet, State, TableName,
+    ipset, iptables,
 };
 
-use super::generated::{self, IPV4, IPV6, Lots};
+use super::generated::{self, IPV4, IPV6, Lots, Words};
 use super::golden::{all_files, family_of, file_name};
 use super::live::{Changing, cases, generated_text, parsed};
 use super::mutated::originals;
 use super::probes::Probes;
-use super::{Both, Compared, shapes};
+use super::{Both, Compared};
 
 /// How much was shared.
 #[derive(Clone, Copy, Debug, Default)]
@@ -227,7 +229,6 @@ fn kube_proxys_nodes_are_as_those_compiled_alone() {
             let state = State::default();
             node.compare((&rules, &host), &state, &mut lots, 40, &mut tally.compared);
         }
-        // Kube-proxy's rules with flaws, beside those without.
     }
     println!("{tally:?}");
     let Tally { compared, .. } = tally;
@@ -272,71 +273,201 @@ fn kube_proxys_rules_that_changed_are_as_those_compiled_alone() {
     assert!(tally.own_rules * 2 < tally.rules, "{tally:?}");
 }
 
-/// Nodes of one cluster: Services that a node has none of, tails and sources of their own.
-fn node_of(lots: &mut Lots, rules: &RuleSet) -> RuleSet {
-    let mut node = if lots.one_in(2) {
-        with_other_source(lots, rules)
-    } else {
-        rules.clone()
-    };
-    let services: ChainName = "KUBE-SERVICES".into();
-    let nat = node.table_mut(TableName::Nat);
-    let all = &mut nat.chain_mut(&services).rules;
-    for _ in 0..lots.below(4) {
-        if all.is_empty() {
-            break;
-        }
-        let at = lots.below(all.len());
-        match lots.below(3) {
-            0 => drop(all.remove(at)),
-            1 => {
-                let rule: Rule = all[lots.below(all.len())].clone();
-                all.insert(at, rule);
-            }
-            _ => {
-                let rule: Rule = all[lots.below(all.len())].clone();
-                all.push(rule);
-            }
-        }
-    }
-    assert!(CallGraph::check(&node).is_ok());
-    node
+/// A node's Services: their numbers, in order; some lead elsewhere than the number says.
+#[derive(Clone)]
+struct Services {
+    words: &'static Words,
+    dispatched: Vec<(u32, u32)>,
+    /// The range of the node's own pods.
+    pods: &'static str,
+    tail: &'static str,
 }
 
+impl Services {
+    const COUNT: u32 = 120;
+
+    fn address(&self, number: u32) -> IpAddr {
+        let first = match self.words.family {
+            Family::Ipv4 => 0x0a60_0000,
+            Family::Ipv6 => 0xfd << 120,
+        };
+        super::probes::address(self.words.family, first + u128::from(number))
+    }
+
+    /// Each Service has two endpoints, whose numbers are its own and the next.
+    fn rules(&self) -> RuleSet {
+        let mut text = String::from(
+            "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n",
+        );
+        let chains = 0..Self::COUNT;
+        for n in chains.clone() {
+            write!(text, ":SVC{n} - [0:0]\n:SEP{n} - [0:0]\n").unwrap();
+        }
+        text +=
+            "-A PREROUTING -j KUBE-SERVICES\n-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n";
+        for (to, chain) in &self.dispatched {
+            let to = self.address(*to);
+            writeln!(
+                text,
+                "-A KUBE-SERVICES -d {to} -p tcp -m tcp --dport 80 -j SVC{chain}"
+            )
+            .unwrap();
+        }
+        text += self.tail;
+        for n in chains {
+            let (to, next) = (self.address(n), (n + 1) % Self::COUNT);
+            let pods = self.pods;
+            let end = match self.words.family {
+                Family::Ipv4 => format!("10.244.1.{n}"),
+                Family::Ipv6 => format!("fd44::1:{n}"),
+            };
+            let socket = match self.words.family {
+                Family::Ipv4 => format!("{end}:8080"),
+                Family::Ipv6 => format!("[{end}]:8080"),
+            };
+            write!(
+                text,
+                "-A SVC{n} ! -s {pods} -d {to} -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ\n\
+                 -A SVC{n} -m statistic --mode random --probability 0.5 -j SEP{n}\n\
+                 -A SVC{n} -j SEP{next}\n\
+                 -A SEP{n} -s {end} -j KUBE-MARK-MASQ\n\
+                 -A SEP{n} -p tcp -m tcp -j DNAT --to-destination {socket}\n",
+            )
+            .unwrap();
+        }
+        parsed(&(text + "COMMIT\n"), self.words)
+    }
+
+    /// Asks about every Service, from pods of this range and of others, of the node, and of endpoints.
+    fn compare(&self, shared: &Arc<Shared>, tally: &mut Tally) -> usize {
+        let rules = self.rules();
+        let node = Node::new(shared, &rules, tally);
+        let (host, state) = (generated::host(self.words), State::default());
+        let sources = match self.words.family {
+            Family::Ipv4 => ["10.244.1.7", "10.244.2.7", "10.244.3.7", "192.0.2.1"],
+            Family::Ipv6 => ["fd44::1:7", "fd44::2:7", "fd44::3:7", "2001:db8::1"],
+        };
+        let mut packet = Probes::of(&rules, &host)
+            .aimed_from(&mut Lots(Draw(1)), TableName::Nat, Hook::Prerouting, 1)
+            .remove(0);
+        for number in 0..=Self::COUNT {
+            for source in sources {
+                let (from, to) = (source.parse().unwrap(), self.address(number));
+                packet.headers = Headers::first_of_flow(from, to, Protocol::TCP, 40_000, 80);
+                packet.mark = Mark(0);
+                let compared = &mut tally.compared;
+                node.both
+                    .compare_one(TableName::Nat, &packet, &state, number.into(), compared);
+                node.compare_draws(TableName::Nat, &packet, &state, number.into());
+            }
+        }
+        node.both.matcher.own_rules()
+    }
+}
+
+/// What nodes of a cluster have otherwise is told apart, and no more than that is the node's own.
 #[test]
 fn a_long_table_of_services_shares_what_is_the_same() {
     let mut tally = Tally::default();
     for words in [&IPV4, &IPV6] {
-        let mut lots = Lots(Draw(3));
-        let mut text = shapes::services(&mut lots, words);
-        let chains = text.matches(":SVC").count();
-        text.truncate(text.find("-A KUBE-SERVICES").unwrap());
-        for n in 0..400_u128 {
-            let base = match words.family {
-                Family::Ipv4 => 0x0a60_0000,
-                Family::Ipv6 => 0xfd << 120,
-            };
-            let address = super::probes::address(words.family, base + n % 390);
-            let chain = n % chains as u128;
-            text +=
-                &format!("-A KUBE-SERVICES -d {address} -p tcp -m tcp --dport 80 -j SVC{chain}\n");
-        }
-        text += "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j SVC0\nCOMMIT\n";
-        let rules = parsed(&text, words);
-        let shared = Arc::new(Shared::new(rules.clone()).unwrap());
-        let (host, state) = (generated::host(words), State::default());
-        for _ in 0..cases() {
-            let node = node_of(&mut lots, &rules);
-            let own = Node::new(&shared, &node, &mut tally);
-            own.compare((&node, &host), &state, &mut lots, 12, &mut tally.compared);
-        }
+        let (pods, other_pods, tail, other_tail) = match words.family {
+            Family::Ipv4 => (
+                "10.244.1.0/24",
+                "10.244.2.0/24",
+                "-A KUBE-SERVICES -d 192.0.2.1 -j SVC0\n",
+                "-A KUBE-SERVICES -d 192.0.2.2 -j SVC0\n",
+            ),
+            Family::Ipv6 => (
+                "fd44::1:0/112",
+                "fd44::2:0/112",
+                "-A KUBE-SERVICES -d 2001:db8::1 -j SVC0\n",
+                "-A KUBE-SERVICES -d 2001:db8::2 -j SVC0\n",
+            ),
+        };
+        let first = Services {
+            words,
+            dispatched: (0..Services::COUNT).map(|n| (n, n)).collect(),
+            pods,
+            tail,
+        };
+        let shared = Arc::new(Shared::new(first.rules()).unwrap());
+        let mut compare = |of: &Services| of.compare(&shared, &mut tally);
+        assert_eq!(compare(&first), 0);
+        let with = |change: &dyn Fn(&mut Services)| {
+            let mut node = first.clone();
+            change(&mut node);
+            node
+        };
+        assert_eq!(compare(&with(&|node| node.tail = other_tail)), 1);
+        assert_eq!(compare(&with(&|node| node.pods = other_pods)), 0);
+        // A Service that a node has not is one that it knows not to have.
+        assert_eq!(compare(&with(&|node| _ = node.dispatched.remove(70))), 1);
+        assert_eq!(compare(&with(&|node| _ = node.dispatched.pop())), 1);
+        assert_eq!(compare(&with(&|node| node.dispatched[5].1 = 9)), 1);
+        assert_eq!(
+            compare(&with(&|node| node.dispatched.insert(3, (70, 9)))),
+            2
+        );
+        assert_eq!(compare(&with(&|node| node.dispatched.push((70, 9)))), 2);
+        let all = with(&|node| {
+            (node.tail, node.pods) = ("", other_pods);
+            node.dispatched.remove(70);
+            node.dispatched.insert(0, (Services::COUNT, 3));
+            node.dispatched[118].1 = 4;
+            node.dispatched.push((70, 9));
+        });
+        assert!(compare(&all) < 8);
+        // The common rules may be those of the node that has less.
+        let less = with(&|node| node.dispatched.truncate(100));
+        let shared = Arc::new(Shared::new(less.rules()).unwrap());
+        assert!(first.compare(&shared, &mut tally) <= 20);
     }
     println!("{tally:?}");
-    assert!(
-        tally.compared.matched * 10 > tally.compared.packets * 6,
-        "{tally:?}"
-    );
-    assert!(tally.own_rules * 8 < tally.rules, "{tally:?}");
+}
+
+/// Which packets of a load balancer's source ranges are of the node's pods is known where those ranges are;
+/// so what they fold to is another thing on a node with other pods.
+#[test]
+fn a_source_that_is_known_may_be_of_the_nodes_pods() {
+    let text = |pods: &str| {
+        let mut text =
+            String::from("*nat\n:PREROUTING ACCEPT [0:0]\n:MARK-MASQ - [0:0]\n:EXT - [0:0]\n");
+        for n in 0..8 {
+            write!(text, ":SVC{n} - [0:0]\n").unwrap();
+        }
+        text += "-A PREROUTING -d 192.0.2.9 -s 10.244.2.0/25 -p tcp -m tcp --dport 80 -j EXT\n\
+                 -A MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n";
+        writeln!(text, "-A EXT -s {pods} -j SVC0\n-A EXT -j SVC1").unwrap();
+        for n in 0..8 {
+            writeln!(
+                text,
+                "-A SVC{n} ! -s {pods} -j MARK-MASQ\n\
+                 -A SVC{n} -m statistic --mode random --probability 0.5 -j DNAT --to-destination 10.0.0.{n}\n\
+                 -A SVC{n} -j DNAT --to-destination 10.0.1.{n}"
+            )
+            .unwrap();
+        }
+        parsed(&(text + "COMMIT\n"), &IPV4)
+    };
+    let shared = Arc::new(Shared::new(text("10.244.1.0/24")).unwrap());
+    let mut tally = Tally::default();
+    for pods in ["10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24"] {
+        let rules = text(pods);
+        let node = Node::new(&shared, &rules, &mut tally);
+        let host = generated::host(&IPV4);
+        let mut packet = Probes::of(&rules, &host)
+            .aimed_from(&mut Lots(Draw(1)), TableName::Nat, Hook::Prerouting, 1)
+            .remove(0);
+        for seed in 0..16 {
+            let (from, to) = ([10, 244, 2, 3].into(), [192, 0, 2, 9].into());
+            packet.headers = Headers::first_of_flow(from, to, Protocol::TCP, 40_000, 80);
+            let compared = &mut tally.compared;
+            node.both
+                .compare_one(TableName::Nat, &packet, &State::default(), seed, compared);
+            node.compare_draws(TableName::Nat, &packet, &State::default(), seed);
+        }
+    }
+    assert_eq!(tally.compared.matched, tally.compared.packets);
 }
 
 #[test]
