@@ -116,10 +116,11 @@ impl<F: Fields> Default for Folds<F> {
 /// The ladder of [`LONGEST`] rungs that kube-proxy writes, of which every shorter one is the end.
 static EVEN: [u32; LONGEST] = {
     let mut ladder = [0; LONGEST];
-    let (mut rung, mut ways) = (0, 1 + LONGEST as u32);
-    while rung < LONGEST {
+    // From the last rung up, of two ways.
+    let (mut rung, mut ways) = (LONGEST, 1);
+    while rung > 0 {
+        (rung, ways) = (rung - 1, ways + 1);
         ladder[rung] = even(ways);
-        (rung, ways) = (rung + 1, ways - 1);
     }
     ladder
 };

@@ -155,7 +155,7 @@ impl<F: Fields> Assembly<'_, F> {
                 put(&mut own, &mut rules.iter());
                 continue;
             };
-            let splicing = Splicing::new(self.common, *of, kept.clone(), rules, &number);
+            let splicing = Splicing::new(self.common, *of, kept.clone(), rules, number);
             let written = splicing.put_in.iter().map(|&(_, rule)| match rule {
                 PutIn::Rule(rank) => &rules[rank as usize],
                 PutIn::Gone(number) => &self.common.table.chains[of.index()].rules[number as usize],

@@ -149,7 +149,7 @@ impl<'a, F: Fields> Both<'a, F> {
 
     /// The source that the node has in place of another, if in most chains that name the other.
     fn local(&self) -> Option<Local<F>> {
-        let mut counts: Vec<((Masked<F::Address>, Masked<F::Address>), usize)> = Vec::new();
+        let mut counts: Vec<(Sources<F>, usize)> = Vec::new();
         for (_, a, b) in self.each() {
             if Arc::ptr_eq(a, b) || a.rules.len() != b.rules.len() {
                 continue;
@@ -173,12 +173,18 @@ impl<'a, F: Fields> Both<'a, F> {
     }
 }
 
+/// The common source, and the node's.
+type Sources<F> = (
+    Masked<<F as Fields>::Address>,
+    Masked<<F as Fields>::Address>,
+);
+
 /// Pairs of sources that are counted.
 const MANY: usize = 8;
 
 /// The sources of two rules that differ in nothing else, without `!`. One address alone is an endpoint's;
 /// what a chain folds to may hang on it.
-fn sources<F: Fields>(a: &Rule, b: &Rule) -> Option<(Masked<F::Address>, Masked<F::Address>)> {
+fn sources<F: Fields>(a: &Rule, b: &Rule) -> Option<Sources<F>> {
     if a.matches.len() != b.matches.len() || a.target != b.target {
         return None;
     }

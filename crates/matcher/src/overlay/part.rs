@@ -108,9 +108,12 @@ impl<F: Fields> Local<F> {
     }
 
     fn test<'m>(&'m self, test: &'m Test<F>) -> &'m Test<F> {
-        match test {
-            Test::Source(source) if self.has(source) => &self.tests[usize::from(source.inverted)],
-            _ => test,
+        if let Test::Source(source) = test
+            && self.has(source)
+        {
+            &self.tests[usize::from(source.inverted)]
+        } else {
+            test
         }
     }
 }

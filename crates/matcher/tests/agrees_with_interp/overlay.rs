@@ -106,12 +106,14 @@ impl Node {
 /// The rules with another range in place of one that sources are compared with, as nodes have with
 /// `detectLocalMode: NodeCIDR`; mostly everywhere.
 fn with_other_source(lots: &mut Lots, rules: &RuleSet) -> RuleSet {
-    let range = |own: &Match| match own {
-        Match::Source(source) => match source.value {
-            AddressMatch::Prefix(prefix) if !prefix.is_host() && !prefix.is_empty() => Some(prefix),
-            AddressMatch::Prefix(_) | AddressMatch::Sparse { .. } => None,
-        },
-        _ => None,
+    let range = |own: &Match| {
+        if let Match::Source(source) = own
+            && let AddressMatch::Prefix(prefix) = source.value
+        {
+            Some(prefix).filter(|prefix| !prefix.is_host() && !prefix.is_empty())
+        } else {
+            None
+        }
     };
     let all = rules
         .tables
@@ -433,7 +435,7 @@ fn a_source_that_is_known_may_be_of_the_nodes_pods() {
         let mut text =
             String::from("*nat\n:PREROUTING ACCEPT [0:0]\n:MARK-MASQ - [0:0]\n:EXT - [0:0]\n");
         for n in 0..8 {
-            write!(text, ":SVC{n} - [0:0]\n").unwrap();
+            writeln!(text, ":SVC{n} - [0:0]").unwrap();
         }
         text += "-A PREROUTING -d 192.0.2.9 -s 10.244.2.0/25 -p tcp -m tcp --dport 80 -j EXT\n\
                  -A MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n";

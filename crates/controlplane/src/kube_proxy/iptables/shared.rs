@@ -60,9 +60,9 @@ pub(in crate::kube_proxy) type EndpointChain = OfNodes<(), OwnChain>;
 
 /// Chains that every node has, such as KUBE-SERVICES, as the first node has them.
 #[derive(Clone, Debug, Default)]
-pub(in crate::kube_proxy) struct CommonChains(
-    Arc<Mutex<BTreeMap<(TableName, ChainName), Arc<Chain>>>>,
-);
+pub(in crate::kube_proxy) struct CommonChains(Arc<Mutex<ByName>>);
+
+type ByName = BTreeMap<(TableName, ChainName), Arc<Chain>>;
 
 impl CommonChains {
     /// Has those chains that are the same be the ones of the first node.
