@@ -29,7 +29,7 @@
 //!
 //! # Chance
 //! With an observer that listens, choices are asked for one by one, as `podwire-interp` asks for them:
-//! one [`Draw`] gives both the same answer. With a silent one a folded chain is
+//! one [`Draw`](podwire_ruleset::Draw) gives both the same answer. With a silent one a folded chain is
 //! one choice ([`Choose::even_ladder`]): a `Draw` may then choose another endpoint, of the same
 //! distribution to 2^-28. [`outcomes`](podwire_ruleset::outcomes) are the same either way.
 //!

@@ -11,7 +11,8 @@
 //! compiled by itself.
 //!
 //! # Map
-//! - `compare`: which chains differ, and in which rules. `assemble` makes a `part` of them.
+//! - `compare`: which chains differ, and in which rules. `assemble` makes a `part` of them, `splice` a long
+//!   chain of which some rules are shared.
 //! - `decide`: **the hot function**, one more probe than in a matcher. `walk::spliced` is the way through
 //!   a long chain.
 //! - `runs`: where the items of one list stand in another.
@@ -25,6 +26,7 @@ mod compare;
 mod decide;
 mod part;
 mod runs;
+mod splice;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +48,7 @@ use crate::program::{Program, to_u32};
 use crate::test::{Masked, Test};
 use crate::{Matcher, Programs, Tables, compile, walk, whole};
 
-pub(crate) use self::part::Splice;
+pub(crate) use self::splice::Splice;
 
 /// Rules that many nodes have nearly alike, compiled.
 #[derive(Clone, Debug)]
@@ -385,7 +387,7 @@ impl Overlay {
         decided.unwrap_or_else(|| Brief::accept(packet))
     }
 
-    /// As [`Matcher::decide_batch`]; packets are decided one after another.
+    /// As [`HookEntry::decide_batch`](crate::HookEntry::decide_batch); packets are decided one after another.
     ///
     /// # Panics
     /// If `out` is shorter than `packets`.

@@ -3,10 +3,11 @@
 use podwire_ruleset::{ChainId, Hook, RuleId, TableName};
 
 use super::runs::Runs;
+use super::splice::Splice;
 use crate::code::Code;
 use crate::fields::Fields;
 use crate::fold::Marking;
-use crate::program::{Base, Chain, Program, Rule, to_u32};
+use crate::program::{Base, Chain, Program, Rule};
 use crate::test::{Masked, Test};
 
 /// What a node has otherwise.
@@ -30,35 +31,6 @@ pub(crate) struct Part<F: Fields> {
     pub(crate) local: Option<Local<F>>,
     /// Markings of common folds with that source.
     pub(crate) markings: Vec<(u32, Marking<F>)>,
-}
-
-/// A chain that is a common one with some of its rules changed. Its rules are numbered by rank: how many
-/// stand before.
-#[derive(Clone, Debug)]
-pub(crate) struct Splice {
-    /// The common chain.
-    pub(crate) of: ChainId,
-    /// Of each rule kept, by how many stood before it, its rank.
-    pub(crate) kept: Runs,
-    /// Ranks of the rules put in.
-    pub(crate) ranks: Box<[u32]>,
-}
-
-impl Splice {
-    /// The rank of a rule put in, by how many were before it.
-    pub(crate) fn rank(&self, number: u32) -> u32 {
-        self.ranks[number as usize]
-    }
-
-    /// How many rules put in stand before a rank.
-    pub(crate) fn put_in_from(&self, rank: u32) -> u32 {
-        to_u32(self.ranks.partition_point(|&own| own < rank))
-    }
-
-    /// Whether a rule of the common chain was kept.
-    pub(crate) fn is_kept(&self, number: u32) -> bool {
-        self.kept.place_of(number).is_some()
-    }
 }
 
 /// The table of Services that every packet of a hook comes to first.
