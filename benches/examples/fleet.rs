@@ -1,10 +1,10 @@
 //! What the matchers of all nodes of a cluster take: memory, time, and the cost of a packet.
 //!
-//! `fleet [NODES [SERVICES]]`, 5,000 and 10,000 unless said. For each kind of cluster a node's rules are
+//! `fleet [NODES [SERVICES [KIND]]]`, 5,000 and 10,000 and both kinds unless said. For each kind of cluster a node's rules are
 //! made, compiled as an overlay and dropped, one node after the other on as many threads as there are
 //! cores. Of every so many nodes the answers are compared with those of the interpreter and of a matcher
 //! of the node's own, rule by rule and draw by draw; the program panics where they differ. Bytes are
-//! counted by the allocator.
+//! counted by the allocator; times are those that a thread had a core.
 
 use std::env;
 use std::error::Error;
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use nix::sys::time::TimeValLike as _;
+use nix::time::{ClockId, clock_gettime};
 use podwire_bench::fleet::{self, Kind};
 use podwire_cluster::Cluster;
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, ServicePorts};
@@ -42,15 +44,17 @@ struct Fleet<'c> {
 struct Cost {
     bytes: i64,
     own_rules: usize,
-    rules_ns: u128,
-    overlay_ns: u128,
+    rules_ns: i64,
+    overlay_ns: i64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut numbers = env::args().skip(1).map(|own| own.parse::<u32>());
+    let mut numbers = env::args().skip(1).take(2).map(|own| own.parse::<u32>());
     let nodes = numbers.next().transpose()?.unwrap_or(5_000);
     let services = numbers.next().transpose()?.unwrap_or(10_000);
-    for kind in Kind::ALL {
+    let only = env::args().nth(3);
+    let kinds = Kind::ALL.into_iter();
+    for kind in kinds.filter(|kind| only.as_ref().is_none_or(|only| only == kind.name())) {
         let cluster = fleet::cluster(kind, nodes, services);
         let ports = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
         let first = fleet::rules(&cluster, &ports, 0);
@@ -111,8 +115,8 @@ impl Fleet<'_> {
         let most = costs().map(|cost| cost.bytes).max().unwrap_or(0);
         let own_rules: usize = costs().map(|cost| cost.own_rules).sum();
         let nodes = i64::from(self.nodes);
-        let mean_ms = |of: fn(&Cost) -> u128| {
-            let all: u128 = costs().map(|cost| of(&cost)).sum();
+        let mean_ms = |of: fn(&Cost) -> i64| {
+            let all: i64 = costs().map(|cost| of(&cost)).sum();
             all as f64 / f64::from(self.nodes) / 1e6
         };
         println!(
@@ -150,13 +154,13 @@ impl Fleet<'_> {
     }
 
     fn node(&self, node: u32) -> (Overlay, Cost) {
-        let start = Instant::now();
+        let start = cpu_ns();
         let rules = fleet::rules(self.cluster, self.ports, node);
-        let rules_ns = start.elapsed().as_nanos();
-        let start = Instant::now();
+        let rules_ns = cpu_ns() - start;
+        let start = cpu_ns();
         let (overlay, bytes) = measured(|| self.shared.overlay(&rules));
         let overlay = overlay.expect("kube-proxy's rules hang together");
-        let overlay_ns = start.elapsed().as_nanos();
+        let overlay_ns = cpu_ns() - start;
         let own_rules = overlay.own_rules();
         let cost = Cost {
             bytes,
@@ -203,7 +207,7 @@ impl Fleet<'_> {
         let mut of = [Vec::new(), Vec::new()];
         for _ in 0..31 {
             for (which, times) in of.iter_mut().enumerate() {
-                let start = Instant::now();
+                let start = cpu_ns();
                 for (seed, packet) in (0..).zip(&packets) {
                     let draw = &mut Draw(seed);
                     let brief = if which == 0 {
@@ -213,7 +217,7 @@ impl Fleet<'_> {
                     };
                     std::hint::black_box(brief);
                 }
-                times.push(start.elapsed().as_nanos() as f64 / packets.len() as f64);
+                times.push((cpu_ns() - start) as f64 / packets.len() as f64);
             }
         }
         let [alone, own] = of.map(|mut times| {
@@ -260,6 +264,12 @@ fn measured<T>(call: impl FnOnce() -> T) -> (T, i64) {
     let (mut call, mut out) = (Some(call), None);
     let info = allocation_counter::measure(|| out = call.take().map(|call| call()));
     (out.expect("it was called"), info.bytes_current)
+}
+
+/// Time that the thread has had a core.
+fn cpu_ns() -> i64 {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has it");
+    time.num_nanoseconds()
 }
 
 /// The most memory that the process had, as the kernel says it.
