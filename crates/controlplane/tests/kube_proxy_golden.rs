@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::kube_proxy::{
@@ -196,4 +197,45 @@ fn every_rule_names_the_object_it_comes_from() {
             }
         }
     }
+}
+
+/// Origins are not part of a rule's meaning, so two rule sets may be equal and differ in them.
+#[test]
+fn nodes_share_chains_and_have_the_rules_that_they_have_alone() {
+    let (mut chains, mut shared) = (0, 0);
+    for case in cases() {
+        let cluster = cluster(&case);
+        for (family, of_all) in services(&cluster).into_iter().enumerate() {
+            let rules = |services: &ServicePorts<'_>, node: &str| {
+                let proxier = IptablesProxier::new(&cluster, services, node).unwrap();
+                proxier.rule_set()
+            };
+            let mut nodes = cluster.nodes.keys();
+            let Some(first) = nodes.next().map(|first| rules(&of_all, first)) else {
+                continue;
+            };
+            for node in nodes {
+                let own = rules(&of_all, node);
+                let alone = rules(&services(&cluster)[family], node);
+                assert_eq!(
+                    format!("{own:?}"),
+                    format!("{alone:?}"),
+                    "{} {node}",
+                    case.display()
+                );
+                for (name, table) in &own.tables {
+                    let of_first = &first.tables[name].chains;
+                    chains += table.chains.len();
+                    shared += table
+                        .chains
+                        .iter()
+                        .filter(|(name, own)| {
+                            of_first.get(*name).is_some_and(|of| Arc::ptr_eq(of, own))
+                        })
+                        .count();
+                }
+            }
+        }
+    }
+    assert!(shared * 10 > chains * 9, "{shared} of {chains}");
 }
