@@ -27,6 +27,11 @@ fn iptables_text_of_the_corpus_is_read_or_refused() {
 }
 
 #[test]
+fn nftables_text_of_the_corpus_is_read_or_refused() {
+    replay("nft", fuzz::nft);
+}
+
+#[test]
 fn ipset_text_of_the_corpus_is_read_or_refused() {
     replay("ipset", fuzz::ipset);
 }

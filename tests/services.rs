@@ -1,4 +1,5 @@
-//! Every service port of the golden clusters, from everywhere: where packets go.
+//! Every service port of the golden clusters, from everywhere: where packets go, in iptables mode and in
+//! nftables mode.
 //!
 //! What is expected is read off the objects here, by the words of the Service API, and not from any
 //! rule: ready endpoints each with the same probability, masquerade for what comes from outside the
@@ -17,8 +18,25 @@ const CASES: [&str; 11] = [
     "002", "004", "006", "010", "014", "030", "042", "046", "080", "082", "088",
 ];
 
+/// More of them, with policies, source ranges, affinity, terminating endpoints, hints and node port
+/// addresses, of which it is asked that the two modes agree.
+const MORE_CASES: [&str; 15] = [
+    "008", "012", "018", "020", "022", "024", "026", "028", "032", "034", "036", "044", "048",
+    "056", "112",
+];
+
+const MODES: [&str; 2] = ["iptables", "nftables"];
+
 /// A host on the node network that is no node.
 const OUTSIDE: &str = "192.168.10.200";
+
+/// A golden cluster with kube-proxy in that mode.
+fn in_mode(case: &str, mode: &str) -> Cluster {
+    let mut cluster = golden_cluster(case);
+    let config = cluster.kube_proxy.get_or_insert_default();
+    mode.clone_into(&mut config.mode);
+    cluster
+}
 
 /// The ready endpoints of a service port as `ip:port`, of all nodes or of one.
 fn ready_endpoints(
@@ -185,8 +203,9 @@ fn is_masqueraded(trace: &Trace) -> bool {
 #[test]
 fn every_service_port_is_reached_from_everywhere_as_the_objects_say() {
     let mut asked = 0;
-    for case in CASES {
-        let cluster = golden_cluster(case);
+    for (case, mode) in CASES.iter().flat_map(|case| MODES.map(|mode| (case, mode))) {
+        let cluster = in_mode(case, mode);
+        let case = &format!("{case} in {mode} mode");
         for service in cluster
             .services
             .values()
@@ -214,7 +233,96 @@ fn every_service_port_is_reached_from_everywhere_as_the_objects_say() {
         }
     }
     println!("{asked} ways of packets to service ports, all as the objects say");
-    assert!(asked > 800, "too few to mean anything: {asked}");
+    assert!(asked > 1_600, "too few to mean anything: {asked}");
+}
+
+/// A query for the first packet of a flow.
+fn query(port: &ServicePort, entry: &Entry, sender: &Sender) -> Query {
+    Query {
+        from: sender.place.clone(),
+        to: Target {
+            place: Place::Address(entry.address),
+            port: Some(entry.port.to_string()),
+        },
+        protocol: Some(port.protocol),
+        sport: 40_000,
+        length: None,
+        via: (sender.kind == Kind::Outside).then(|| sender.first.clone()),
+    }
+}
+
+/// What may become of a packet: how it ends, where, with which source and what of its answer, and with
+/// which probability in parts of a million.
+type Ends = BTreeSet<(String, bool, u64)>;
+
+fn ends(world: &mut World<'_>, query: &Query, what: &str) -> Ends {
+    let traces = world
+        .trace_all(query)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    let end = |trace: &Trace| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to a million"
+        )]
+        let probability = (trace.probability * 1e6).round() as u64;
+        let disposition = trace.forward.disposition;
+        let end = if let Disposition::Delivered(delivery) = disposition {
+            delivery.flow.to_string()
+        } else {
+            disposition.name().to_owned()
+        };
+        (end, trace.arrived(), probability)
+    };
+    traces.iter().map(end).collect()
+}
+
+/// Where the modes of kube-proxy 1.30 differ, as the kernel lane shows of both: without endpoints to use,
+/// nftables mode refuses a node's own packets to external addresses too, where iptables mode has no such
+/// rule in OUTPUT; and it drops what is outside of the source ranges before it looks for endpoints.
+fn is_known(service: &Service, entry: &Entry, sender: &Sender, one: &Ends, other: &Ends) -> bool {
+    let all = |ends: &Ends, words: &[&str]| ends.iter().all(|(end, ..)| words.contains(&&**end));
+    let is_external_address = entry.is_external && entry.of_node.is_none();
+    if sender.kind == Kind::Node {
+        return is_external_address && all(other, &["rejected", "dropped"]);
+    }
+    let has_ranges = !service.load_balancer_source_ranges.is_empty();
+    has_ranges && is_external_address && all(one, &["rejected"]) && all(other, &["dropped"])
+}
+
+/// kube-proxy means both modes to do the same for whoever asks a service port by its addresses.
+#[test]
+fn nftables_mode_does_what_iptables_mode_does() {
+    let mut asked = 0;
+    for case in CASES.iter().chain(&MORE_CASES) {
+        let clusters = MODES.map(|mode| in_mode(case, mode));
+        let [iptables, _] = &clusters;
+        let mut worlds = clusters.each_ref().map(|cluster| {
+            World::new(cluster, &Options::default()).unwrap_or_else(|e| panic!("case {case}: {e}"))
+        });
+        for service in iptables.services.values() {
+            for port in &service.ports {
+                let entries = entries(iptables, service, port).into_iter();
+                for entry in entries.filter(|entry| entry.address.is_ipv4()) {
+                    for sender in senders(iptables) {
+                        let what = format!(
+                            "case {case}: {:?} to {}:{} by {}",
+                            sender.place, entry.address, entry.port, sender.first
+                        );
+                        let query = query(port, &entry, &sender);
+                        let [one, other] =
+                            worlds.each_mut().map(|world| ends(world, &query, &what));
+                        let meant =
+                            one == other || is_known(service, &entry, &sender, &one, &other);
+                        assert!(meant, "{what}: {one:?}, but with nftables {other:?}");
+                        asked += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("{asked} packets to service ports end alike in both modes");
+    assert!(asked > 1_000, "too few to mean anything: {asked}");
 }
 
 /// Traces every way of one packet; returns how many there were.
@@ -226,22 +334,11 @@ fn check(
     sender: &Sender,
     expected: &Expected,
 ) -> usize {
-    let via = (sender.kind == Kind::Outside).then(|| sender.first.clone());
+    let query = query(port, entry, sender);
     let what = format!(
-        "case {case}: {:?} to {}:{} via {via:?}",
-        sender.place, entry.address, entry.port
+        "case {case}: {:?} to {}:{} via {:?}",
+        sender.place, entry.address, entry.port, query.via
     );
-    let query = Query {
-        from: sender.place.clone(),
-        to: Target {
-            place: Place::Address(entry.address),
-            port: Some(entry.port.to_string()),
-        },
-        protocol: Some(port.protocol),
-        sport: 40_000,
-        length: None,
-        via,
-    };
     let mut world =
         World::new(cluster, &Options::default()).unwrap_or_else(|e| panic!("{what}: {e}"));
     let traces = world

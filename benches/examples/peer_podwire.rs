@@ -21,6 +21,7 @@ use std::fs;
 use std::hint::black_box;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -75,6 +76,23 @@ enum Who {
     Hash,
 }
 
+/// What podwire is asked about.
+enum Packets<'a> {
+    /// Headers of packets that are alike otherwise, as all for Services are.
+    Alike(Vec<Headers>),
+    /// Packets with marks and bridge ports of their own.
+    Each(Vec<Packet<'a>>),
+}
+
+impl Packets<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Alike(all) => all.len(),
+            Self::Each(all) => all.len(),
+        }
+    }
+}
+
 /// podwire with a rule set.
 struct Podwire<'a> {
     matcher: Matcher,
@@ -116,40 +134,65 @@ impl<'a> Podwire<'a> {
     }
 
     /// The packet of each question.
-    fn packets(&self, questions: &[Question]) -> Vec<Packet<'a>> {
-        let packet = |Question { flow, .. }: &Question| Packet {
-            headers: Headers::first_of_flow(
+    fn packets(&self, questions: &[Question]) -> Packets<'a> {
+        let headers = |Question { flow, .. }: &Question| {
+            Headers::first_of_flow(
                 Ipv4Addr::from(flow.src).into(),
                 Ipv4Addr::from(flow.dst).into(),
                 flow.protocol,
                 flow.sport,
                 flow.dport,
-            ),
-            mark: Mark(flow.mark),
-            physdev_in: flow.bridge_port,
+            )
+        };
+        let is_like = |Question { flow, .. }: &Question| {
+            Mark(flow.mark) == self.packet.mark && flow.bridge_port == self.packet.physdev_in
+        };
+        if questions.iter().all(is_like) {
+            return Packets::Alike(questions.iter().map(headers).collect());
+        }
+        let packet = |question: &Question| Packet {
+            headers: headers(question),
+            mark: Mark(question.flow.mark),
+            physdev_in: question.flow.bridge_port,
             ..self.packet
         };
-        questions.iter().map(packet).collect()
+        Packets::Each(questions.iter().map(packet).collect())
     }
 
     /// What is timed: decides about packets one by one.
-    fn ask_each(&self, packets: &[Packet<'_>], draw: &mut Draw) {
+    fn ask_each(&self, packets: &Packets<'_>, range: Range<usize>, draw: &mut Draw) {
         let here = self.matcher.at(self.table, self.packet.hook);
-        for packet in packets {
-            black_box(&here.decide(black_box(packet), &self.state, draw));
+        match packets {
+            Packets::Alike(all) => {
+                for headers in &all[range] {
+                    let headers = black_box(headers);
+                    black_box(&here.decide_like(&self.packet, headers, &self.state, draw));
+                }
+            }
+            Packets::Each(all) => {
+                for packet in &all[range] {
+                    black_box(&here.decide(black_box(packet), &self.state, draw));
+                }
+            }
         }
     }
 
     /// What is timed: decides about batches of packets.
-    fn ask_batches(&self, packets: &[Packet<'_>], seed: u64) {
-        let Some(first) = packets.first() else {
-            return;
-        };
+    fn ask_batches(&self, packets: &Packets<'_>, range: Range<usize>) {
         let here = self.matcher.at(self.table, self.packet.hook);
-        let mut out = [Brief::accept(first); BATCH];
-        for (batch, seed) in packets.chunks(BATCH).zip(seed..) {
-            let draws = |at: usize| Draw(seed.wrapping_mul(BATCH as u64) + at as u64);
-            here.decide_batch(black_box(batch), &self.state, draws, &mut out);
+        let mut out = [Brief::accept(&self.packet); BATCH];
+        for first in range.clone().step_by(BATCH) {
+            let batch = first..range.end.min(first + BATCH);
+            let draws = |at: usize| Draw((first + at) as u64);
+            match packets {
+                Packets::Alike(all) => {
+                    let headers = black_box(&all[batch]);
+                    here.decide_batch_like(&self.packet, headers, &self.state, draws, &mut out);
+                }
+                Packets::Each(all) => {
+                    here.decide_batch(black_box(&all[batch]), &self.state, draws, &mut out);
+                }
+            }
             black_box(&out);
         }
     }
@@ -168,19 +211,22 @@ impl<'a> Podwire<'a> {
         }
     }
 
-    fn check(&self, questions: &[Question], packets: &[Packet<'_>]) -> io::Result<()> {
-        let Some(first) = packets.first() else {
-            return Ok(());
+    fn check(&self, questions: &[Question], packets: &Packets<'_>) -> io::Result<()> {
+        let (state, draws) = (&self.state, |at: usize| Draw(at as u64));
+        let here = self.matcher.at(self.table, self.packet.hook);
+        let mut answers = vec![Brief::accept(&self.packet); packets.len()];
+        let alone = |at| match packets {
+            Packets::Alike(all) => here.decide_like(&self.packet, &all[at], state, &mut draws(at)),
+            Packets::Each(all) => here.decide(&all[at], state, &mut draws(at)),
         };
-        let (matcher, state) = (&self.matcher, &self.state);
-        let here = matcher.at(self.table, first.hook);
-        let mut answers = vec![Brief::accept(first); packets.len()];
-        here.decide_batch(packets, state, |n| Draw(n as u64), &mut answers);
-        for (at, (packet, answer)) in packets.iter().zip(&answers).enumerate() {
-            let alone = matcher.decide(self.table, packet, state, &mut Draw(at as u64));
-            if alone != *answer {
-                return Err(io::Error::other("a batch and a call disagree"));
+        match packets {
+            Packets::Alike(all) => {
+                here.decide_batch_like(&self.packet, all, state, draws, &mut answers);
             }
+            Packets::Each(all) => here.decide_batch(all, state, draws, &mut answers),
+        }
+        if (0..).zip(&answers).any(|(at, answer)| alone(at) != *answer) {
+            return Err(io::Error::other("a batch and a call disagree"));
         }
         let mut both = questions.iter().zip(&answers);
         match both.find(|(question, answer)| !self.is_right(question, answer)) {
@@ -222,9 +268,12 @@ impl Floor {
         }
     }
 
-    fn ask(&self, packets: &[Packet<'_>], draw: &mut Draw) {
-        for packet in packets {
-            let headers = &black_box(packet).headers;
+    fn ask(&self, packets: &Packets<'_>, range: Range<usize>, draw: &mut Draw) {
+        let Packets::Alike(all) = packets else {
+            return;
+        };
+        for headers in &all[range] {
+            let headers = black_box(headers);
             let dst = match headers.dst {
                 IpAddr::V4(ip) => u32::from(ip),
                 IpAddr::V6(_) => 0,
@@ -308,7 +357,7 @@ struct Row<'a> {
     podwire: Podwire<'a>,
     floor: Option<Floor>,
     rte: Option<Rte>,
-    packets: Vec<Packet<'a>>,
+    packets: Packets<'a>,
 }
 
 impl Row<'_> {
@@ -330,15 +379,15 @@ impl Row<'_> {
 
     /// Nanoseconds a packet.
     fn repetition(&mut self, who: Who, first: usize, count: usize) -> io::Result<f64> {
-        let packets = &self.packets[first..first + count];
+        let (packets, range) = (&self.packets, first..first + count);
         let mut draw = Draw(first as u64);
         let begin = thread_time()?;
         match (who, &mut self.rte) {
-            (Who::One, _) => self.podwire.ask_each(packets, &mut draw),
-            (Who::Batch, _) => self.podwire.ask_batches(packets, first as u64),
+            (Who::One, _) => self.podwire.ask_each(packets, range, &mut draw),
+            (Who::Batch, _) => self.podwire.ask_batches(packets, range),
             (Who::Floor, _) => {
                 if let Some(floor) = &self.floor {
-                    floor.ask(packets, &mut draw);
+                    floor.ask(packets, range, &mut draw);
                 }
             }
             (Who::Acl, Some(rte)) => return rte.ask('a', first, count),

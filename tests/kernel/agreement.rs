@@ -2,25 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use podwire_dataplane::{Disposition, Event, NetnsState, Outcome};
+use podwire_interp::Interp;
 use podwire_packet::{Family, FiveTuple, Protocol, SimTime};
 use podwire_ruleset::iptables::{Wording, rule_text};
-use podwire_ruleset::{Hook, RuleSet, TableName};
+use podwire_ruleset::{BaseChainRef, Hook, RuleRef, TableName, nft};
 use podwire_testkit::kernel::{Numbers, TraceLine, Tracked};
 
-/// One line of both traces.
+/// One line of both traces. Tables are called `nat`, as iptables calls its own, or `ip kube-proxy`.
 ///
 /// The kernel tells of the rules that matched and of the policies that were reached, RETURN among
-/// the rules; that a user's chain ended it does not tell, and podwire has no event for it either. Of
-/// built-in chains without rules, which podwire passes by, policies are left out.
+/// the rules; that another chain ended it does not tell, and podwire has no event for it either. Of
+/// built-in chains of iptables without rules, which podwire passes by, policies are left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// A rule matched.
-    Rule(TableName, String, u32),
-    /// A built-in chain ended.
-    Policy(TableName, String),
+    Rule(String, String, u32),
+    /// A base chain ended.
+    Policy(String, String),
 }
 
 impl fmt::Display for Step {
@@ -33,17 +34,67 @@ impl fmt::Display for Step {
 }
 
 impl Step {
-    /// The rule, if it is one.
-    pub(crate) fn rule_text(&self, rules: &RuleSet) -> Option<String> {
-        match self {
-            Self::Rule(table, chain, number) => {
-                let rules = &rules.tables.get(table)?.chains.get(chain.as_str())?.rules;
-                let rule = rules.get(number.checked_sub(1)? as usize)?;
-                Some(rule_text(rule, Wording::Save, Family::Ipv4))
-            }
-            Self::Policy(..) => None,
+    /// A thing that happened in podwire, if it is a step.
+    fn of(event: &Event, rules: &Interp) -> Option<Self> {
+        let nft_chain = |table: u32, chain| {
+            let tables = rules.nft().expect("a chain of these rules").rules();
+            let (_, table) = tables.tables.get_index(table as usize)?;
+            let chain = table.chain(chain)?;
+            Some((table_label(table), chain.name.to_string()))
+        };
+        if let Event::Rule { rule, .. } = event {
+            Some(match rule {
+                RuleRef::Iptables(rule) => {
+                    let chain = rules.rules().chain_name(*rule).expect("a rule of this set");
+                    Self::Rule(rule.table.to_string(), chain.to_string(), rule.number)
+                }
+                RuleRef::Nft(rule) => {
+                    let (table, chain) =
+                        nft_chain(rule.table, rule.chain).expect("a rule of this set");
+                    Self::Rule(table, chain, rule.number)
+                }
+            })
+        } else if let Event::Policy { chain } = event {
+            Some(match chain {
+                BaseChainRef::Iptables { table, hook } => {
+                    Self::Policy(table.to_string(), hook.to_string())
+                }
+                BaseChainRef::Nft { chain, .. } => {
+                    let (table, chain) =
+                        nft_chain(chain.table, chain.chain).expect("a chain of this set");
+                    Self::Policy(table, chain)
+                }
+            })
+        } else {
+            None
         }
     }
+
+    /// The rule, if it is one.
+    pub(crate) fn rule_text(&self, rules: &Interp) -> Option<String> {
+        let Self::Rule(table, chain, number) = self else {
+            return None;
+        };
+        let index = number.checked_sub(1)? as usize;
+        if let Ok(table) = table.parse::<TableName>() {
+            let rules = &rules
+                .rules()
+                .tables
+                .get(&table)?
+                .chains
+                .get(chain.as_str())?
+                .rules;
+            return Some(rule_text(rules.get(index)?, Wording::Save, Family::Ipv4));
+        }
+        let mut tables = rules.nft()?.rules().tables.values();
+        let found = tables.find(|own| table_label(own) == *table)?;
+        let rule = found.chains.get(chain.as_str())?.rules.get(index)?;
+        Some(nft::rule_text(rule, nft::Wording::List))
+    }
+}
+
+fn table_label(table: &nft::Table) -> String {
+    format!("{} {}", table.family, table.name)
 }
 
 /// A packet's way through the node.
@@ -100,22 +151,12 @@ impl Translation {
 
 impl Steps {
     pub(crate) fn of_podwire(
-        rules: &RuleSet,
+        rules: &Interp,
         events: &[Event],
         before: &NetnsState,
         state: NetnsState,
         outcome: &Outcome,
     ) -> Self {
-        let step = |event: &Event| {
-            if let Event::Rule { rule, .. } = event {
-                let chain = rules.chain_name(*rule).expect("a rule of this set");
-                Some(Step::Rule(rule.table, chain.to_string(), rule.number))
-            } else if let Event::Policy { table, hook } = event {
-                Some(Step::Policy(*table, hook.name().to_owned()))
-            } else {
-                None
-            }
-        };
         let confirmed = state
             .conntrack
             .connections()
@@ -133,7 +174,10 @@ impl Steps {
             }
         });
         Self {
-            steps: events.iter().filter_map(step).collect(),
+            steps: events
+                .iter()
+                .filter_map(|event| Step::of(event, rules))
+                .collect(),
             connection: confirmed
                 .map(|connection| Translation::of(connection.original, connection.reply)),
             sent,
@@ -218,7 +262,7 @@ impl Heard {
         connections: &BTreeMap<FiveTuple, Tracked>,
         known: Option<Tracked>,
         numbers: &Numbers,
-        rules: &RuleSet,
+        rules: &Interp,
     ) -> Steps {
         let tracked = connections.get(&flow);
         let connection = tracked.map(|tracked| Translation::of(tracked.original, tracked.reply));
@@ -233,6 +277,8 @@ impl Heard {
             }
         }));
         let mut is_own: BTreeMap<u32, bool> = BTreeMap::new();
+        // Where the packet with a number went last.
+        let mut went: BTreeMap<u32, (IpAddr, Option<u16>, &str)> = BTreeMap::new();
         let mut steps = Vec::new();
         for line in &self.lines {
             if let TraceLine::Packet(packet) = line {
@@ -240,7 +286,19 @@ impl Heard {
                 // ICMP shows no ports; error messages have another sender.
                 let is_echo = flow.protocol == Protocol::ICMP && packet.src == flow.src;
                 let has_ports = sender.is_some_and(|sender| own.contains(&sender));
-                is_own.insert(packet.id, has_ports || sender.is_none() && is_echo);
+                // A source that was just translated shows in no connection if the packet is dropped then.
+                let now = (
+                    packet.dst,
+                    packet.ports.map(|(_, dport)| dport),
+                    packet.output.as_str(),
+                );
+                let goes_on = is_own.get(&packet.id) == Some(&true)
+                    && !packet.output.is_empty()
+                    && went.insert(packet.id, now) == Some(now);
+                is_own.insert(
+                    packet.id,
+                    has_ports || sender.is_none() && is_echo || goes_on,
+                );
             }
             if !is_own.get(&line.id()).copied().unwrap_or(false) {
                 continue;
@@ -253,12 +311,12 @@ impl Heard {
                     handle,
                     ..
                 } => {
-                    let number = numbers.get(*table, chain, *handle).unwrap_or(0);
-                    steps.push(Step::Rule(*table, chain.clone(), number));
+                    let number = numbers.get(table, chain, *handle).unwrap_or(0);
+                    steps.push(Step::Rule(table.clone(), chain.clone(), number));
                 }
                 TraceLine::Policy { table, chain, .. } => {
-                    if has_rules(rules, *table, chain) {
-                        steps.push(Step::Policy(*table, chain.clone()));
+                    if has_rules(rules, table, chain) {
+                        steps.push(Step::Policy(table.clone(), chain.clone()));
                     }
                 }
             }
@@ -274,8 +332,12 @@ impl Heard {
     }
 }
 
-fn has_rules(rules: &RuleSet, table: TableName, chain: &str) -> bool {
+/// Whether podwire asks a base chain: every one of nftables, and of iptables those with rules.
+fn has_rules(rules: &Interp, table: &str, chain: &str) -> bool {
+    let Ok(table) = table.parse::<TableName>() else {
+        return true;
+    };
     let hook = chain.parse::<Hook>().ok();
-    let found = hook.and_then(|hook| rules.tables.get(&table)?.at(hook));
+    let found = hook.and_then(|hook| rules.rules().tables.get(&table)?.at(hook));
     found.is_some_and(|(_, chain)| !chain.rules.is_empty())
 }

@@ -1,13 +1,14 @@
 //! Rule sets made at random: what each match and target means, on every hook, in chains that call each
-//! other; and packets that go through them, both ways.
+//! other; and packets that go through them, both ways. Of iptables, and of nftables beside iptables.
 
+mod nft_rules;
 mod rules;
 mod traffic;
 
 use podwire_controlplane::cni::PodNetwork;
 use podwire_dataplane::NetnsState;
 use podwire_packet::{Family, FiveTuple, Headers, Protocol, TcpFlags};
-use podwire_ruleset::{Draw, ipset, iptables, outcomes};
+use podwire_ruleset::{Choose, Draw, RuleSet, ipset, iptables, outcomes};
 use podwire_testkit::kernel::{self, Lane, Tracked};
 
 use crate::agreement::Steps;
@@ -50,13 +51,42 @@ enum Fault {
 
 #[test]
 fn the_kernel_reads_random_rules_as_podwire_does() {
+    compare_all("rules", |draw| {
+        let text = rules::text(draw);
+        Rules::of_iptables(text.clone(), parse(&text), rules::SETS, false)
+    });
+}
+
+#[test]
+fn the_kernel_reads_random_nftables_as_podwire_does() {
+    compare_all("nftables", |draw| {
+        // One rule set of two has random rules of iptables on the same hooks.
+        let (text, sets) = if draw.one_of(2) == 0 {
+            (rules::text(draw), rules::SETS)
+        } else {
+            (rules::QUIET.to_owned(), "")
+        };
+        let set = parse(&text);
+        Rules::of_both(text, set, sets, nft_rules::table(draw))
+    });
+}
+
+fn parse(text: &str) -> RuleSet {
+    iptables::parse(text, Family::Ipv4)
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+        .rules
+}
+
+/// Makes rule sets and sends flows through each.
+#[expect(clippy::print_stdout, reason = "what was compared is to be read")]
+fn compare_all(what: &str, rules: impl Fn(&mut Draw) -> Rules) {
     let Some(lane) = kernel::lane() else {
         return;
     };
     kernel::stay_on_one_cpu(lane).expect("a processor");
     let (mut count, mut wrong) = (Count::default(), Vec::new());
     for seed in 1..=RULE_SETS {
-        let mut tries = (0..TRIES).map(|_| compare(lane, seed));
+        let mut tries = (0..TRIES).map(|_| compare(lane, seed, &rules));
         let (of_set, of_set_wrong) = tries
             .find_map(Result::ok)
             .expect("the kernel's trace is lost each time");
@@ -64,47 +94,42 @@ fn the_kernel_reads_random_rules_as_podwire_does() {
         wrong.extend(of_set_wrong);
     }
     println!(
-        "kernel lane: generated rules: {count:?}, {} disagreements",
+        "kernel lane: generated {what}: {count:?}, {} disagreements",
         wrong.len()
     );
     let first: Vec<String> = wrong.iter().take(6).cloned().collect();
     assert!(wrong.is_empty(), "{}", first.join("\n"));
 }
 
-fn compare(lane: Lane, seed: u64) -> Result<(Count, Vec<String>), Fault> {
+fn compare(
+    lane: Lane,
+    seed: u64,
+    rules: impl Fn(&mut Draw) -> Rules,
+) -> Result<(Count, Vec<String>), Fault> {
     let mut count = Count::default();
     let cluster = cluster("002-clusterip-plain");
     let network = PodNetwork::new(&cluster);
     let node = &network.nodes()[0];
     let pods = probes::local_pods(&cluster, node);
     let mut draw = Draw(seed);
-    let text = rules::text(&mut draw);
-    let set = iptables::parse(&text, Family::Ipv4)
-        .unwrap_or_else(|error| panic!("{error}\n{text}"))
-        .rules;
-    count.rules += set.rule_count();
-    let rules = Rules {
-        set,
-        text,
-        sets: rules::SETS,
-        route_localnet: false,
-    };
+    let rules = rules(&mut draw);
     let place = Place {
         network: &network,
         node,
         pods: &pods,
     };
     let mut lab =
-        Lab::new(lane, place, &rules).unwrap_or_else(|error| panic!("{error}\n{}", rules.text));
+        Lab::new(lane, place, &rules).unwrap_or_else(|error| panic!("{error}\n{}", rules.text()));
+    count.rules += lab.podwire_rules();
     assert_eq!(
         lab.kernel_rules(),
-        lab.rules().rule_count(),
+        lab.podwire_rules(),
         "the kernel has other rules:\n{}",
-        rules.text
+        rules.text()
     );
     let mut wrong = Vec::new();
     let mut memory = NetnsState::default();
-    memory.ipv4.sets = ipset::parse(rules::SETS).expect("sets that the kernel takes");
+    memory.ipv4.sets = ipset::parse(rules.sets).expect("sets that the kernel takes");
     for number in 0..FLOWS {
         let first = traffic::first_packet(&mut draw, node, &pods, number);
         match flow(&mut lab, &mut draw, first, &mut memory, &mut count) {

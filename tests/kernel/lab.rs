@@ -5,14 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use podwire_controlplane::cni::{CNI0, NodeNetwork, PodNetwork};
 use podwire_dataplane::{Frame, LinkKind, Netns, NetnsState, Outcome, Payload, receive, send};
-use podwire_interp::Interp;
+use podwire_interp::{Interp, NftInterp};
 use podwire_packet::{DeviceName, Family, Headers, MacAddr, Prefix, wire};
 use podwire_ruleset::iptables::{Wording, print};
-use podwire_ruleset::{AddressMatch, Choose, Hook, Inv, Match, Rule, RuleSet, TableName, Target};
+use podwire_ruleset::{
+    AddressMatch, Choose, Hook, Inv, Match, Policy, Rule, RuleSet, TableName, Target, nft,
+};
 use podwire_sim::NodeRules;
 use podwire_testkit::kernel::{
     Connections, FrameSocket, Lane, LaneError, Marker, Monitor, Namespace, Numbers, PacketSocket,
-    Tracked,
+    Tracer, Tracked,
 };
 
 use crate::agreement::{Heard, Steps};
@@ -47,9 +49,12 @@ pub(crate) struct Place<'a> {
 /// Rules, and the text of them that the kernel gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    pub(crate) set: RuleSet,
-    pub(crate) text: String,
-    /// The sets that they ask about, as text; none for none.
+    pub(crate) interp: Interp,
+    /// For `iptables-restore`; none for none.
+    pub(crate) iptables: String,
+    /// For `nft -f`; none for none.
+    pub(crate) nft: String,
+    /// The sets that iptables' rules ask about, as text; none for none.
     pub(crate) sets: &'static str,
     pub(crate) route_localnet: bool,
 }
@@ -57,12 +62,60 @@ pub(crate) struct Rules {
 impl Rules {
     /// The rules of a node, with a trace of every packet.
     pub(crate) fn traced(rules: &NodeRules) -> Self {
-        let set = with_trace(rules.ipv4.rules().clone());
+        let interp = &rules.ipv4;
+        let route_localnet = rules.route_localnet;
+        let Some(nft) = interp.nft() else {
+            let set = with_trace(interp.rules().clone());
+            return Self::of_iptables(print(&set, Wording::Save), set, "", route_localnet);
+        };
+        let set = interp.rules().clone();
+        let text = match set.rule_count() {
+            0 => String::new(),
+            _ => print(&set, Wording::Save),
+        };
+        let rules = Self::of_both(text, set, "", nft.rules().clone());
         Self {
-            text: print(&set, Wording::Save),
-            sets: "",
-            set,
-            route_localnet: rules.route_localnet,
+            route_localnet,
+            ..rules
+        }
+    }
+
+    /// Rules of both kinds, with a trace of every packet.
+    pub(crate) fn of_both(
+        text: String,
+        set: RuleSet,
+        sets: &'static str,
+        nft: nft::RuleSet,
+    ) -> Self {
+        let nft = with_nftrace(nft);
+        let rules = Self::of_iptables(text, set, sets, false);
+        let nft_text = nft::print(&nft, nft::Wording::List);
+        let nft = NftInterp::new(nft, Family::Ipv4).expect("rules that the kernel takes");
+        Self {
+            interp: rules.interp.with_nft(nft),
+            nft: nft_text,
+            ..rules
+        }
+    }
+
+    /// The text of all of them.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n{}", self.iptables, self.nft)
+    }
+
+    /// Rules of iptables alone.
+    pub(crate) fn of_iptables(
+        text: String,
+        set: RuleSet,
+        sets: &'static str,
+        route_localnet: bool,
+    ) -> Self {
+        Self {
+            interp: Interp::new(set).expect("rules that the kernel takes"),
+            iptables: text,
+            nft: String::new(),
+            sets,
+            route_localnet,
         }
     }
 }
@@ -93,8 +146,7 @@ impl Lab {
     ) -> Result<Self, LaneError> {
         let mut podwire: Netns<Interp> = network.host(node, pods.iter().copied());
         podwire.sysctls.route_localnet = rules.route_localnet;
-        let interp = Interp::new(rules.set.clone()).expect("the kernel takes the rules");
-        podwire.ipv4_rules = Some(interp.into());
+        podwire.ipv4_rules = Some(rules.interp.clone().into());
 
         let around = Around::of(network, node, pods);
         let kernel = Namespace::new(lane)?;
@@ -103,7 +155,16 @@ impl Lab {
         if !rules.sets.is_empty() {
             kernel.run(&["ipset", "restore"], rules.sets)?;
         }
-        kernel.run(&["iptables-nft-restore"], &rules.text)?;
+        if !rules.iptables.is_empty() {
+            kernel.run(&["iptables-nft-restore"], &rules.iptables)?;
+        }
+        if !rules.nft.is_empty() {
+            kernel.run(&["nft", "-f", "-"], &rules.nft)?;
+        }
+        let tracer = match rules.interp.nft() {
+            Some(_) => Tracer::Nft,
+            None => Tracer::Xtables,
+        };
 
         let nic = podwire
             .links
@@ -133,7 +194,7 @@ impl Lab {
             host: kernel.packets()?,
             pods: pods.collect::<Result<_, LaneError>>()?,
             numbers: Numbers::of(&kernel)?,
-            monitor: Monitor::start(&kernel, marker)?,
+            monitor: Monitor::start(&kernel, tracer, marker)?,
             connections: Connections::start(
                 &kernel,
                 uplink()?,
@@ -148,12 +209,17 @@ impl Lab {
         })
     }
 
-    pub(crate) fn rules(&self) -> &RuleSet {
-        self.podwire
-            .ipv4_rules
-            .as_ref()
-            .expect("set by new")
-            .rules()
+    pub(crate) fn rules(&self) -> &Interp {
+        self.podwire.ipv4_rules.as_ref().expect("set by new")
+    }
+
+    /// Rules that podwire has.
+    pub(crate) fn podwire_rules(&self) -> usize {
+        let rules = self.rules();
+        let tables = rules.nft().map(|nft| nft.rules().tables.values());
+        let chains = tables.into_iter().flatten().flat_map(|t| t.chains.values());
+        let of_nft: usize = chains.map(|chain| chain.rules.len()).sum();
+        rules.rules().rule_count() + of_nft
     }
 
     /// Rules that the kernel has.
@@ -308,5 +374,31 @@ fn with_trace(mut rules: RuleSet) -> RuleSet {
         Rule::to(Target::Drop).when(from_marker),
     ];
     raw.chain_mut(&Hook::Output.into()).rules = vec![Rule::to(Target::Trace)];
+    rules
+}
+
+/// The same for nftables, in a table of its own.
+fn with_nftrace(mut rules: nft::RuleSet) -> nft::RuleSet {
+    let table = rules.table_mut(nft::TableFamily::Ip, &nft::Name::literal("trace"));
+    let trace = || nft::Rule::of(vec![nft::Statement::Nftrace(true)]);
+    let from = nft::Expression::Payload(nft::Payload::Saddr(Family::Ipv4));
+    let end_marker = nft::Rule::of(vec![
+        nft::Statement::is(from, nft::Span::address(MARKER)),
+        nft::Statement::Verdict(nft::Verdict::Drop),
+    ]);
+    let chains = [
+        ("prerouting", Hook::Prerouting, vec![trace(), end_marker]),
+        ("output", Hook::Output, vec![trace()]),
+    ];
+    for (name, hook, rules) in chains {
+        let chain = table.chain_mut(&nft::Name::literal(name));
+        chain.base = Some(nft::BaseChain {
+            kind: nft::ChainKind::Filter,
+            hook,
+            priority: -399,
+            policy: Policy::Accept,
+        });
+        chain.rules = rules;
+    }
     rules
 }

@@ -11,7 +11,7 @@ use podwire_ruleset::iptables::{self, ParseError, ReadError, Sink, Wording, line
 use podwire_ruleset::{
     AddressMatch, ChainId, Choose, Classify as _, ConntrackInfo, CtState, Draw, Hook,
     HostAddresses, LinkError, Match, Observe, Packet, Policy, Rule, RuleId, RuleSet, State, Table,
-    TableName, ipset,
+    TableName, ipset, nft,
 };
 
 /// `iptables-save` text: what can be read is printed as text that reads the same, and can be asked
@@ -66,6 +66,31 @@ fn ask(interp: &Interp, family: Family) {
         for table in TableName::ALL {
             let state = State::default();
             interp.classify(table, &packet, &state, &mut Draw(1), &mut ());
+        }
+    }
+}
+
+/// nftables text: what can be read is printed, in both wordings, as text that reads the same; what cannot
+/// be read has a place.
+///
+/// # Panics
+/// If that does not hold.
+pub fn nft(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match nft::parse(&text) {
+        Err(error) => {
+            let span = error.span();
+            assert!(span.offset() + span.len() <= text.len(), "{error:?}");
+            let (line, column) = line_column(&text, span.offset());
+            assert!(line >= 1 && column >= 1, "{error:?}");
+        }
+        Ok(parsed) => {
+            for wording in [nft::Wording::List, nft::Wording::KubeProxy] {
+                let printed = nft::print(&parsed.rules, wording);
+                let again =
+                    nft::parse(&printed).unwrap_or_else(|error| panic!("{error}\n{printed}"));
+                assert_eq!(nft::print(&again.rules, wording), printed);
+            }
         }
     }
 }

@@ -175,11 +175,11 @@ pub(crate) struct RenderArgs {
 }
 
 /// What `render` prints.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
-    /// What is handed to iptables-restore, byte for byte.
+    /// What is handed to iptables-restore, byte for byte; of nftables mode, the table as commands.
     Restore,
-    /// The whole state afterwards, as iptables-save orders it.
+    /// The whole state afterwards, as iptables-save orders it, or as nft lists it.
     Save,
     /// Sysctls, health checks and conntrack clears.
     Misc,

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
-use podwire_cluster::{Cluster, KubeProxyConfiguration};
+use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, ServicePorts, check_mode, side_effects_text,
+    IptablesHistory, IptablesProxier, NftablesForm, NftablesHistory, NftablesProxier, ServicePorts,
+    check_mode, side_effects_text,
 };
 use podwire_packet::Family;
 
@@ -12,19 +13,18 @@ use crate::args::{Form, Global, RenderArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster, read_state};
 
+/// Modes that `render` knows.
+const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables];
+
 pub(crate) fn run(
     global: &Global,
     args: &RenderArgs,
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
-    let mode = cluster
-        .kube_proxy
-        .as_ref()
-        .map(KubeProxyConfiguration::proxy_mode);
-    if let Some(mode) = mode {
-        check_mode(mode).map_err(Failure::input)?;
-    }
+    let config = cluster.kube_proxy.as_ref();
+    let mode = config.map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
+    check_mode(mode, MODES).map_err(Failure::input)?;
     let version = options(&args.cluster)?.kube_proxy_version;
     let mut states = vec![cluster];
     for path in &args.then {
@@ -36,20 +36,44 @@ pub(crate) fn run(
             .map(|state| ServicePorts::new(state, family, version))
             .collect()
     };
-    let text = match args.form {
-        Form::Misc => misc(
-            &states,
-            args,
-            &[services(Family::Ipv4), services(Family::Ipv6)],
-        )?,
-        Form::Restore | Form::Save => synced(&states, args, &services(args.family.into()))?,
-    };
-    out.write_all(text.as_bytes())?;
+    if args.form == Form::Misc {
+        let services = [services(Family::Ipv4), services(Family::Ipv6)];
+        out.write_all(misc(&states, args, &services)?.as_bytes())?;
+        return Ok(Answer::Yes);
+    }
+    let services = services(args.family.into());
+    if mode == ProxyMode::Nftables {
+        nftables(&states, args, &services, out)?;
+    } else {
+        out.write_all(iptables(&states, args, &services)?.as_bytes())?;
+    }
     Ok(Answer::Yes)
 }
 
-/// The text of the last sync, or the tables after it.
-fn synced(
+/// The table of nftables mode after the last sync.
+fn nftables(
+    states: &[Cluster],
+    args: &RenderArgs,
+    services: &[ServicePorts<'_>],
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut proxiers = states.iter().zip(services).map(|(state, services)| {
+        NftablesProxier::new(state, services, &args.node).map_err(Failure::input)
+    });
+    let first = proxiers.next().expect("there is a first state")?;
+    let mut history = NftablesHistory::first(first);
+    for proxier in proxiers {
+        history.then(proxier?);
+    }
+    let form = match args.form {
+        Form::Save => NftablesForm::Listing,
+        Form::Restore | Form::Misc => NftablesForm::Commands,
+    };
+    Ok(history.write_to(form, out)?)
+}
+
+/// The text of the last sync in iptables mode, or the tables after it.
+fn iptables(
     states: &[Cluster],
     args: &RenderArgs,
     services: &[ServicePorts<'_>],

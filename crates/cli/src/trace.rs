@@ -2,6 +2,7 @@
 
 mod json;
 mod record;
+mod rule;
 mod text;
 
 use std::io::Write;

@@ -1,8 +1,9 @@
 //! kube-proxy: services and their endpoints become rules on each node.
 //!
 //! A [`Cluster`] goes in; what kube-proxy 1.30 writes on a node comes out, as
-//! rules ([`IptablesProxier::rule_set`]) and, byte for byte, as the text that it hands to
-//! `iptables-restore` ([`IptablesProxier::restore_text`]).
+//! rules ([`IptablesProxier::rule_set`], [`NftablesProxier::table`]) and, byte for byte, as the text
+//! that it hands to `iptables-restore` or `nft` ([`IptablesProxier::restore_text`],
+//! [`NftablesProxier::text`]).
 //!
 //! ```
 //! use podwire_cluster::Cluster;
@@ -19,10 +20,13 @@
 //! - [`ServicePorts`]: which service ports there are, and their endpoints. The same for every node:
 //!   make one for each family and share it.
 //! - `endpoints`: which endpoints a node uses.
+//! - `port_on_node`: what follows from them for a service port, whatever the mode.
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
 //!   where most of kube-proxy is.
-//! - [`IptablesHistory`]: later syncs, which write only what changed.
+//! - [`NftablesProxier`]: the table of nftables mode; a service port's part is in
+//!   `nftables/service.rs`.
+//! - [`IptablesHistory`], [`NftablesHistory`]: later syncs.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //!
@@ -35,6 +39,11 @@
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
 //!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
 //! - [`SideEffects`] are those of the first sync.
+//! - nftables mode keeps the chains that it no longer uses, empty, from sync to sync: the real one
+//!   deletes them in the first sync more than a second later.
+//! - nftables mode is printed as the table that it makes, not as the transaction that makes it. With
+//!   `InterfaceNamePrefix` its words are those of kube-proxy 1.30, which nft refuses; podwire takes
+//!   `iif eth*` for every device whose name begins so.
 //! - `iptables` is taken to know `--random-fully` (1.6.2 and later).
 //!
 //! # Sources
@@ -45,10 +54,13 @@ mod endpoints;
 mod iptables;
 mod local_detector;
 mod names;
+mod nftables;
+mod port_on_node;
 mod provenance;
 mod service_ports;
 mod settings;
 mod side_effects;
+mod spelling;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,6 +70,7 @@ use podwire_packet::{DeviceNameError, ParsePrefixError};
 
 pub use iptables::{IptablesHistory, IptablesProxier};
 pub use names::{KubeProxyVersion, ParseVersionError};
+pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;
 pub use side_effects::{
@@ -77,10 +90,12 @@ pub enum ProxierError {
         known: KnownNodes,
     },
     /// The configuration asks for a mode that is not modelled.
-    #[error("mode `{}` is not modelled: only `iptables` is", mode_name(*mode))]
+    #[error("mode `{}` is not modelled here: {}", mode_name(*mode), mode_names(modelled))]
     UnsupportedMode {
         /// The mode.
         mode: ProxyMode,
+        /// Modes that are modelled.
+        modelled: &'static [ProxyMode],
     },
     /// A prefix of the configuration cannot be read.
     #[error("`{field}` of the kube-proxy configuration: {source}")]
@@ -99,10 +114,10 @@ pub enum ProxierError {
         source: DeviceNameError,
     },
     /// A mark has 32 bits.
-    #[error(
-        "`iptables.masqueradeBit` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31"
-    )]
+    #[error("`{field}` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31")]
     MasqueradeBit {
+        /// The field.
+        field: &'static str,
         /// The bit.
         bit: u8,
     },
@@ -132,17 +147,26 @@ fn node<'c>(cluster: &'c Cluster, name: &str) -> Result<(&'c str, &'c Node), Pro
     }
 }
 
-/// Refuses modes that are not modelled.
+/// Refuses modes that are not among the `modelled` ones.
 ///
 /// # Errors
-/// [`ProxierError::UnsupportedMode`] for every mode but iptables.
-pub const fn check_mode(mode: ProxyMode) -> Result<(), ProxierError> {
-    match mode {
-        ProxyMode::Iptables => Ok(()),
-        ProxyMode::Ipvs | ProxyMode::Nftables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
-            Err(ProxierError::UnsupportedMode { mode })
-        }
+/// [`ProxierError::UnsupportedMode`].
+pub fn check_mode(mode: ProxyMode, modelled: &'static [ProxyMode]) -> Result<(), ProxierError> {
+    if modelled.contains(&mode) {
+        Ok(())
+    } else {
+        Err(ProxierError::UnsupportedMode { mode, modelled })
     }
+}
+
+/// The names of modes, for a message.
+fn mode_names(modes: &[ProxyMode]) -> String {
+    let names: Vec<String> = modes
+        .iter()
+        .map(|&mode| format!("`{}`", mode_name(mode)))
+        .collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("only {} {verb}", names.join(" and "))
 }
 
 const fn mode_name(mode: ProxyMode) -> &'static str {

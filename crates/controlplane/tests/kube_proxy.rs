@@ -203,11 +203,17 @@ fn an_unknown_node_is_an_error_that_names_the_known_ones() {
 
 #[test]
 fn modes_that_are_not_modelled_are_refused() {
-    assert_eq!(check_mode(ProxyMode::Iptables), Ok(()));
-    let error = check_mode(ProxyMode::Userspace).unwrap_err();
+    const MODELLED: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables];
+    assert_eq!(check_mode(ProxyMode::Nftables, MODELLED), Ok(()));
+    let error = check_mode(ProxyMode::Userspace, MODELLED).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "mode `userspace` is not modelled: only `iptables` is"
+        "mode `userspace` is not modelled here: only `iptables` and `nftables` are"
+    );
+    let error = check_mode(ProxyMode::Nftables, &[ProxyMode::Iptables]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "mode `nftables` is not modelled here: only `iptables` is"
     );
 }
 

@@ -3,7 +3,8 @@
 //! Each folder of tests/golden/kube-proxy has a cluster (`objects.yaml`), a configuration
 //! (`config.yaml`) and what the real kube-proxy made of them on some nodes: `iptables.NODE.txt` is what
 //! it handed to `iptables-restore`, `iptables-save.NODE.txt` the tables after that, `misc.NODE.txt` the
-//! rest. IPv6 has `.ipv6` behind the node. `objects.step2.yaml` and so on are later states of the
+//! rest. `nftables.NODE.txt` is its table in nftables mode, `nft-list.NODE.txt` what Linux lists after loading
+//! that. IPv6 has `.ipv6` behind the node. `objects.step2.yaml` and so on are later states of the
 //! cluster, and what kube-proxy did then has `.step2` behind the node.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -14,10 +15,11 @@ use std::sync::Arc;
 
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, KubeProxyVersion, ServicePorts, side_effects_text,
+    IptablesHistory, IptablesProxier, KubeProxyVersion, NftablesForm, NftablesHistory,
+    NftablesProxier, ServicePorts, side_effects_text,
 };
 use podwire_packet::Family;
-use podwire_ruleset::iptables;
+use podwire_ruleset::{iptables, nft};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/kube-proxy");
 
@@ -37,6 +39,15 @@ fn cluster(case: &Path) -> Cluster {
 fn state(case: &Path, objects: &str) -> Cluster {
     let files = [case.join(objects), case.join("config.yaml")];
     load(read_inputs(&files).unwrap()).unwrap()
+}
+
+/// The states of a case, in order.
+fn states(case: &Path) -> Vec<Cluster> {
+    let steps = (2..)
+        .map(|step| format!("objects.step{step}.yaml"))
+        .take_while(|objects| case.join(objects).exists())
+        .map(|objects| state(case, &objects));
+    std::iter::once(cluster(case)).chain(steps).collect()
 }
 
 fn services(cluster: &Cluster) -> [ServicePorts<'_>; 2] {
@@ -87,7 +98,7 @@ impl Comparison {
 }
 
 /// Compares a form of every node and family of every case.
-fn compare_form(form: &str, print: impl Fn(&IptablesProxier<'_>) -> String) {
+fn compare_form(form: &str, print: impl Fn(&Cluster, &ServicePorts<'_>, &str) -> String) {
     let mut comparison = Comparison::default();
     for case in cases() {
         let cluster = cluster(&case);
@@ -97,9 +108,8 @@ fn compare_form(form: &str, print: impl Fn(&IptablesProxier<'_>) -> String) {
                 Family::Ipv6 => ".ipv6",
             };
             for node in cluster.nodes.keys() {
-                let proxier = IptablesProxier::new(&cluster, &services, node).unwrap();
                 let golden = case.join(format!("{form}.{node}{suffix}.txt"));
-                comparison.compare(&golden, || print(&proxier));
+                comparison.compare(&golden, || print(&cluster, &services, node));
             }
         }
     }
@@ -108,23 +118,93 @@ fn compare_form(form: &str, print: impl Fn(&IptablesProxier<'_>) -> String) {
 
 #[test]
 fn the_restore_text_is_that_of_kube_proxy() {
-    compare_form("iptables", |proxier| proxier.restore_text());
+    compare_form("iptables", |cluster, services, node| {
+        let proxier = IptablesProxier::new(cluster, services, node).unwrap();
+        proxier.restore_text()
+    });
 }
 
 #[test]
 fn the_saved_tables_are_those_after_kube_proxy() {
-    compare_form("iptables-save", |proxier| proxier.save_text());
+    compare_form("iptables-save", |cluster, services, node| {
+        let proxier = IptablesProxier::new(cluster, services, node).unwrap();
+        proxier.save_text()
+    });
+}
+
+#[test]
+fn the_table_of_nftables_mode_is_that_of_kube_proxy() {
+    compare_form("nftables", |cluster, services, node| {
+        let proxier = NftablesProxier::new(cluster, services, node).unwrap();
+        proxier.text(NftablesForm::Commands)
+    });
+}
+
+#[test]
+fn the_listed_table_is_that_of_the_kernel() {
+    compare_form("nft-list", |cluster, services, node| {
+        let proxier = NftablesProxier::new(cluster, services, node).unwrap();
+        proxier.text(NftablesForm::Listing)
+    });
+}
+
+#[test]
+fn later_syncs_of_nftables_mode_leave_unused_chains_empty() {
+    let mut comparison = Comparison::default();
+    for case in cases() {
+        let states = states(&case);
+        let services: Vec<_> = states.iter().map(|state| services(state)).collect();
+        for node in states[0].nodes.keys() {
+            let proxier = |step: usize| {
+                let [ipv4, _] = &services[step];
+                NftablesProxier::new(&states[step], ipv4, node).unwrap()
+            };
+            let mut history = NftablesHistory::first(proxier(0));
+            for step in 1..states.len() {
+                history.then(proxier(step));
+                let golden = |form| case.join(format!("{form}.{node}.step{}.txt", step + 1));
+                comparison.compare(&golden("nftables"), || history.text(NftablesForm::Commands));
+                comparison.compare(&golden("nft-list"), || history.text(NftablesForm::Listing));
+            }
+        }
+    }
+    comparison.finish();
+}
+
+#[test]
+fn the_table_is_the_one_that_its_text_reads_back_as() {
+    for case in cases() {
+        let cluster = cluster(&case);
+        for services in services(&cluster) {
+            for node in cluster.nodes.keys() {
+                let proxier = NftablesProxier::new(&cluster, &services, node).unwrap();
+                let table = proxier.table();
+                let text = proxier.text(NftablesForm::Commands);
+                let parsed = nft::parse(&text).unwrap();
+                assert_eq!(parsed.unknown, []);
+                assert!(
+                    parsed.rules.tables.values().eq([&table]),
+                    "{} {node}",
+                    case.display()
+                );
+                let provenance = services.provenance();
+                let rules = table.chains.values().flat_map(|chain| &chain.rules);
+                let elements = table.sets.values().flat_map(|set| set.elements.values());
+                let origins = rules.map(|rule| rule.origin);
+                for origin in origins.chain(elements.map(|element| element.origin)) {
+                    let (object, _) = provenance.get(origin.unwrap()).unwrap();
+                    assert!(object.source.is_some(), "{object}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
 fn later_syncs_are_those_of_kube_proxy() {
     let mut comparison = Comparison::default();
     for case in cases() {
-        let steps = (2..)
-            .map(|step| format!("objects.step{step}.yaml"))
-            .take_while(|objects| case.join(objects).exists())
-            .map(|objects| state(&case, &objects));
-        let states: Vec<Cluster> = std::iter::once(cluster(&case)).chain(steps).collect();
+        let states = states(&case);
         let services: Vec<_> = states.iter().map(|state| services(state)).collect();
         for node in states[0].nodes.keys() {
             let proxier = |step: usize| {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use podwire_packet::{DeviceName, FiveTuple};
-use podwire_ruleset::{Hook, RejectWith, RuleId, TableName};
+use podwire_ruleset::{BaseChainRef, RejectWith, RuleRef};
 
 /// A packet that a socket got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,9 @@ pub enum Unroutable {
 #[non_exhaustive]
 pub enum DropReason {
     /// A rule said DROP.
-    Rule(RuleId),
-    /// A built-in chain's policy said DROP.
-    Policy {
-        /// Its table.
-        table: TableName,
-        /// Its hook.
-        hook: Hook,
-    },
+    Rule(RuleRef),
+    /// A base chain's policy said DROP.
+    Policy(BaseChainRef),
     /// The connection table is full (sysctl `net.netfilter.nf_conntrack_max`).
     ConntrackFull,
     /// NAT found no port that is free.
@@ -87,8 +82,14 @@ impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rule(_) => f.write_str("a rule says DROP"),
-            Self::Policy { table, hook } => {
+            Self::Policy(BaseChainRef::Iptables { table, hook }) => {
                 write!(f, "the policy of {hook} in table {table} is DROP")
+            }
+            Self::Policy(BaseChainRef::Nft { hook, .. }) => {
+                write!(
+                    f,
+                    "the policy of a base chain of nftables at {hook} is drop"
+                )
             }
             Self::ConntrackFull => f.write_str("the connection table is full (nf_conntrack_max)"),
             Self::NatPortsExhausted => f.write_str("NAT has no free port"),
@@ -153,7 +154,7 @@ pub enum Disposition {
         /// What the sender was told.
         with: RejectWith,
         /// The rule.
-        rule: Option<RuleId>,
+        rule: Option<RuleRef>,
     },
     /// It reached its host, and nobody listens there.
     Refused,

@@ -1,13 +1,17 @@
-//! What happens at one hook: tables, connection tracking and translation, in the kernel's order.
+//! What happens at one hook: tables, base chains of nftables, connection tracking and translation, in
+//! the kernel's order.
 //!
-//! Source: `enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h.
+//! Sources: `enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h; `nf_hook_entries_grow`,
+//! net/netfilter/core.c: of two with the same priority the one that came later is asked first. Tables
+//! of iptables count as older than nftables' chains.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use podwire_packet::{DeviceName, Family, SimTime};
 use podwire_ruleset::{
-    Choose, Classify, ConntrackInfo, CtState, Decision, Hook, NatKind, NatRange, Observe, Packet,
-    RuleId, TableName, Verdict,
+    BaseChainRef, Choose, Classify, ConntrackInfo, CtState, Decision, Hook, NatKind, NatRange,
+    Observe, Packet, RuleId, RuleRef, TableName, Verdict, nft,
 };
 
 use crate::nat::{Manip, PortsExhausted, set_up, translate};
@@ -44,67 +48,117 @@ enum Stage {
     Confirm,
 }
 
-/// What each hook does, by priority.
-const fn stages(hook: Hook) -> &'static [Stage] {
+/// What each hook does besides nftables' chains, by priority.
+const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
     use Stage::{Confirm, Nat, Table, Track};
+    const LAST: i32 = i32::MAX;
     match hook {
         Hook::Prerouting => &[
-            Table(TableName::Raw),    // -300
-            Track,                    // -200
-            Table(TableName::Mangle), // -150
-            Nat(Manip::Destination),  // -100
+            (-300, Table(TableName::Raw)),
+            (-200, Track),
+            (-150, Table(TableName::Mangle)),
+            (NAT_DESTINATION, Nat(Manip::Destination)),
         ],
         Hook::Input => &[
-            Table(TableName::Mangle),
-            Table(TableName::Filter),   // 0
-            Table(TableName::Security), // 50
-            Nat(Manip::Source),         // 100
-            Confirm,                    // the last
+            (-150, Table(TableName::Mangle)),
+            (0, Table(TableName::Filter)),
+            (50, Table(TableName::Security)),
+            (NAT_SOURCE, Nat(Manip::Source)),
+            (LAST, Confirm),
         ],
         Hook::Forward => &[
-            Table(TableName::Mangle),
-            Table(TableName::Filter),
-            Table(TableName::Security),
+            (-150, Table(TableName::Mangle)),
+            (0, Table(TableName::Filter)),
+            (50, Table(TableName::Security)),
         ],
         Hook::Output => &[
-            Table(TableName::Raw),
-            Track,
-            Table(TableName::Mangle),
-            Nat(Manip::Destination),
-            Table(TableName::Filter),
-            Table(TableName::Security),
+            (-300, Table(TableName::Raw)),
+            (-200, Track),
+            (-150, Table(TableName::Mangle)),
+            (NAT_DESTINATION, Nat(Manip::Destination)),
+            (0, Table(TableName::Filter)),
+            (50, Table(TableName::Security)),
         ],
-        Hook::Postrouting => &[Table(TableName::Mangle), Nat(Manip::Source), Confirm],
+        Hook::Postrouting => &[
+            (-150, Table(TableName::Mangle)),
+            (NAT_SOURCE, Nat(Manip::Source)),
+            (LAST, Confirm),
+        ],
     }
 }
+
+/// `NF_IP_PRI_NAT_DST`: translation happens there, whatever the priority of the chain that asks for it.
+const NAT_DESTINATION: i32 = -100;
+/// `NF_IP_PRI_NAT_SRC`.
+const NAT_SOURCE: i32 = 100;
+
+/// A translation that a rule asked for, with what to choose from.
+type NatAsked = Option<(NatKind, NatRange)>;
 
 /// Tells the watcher which rules matched, and keeps the last word.
 struct Notes<'w, W> {
     watch: &'w mut W,
     hook: Hook,
     place: Place,
-    last_rule: Option<RuleId>,
+    last_rule: Option<RuleRef>,
     by_policy: bool,
 }
 
-impl<W: Watch> Observe for Notes<'_, W> {
-    fn matched(&mut self, rule: RuleId) {
+impl<'w, W: Watch> Notes<'w, W> {
+    const fn new(watch: &'w mut W, hook: Hook, place: Place) -> Self {
+        Self {
+            watch,
+            hook,
+            place,
+            last_rule: None,
+            by_policy: false,
+        }
+    }
+
+    /// The rule that had the last word, if it was not a policy.
+    fn last_word(&self) -> Option<RuleRef> {
+        self.last_rule.filter(|_| !self.by_policy)
+    }
+
+    fn rule(&mut self, rule: RuleRef, found: Option<nft::ElementId>) {
         self.last_rule = Some(rule);
         self.watch.event(Event::Rule {
             hook: self.hook,
             input: self.place.input,
             output: self.place.output,
             rule,
+            found,
         });
     }
 
-    fn policy(&mut self, table: TableName, hook: Hook) {
+    fn base_chain_ended(&mut self, chain: BaseChainRef) {
         self.by_policy = true;
-        self.watch.event(Event::Policy { table, hook });
+        self.watch.event(Event::Policy { chain });
     }
 }
 
-impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
+impl<W: Watch> Observe for Notes<'_, W> {
+    fn matched(&mut self, rule: RuleId) {
+        self.rule(rule.into(), None);
+    }
+
+    fn policy(&mut self, table: TableName, hook: Hook) {
+        self.base_chain_ended(BaseChainRef::Iptables { table, hook });
+    }
+}
+
+impl<W: Watch> nft::Observe for Notes<'_, W> {
+    fn matched(&mut self, rule: nft::RuleId, found: Option<nft::ElementId>) {
+        self.rule(rule.into(), found);
+    }
+
+    fn policy(&mut self, chain: nft::BaseChainId) {
+        let hook = self.hook;
+        self.base_chain_ended(BaseChainRef::Nft { chain, hook });
+    }
+}
+
+impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, W> {
     /// Takes a packet through a hook.
     ///
     /// # Errors
@@ -115,20 +169,10 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         hook: Hook,
         place: Place,
     ) -> Result<(), Disposition> {
-        if self.ns.rules(skb.headers.family()).is_none() {
+        let Some(rules) = self.ns.rules(skb.headers.family()) else {
             return Ok(());
-        }
-        let went = stages(hook).iter().try_for_each(|stage| match stage {
-            Stage::Table(table) => self.table(skb, *table, hook, place).map(drop),
-            Stage::Track => self.track(skb),
-            Stage::Nat(manip) => self.nat(skb, *manip, hook, place),
-            Stage::Confirm => {
-                if let Some((id, _)) = skb.tracked.and_then(|tracked| tracked.connection) {
-                    self.state.conntrack.confirm(id);
-                }
-                Ok(())
-            }
-        });
+        };
+        let went = self.stages(skb, rules.base_chains(hook), hook, place);
         if let (Err(_), Some((id, _))) = (&went, skb.tracked.and_then(|tracked| tracked.connection))
         {
             self.state.conntrack.forget_unconfirmed(id);
@@ -136,17 +180,45 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         went
     }
 
-    /// Asks one table.
-    fn table(
+    /// All that hangs on a hook, in the kernel's order.
+    fn stages(
         &mut self,
         skb: &mut Skb,
-        table: TableName,
+        chains: &[nft::HookedChain],
         hook: Hook,
         place: Place,
-    ) -> Result<Decision, Disposition> {
-        let family = skb.headers.family();
+    ) -> Result<(), Disposition> {
+        let (ns, family) = (self.ns, skb.headers.family());
+        let mut filters = chains.iter().filter(|chain| !chain.is_nat).peekable();
+        for &(priority, stage) in stages(hook) {
+            let is_due = |chain: &&nft::HookedChain| {
+                let is_behind = matches!(stage, Stage::Nat(_)) && is_behind_nat(ns, family, chain);
+                chain.priority < priority || chain.priority == priority && !is_behind
+            };
+            while let Some(filter) = filters.next_if(is_due) {
+                self.base_chain(skb, filter.chain, hook, place)?;
+            }
+            match stage {
+                Stage::Table(table) => self.table(skb, table, hook, place).map(drop)?,
+                Stage::Track => self.track(skb)?,
+                Stage::Nat(manip) => self.nat(skb, chains, manip, hook, place)?,
+                Stage::Confirm => {
+                    if let Some((id, _)) = skb.tracked.and_then(|tracked| tracked.connection) {
+                        self.state.conntrack.confirm(id);
+                    }
+                }
+            }
+        }
+        for filter in filters {
+            self.base_chain(skb, filter.chain, hook, place)?;
+        }
+        Ok(())
+    }
+
+    /// The packet as rules see it.
+    fn packet(&self, skb: &Skb, hook: Hook, place: Place) -> Packet<'n> {
         let now = self.around.now();
-        let packet = Packet {
+        Packet {
             headers: skb.headers,
             mark: skb.mark,
             hook,
@@ -157,29 +229,65 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             conntrack: self.info(skb, now),
             host: self.ns.addresses(),
             now,
-        };
+        }
+    }
+
+    /// Asks one table.
+    fn table(
+        &mut self,
+        skb: &mut Skb,
+        table: TableName,
+        hook: Hook,
+        place: Place,
+    ) -> Result<NatAsked, Disposition> {
+        let family = skb.headers.family();
         let rules = match self.ns.rules(family) {
             Some(rules) if rules.has_rules(table, hook) => rules,
-            Some(_) | None => return Ok(Decision::accept(&packet)),
+            Some(_) | None => return Ok(None),
         };
-        let mut notes = Notes {
-            watch: &mut *self.watch,
-            hook,
-            place,
-            last_rule: None,
-            by_policy: false,
-        };
+        let packet = self.packet(skb, hook, place);
+        let mut notes = Notes::new(&mut *self.watch, hook, place);
         let memory = self.state.rules(family);
         let decision = rules.classify(table, &packet, memory, &mut *self.choose, &mut notes);
-        let Notes {
-            last_rule,
-            by_policy,
-            ..
-        } = notes;
+        let last_word = notes.last_word();
         memory.apply(&decision.effects);
+        let chain = BaseChainRef::Iptables { table, hook };
+        self.carry_out(skb, decision, chain, last_word)
+    }
+
+    /// Asks one base chain of nftables.
+    fn base_chain(
+        &mut self,
+        skb: &mut Skb,
+        chain: nft::BaseChainId,
+        hook: Hook,
+        place: Place,
+    ) -> Result<NatAsked, Disposition> {
+        let family = skb.headers.family();
+        let Some(rules) = self.ns.rules(family) else {
+            return Ok(None);
+        };
+        let packet = self.packet(skb, hook, place);
+        let mut notes = Notes::new(&mut *self.watch, hook, place);
+        let memory = &mut self.state.rules(family).nft;
+        let decision = rules.classify_chain(chain, &packet, memory, &mut *self.choose, &mut notes);
+        let last_word = notes.last_word();
+        memory.apply(&decision.effects);
+        let chain = BaseChainRef::Nft { chain, hook };
+        self.carry_out(skb, decision, chain, last_word)
+    }
+
+    /// Does to the packet what rules decided; what they want translated is the answer.
+    fn carry_out<R: Into<RuleRef>, E>(
+        &mut self,
+        skb: &mut Skb,
+        decision: Decision<R, E>,
+        chain: BaseChainRef,
+        last_word: Option<RuleRef>,
+    ) -> Result<NatAsked, Disposition> {
         skb.mark = decision.mark;
         if let Some(rule) = decision.uncertain {
-            self.watch.event(Event::Uncertain { rule });
+            self.watch.event(Event::Uncertain { rule: rule.into() });
         }
         if let Some((id, _)) = skb.tracked.and_then(|tracked| tracked.connection) {
             self.state.conntrack.set_mark(id, decision.conntrack_mark);
@@ -196,14 +304,14 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             });
         }
         match decision.verdict {
-            Verdict::Accept => Ok(decision),
-            Verdict::Drop => Err(Disposition::Dropped(match last_rule {
-                Some(rule) if !by_policy => DropReason::Rule(rule),
-                Some(_) | None => DropReason::Policy { table, hook },
+            Verdict::Accept => Ok(decision.nat),
+            Verdict::Drop => Err(Disposition::Dropped(match last_word {
+                Some(rule) => DropReason::Rule(rule),
+                None => DropReason::Policy(chain),
             })),
             Verdict::Reject(with) => Err(Disposition::Rejected {
                 with,
-                rule: last_rule,
+                rule: last_word,
             }),
         }
     }
@@ -241,6 +349,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
     fn nat(
         &mut self,
         skb: &mut Skb,
+        chains: &[nft::HookedChain],
         manip: Manip,
         hook: Hook,
         place: Place,
@@ -261,8 +370,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                 Manip::Destination => connection.destination_settled,
             });
         if state == CtState::New && direction == Direction::Original && !settled {
-            let decision = self.table(skb, TableName::Nat, hook, place)?;
-            let range = match decision.nat {
+            let range = match self.nat_rules(skb, chains, manip, hook, place)? {
                 Some(asked) => self.range(skb, asked, place)?,
                 // `nf_nat_alloc_null_binding`: it stays, but for its port if another connection has it.
                 None => {
@@ -299,6 +407,36 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             });
         }
         Ok(())
+    }
+
+    /// Asks the chains of a hook that translate, by priority, until one does.
+    fn nat_rules(
+        &mut self,
+        skb: &mut Skb,
+        chains: &[nft::HookedChain],
+        manip: Manip,
+        hook: Hook,
+        place: Place,
+    ) -> Result<NatAsked, Disposition> {
+        let table_priority = match manip {
+            Manip::Destination => NAT_DESTINATION,
+            Manip::Source => NAT_SOURCE,
+        };
+        let mut chains = chains.iter().filter(|chain| chain.is_nat).peekable();
+        while let Some(before) = chains.next_if(|chain| chain.priority <= table_priority) {
+            if let Some(asked) = self.base_chain(skb, before.chain, hook, place)? {
+                return Ok(Some(asked));
+            }
+        }
+        if let Some(asked) = self.table(skb, TableName::Nat, hook, place)? {
+            return Ok(Some(asked));
+        }
+        for after in chains {
+            if let Some(asked) = self.base_chain(skb, after.chain, hook, place)? {
+                return Ok(Some(asked));
+            }
+        }
+        Ok(None)
     }
 
     /// The addresses that a target means here and now.
@@ -348,4 +486,14 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
             ..range
         })
     }
+}
+
+/// Whether a chain with the priority of translation is asked after it: it was made before translation was
+/// hung on the hook, by the first chain of type nat or by iptables' table.
+fn is_behind_nat<C: Classify>(ns: &Netns<C>, family: Family, chain: &nft::HookedChain) -> bool {
+    let has_table = |rules: &Arc<C>| {
+        let mut hooks = TableName::Nat.hooks().iter();
+        hooks.any(|&hook| rules.has_rules(TableName::Nat, hook))
+    };
+    chain.is_older_than_nat && !ns.rules(family).is_some_and(has_table)
 }

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod nat;
+mod nftables;
 mod routing;
 mod tracking;
 mod vxlan;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, FiveTuple, Headers, MacAddr, Prefix, Protocol, SimTime};
-use podwire_ruleset::{Draw, Hook, iptables};
+use podwire_ruleset::{Draw, Hook, RuleRef, iptables};
 
 use crate::{
     BridgePort, Disposition, DropReason, Event, Frame, Link, LinkKind, Netns, NetnsState, Outcome,
@@ -203,7 +204,11 @@ impl Lab {
     fn met(&self) -> Vec<String> {
         let rules = self.ns.ipv4_rules.as_ref().expect("set by new").rules();
         let of = |event: &Event| {
-            if let Event::Rule { rule, .. } = event {
+            if let Event::Rule {
+                rule: RuleRef::Iptables(rule),
+                ..
+            } = event
+            {
                 Some(rules.label(*rule))
             } else {
                 None

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use podwire_packet::{DeviceName, FiveTuple, MacAddr};
-use podwire_ruleset::{CtState, Hook, RuleId, TableName};
+use podwire_ruleset::{BaseChainRef, CtState, Hook, RuleRef, nft};
 
 use crate::Route;
 
@@ -34,19 +34,19 @@ pub enum Event {
         /// Device it leaves by.
         output: Option<DeviceName>,
         /// Which.
-        rule: RuleId,
+        rule: RuleRef,
+        /// What a rule of nftables found in a named map, if it looked into one.
+        found: Option<nft::ElementId>,
     },
-    /// A built-in chain ended without a verdict.
+    /// A base chain ended without a verdict.
     Policy {
-        /// Its table.
-        table: TableName,
-        /// Its hook.
-        hook: Hook,
+        /// Which.
+        chain: BaseChainRef,
     },
     /// A rule could not be evaluated; it was passed over.
     Uncertain {
         /// Which.
-        rule: RuleId,
+        rule: RuleRef,
     },
     /// Its addresses or ports were translated.
     Translated {

@@ -10,6 +10,7 @@
 //! - `rule`: whether a rule's matches hold.
 //! - `memory`: the matches that remember: `recent`, `limit`, `statistic --mode nth`.
 //! - `ipset`: `-m set`.
+//! - [`NftInterp`]: the same for nftables.
 //!
 //! ```
 //! use podwire_interp::Interp;
@@ -56,11 +57,14 @@
 //! `ipt_do_table`, net/ipv4/netfilter/ip_tables.c; `nft_do_chain`, net/netfilter/nf_tables_core.c;
 //! the modules under net/netfilter/xt_*.c, each named where it is followed.
 
+mod address_type;
 mod ipset;
 mod memory;
+mod nft;
 mod rule;
 
 use podwire_packet::Mark;
+use podwire_ruleset::nft as tables;
 use podwire_ruleset::{
     CallGraph, Chain, ChainId, Choose, Classify, ConnmarkTarget, ConntrackInfo, CtState, Decision,
     Effect, Hook, LinkError, NatKind, Observe, Packet, Policy, RuleId, RuleSet, State, TableName,
@@ -68,12 +72,14 @@ use podwire_ruleset::{
 };
 
 use crate::memory::Memory;
+pub use crate::nft::NftInterp;
 use crate::rule::{Holds, rule_holds};
 
-/// A rule set, ready to be asked.
+/// The rules of a family in a namespace, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Interp {
     rules: RuleSet,
+    nft: Option<NftInterp>,
 }
 
 impl Interp {
@@ -84,13 +90,26 @@ impl Interp {
     /// a circle.
     pub fn new(rules: RuleSet) -> Result<Self, LinkError> {
         CallGraph::check(&rules)?;
-        Ok(Self { rules })
+        Ok(Self { rules, nft: None })
+    }
+
+    /// The same rules, with nftables' beside them.
+    #[must_use]
+    pub fn with_nft(mut self, nft: NftInterp) -> Self {
+        self.nft = Some(nft);
+        self
     }
 
     /// The rules.
     #[must_use]
     pub const fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// nftables' rules, if it has any.
+    #[must_use]
+    pub const fn nft(&self) -> Option<&NftInterp> {
+        self.nft.as_ref()
     }
 }
 
@@ -213,6 +232,25 @@ impl Classify for Interp {
         };
         decision.effects = memory.effects;
         decision
+    }
+
+    fn base_chains(&self, hook: Hook) -> &[tables::HookedChain] {
+        let nft = self.nft.as_ref();
+        nft.map_or(&[], |nft| nft.base_chains(hook))
+    }
+
+    fn classify_chain(
+        &self,
+        chain: tables::BaseChainId,
+        packet: &Packet<'_>,
+        state: &tables::State,
+        choose: &mut impl Choose,
+        observe: &mut impl tables::Observe,
+    ) -> tables::Decision {
+        match &self.nft {
+            Some(nft) => nft.classify(chain, packet, state, choose, observe),
+            None => Decision::accept(packet),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use podwire_ruleset::{
     MultiportSide, Packet, PhysdevMatch, Rule, RuleId, StatisticMatch, TcpFlagsMatch,
 };
 
+use crate::address_type::address_type;
 use crate::ipset::is_in_set;
 use crate::memory::Memory;
 
@@ -209,32 +210,6 @@ fn ipv6_address_is(
         && (!has_type(types, AddressType::Unspec) || address.is_unspecified())
         && (!asks_routes.iter().any(|&kind| has_type(types, kind))
             || has_type(types, AddressType::Local) && is_local)
-}
-
-/// The type of an IPv4 address as `inet_dev_addr_type` (net/ipv4/fib_frontend.c) finds it; with a device,
-/// an address of another device is not local.
-fn address_type(host: &HostAddresses, address: IpAddr, device: Option<DeviceName>) -> AddressType {
-    let here = |of: DeviceName| device.is_none_or(|device| device == of);
-    if address.is_unspecified() || address == IpAddr::from([255, 255, 255, 255]) {
-        // `ipv4_is_zeronet`, `ipv4_is_lbcast`.
-        AddressType::Broadcast
-    } else if address.is_multicast() {
-        AddressType::Multicast
-    } else if host
-        .local
-        .iter()
-        .any(|&(own, of)| own.contains(address) && here(of))
-    {
-        AddressType::Local
-    } else if host
-        .broadcast
-        .iter()
-        .any(|&(own, of)| own == address && here(of))
-    {
-        AddressType::Broadcast
-    } else {
-        AddressType::Unicast
-    }
 }
 
 /// `conntrack_mt`, net/netfilter/xt_conntrack.c.

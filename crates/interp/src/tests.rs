@@ -8,6 +8,7 @@ mod header;
 mod laws;
 mod memory;
 mod modules;
+mod nft;
 mod sets;
 mod walk;
 

@@ -8,8 +8,9 @@
 //! Keys are hashed to small groups, and each group has a byte, its pilot, that moves its keys up from where
 //! their own hashes put them to places where no other key is. Both hashes are multiplications that need
 //! nothing of each other, and a pilot is added: between a packet and its entry stand a multiplication, the
-//! load of a pilot and an addition. A pilot is for three keys, and three of five entries are in use:
-//! with the places of the rules 60 bytes a Service of IPv4.
+//! load of a pilot and an addition. A pilot is for two keys, and eight of nine entries are in use: what stays
+//! in a cache matters more than how long a table takes to make. With the places of the rules a Service of
+//! IPv4 takes 42 bytes.
 //!
 //! Source: Belazzougui, Botelho, Dietzfelbinger: Hash, displace, and compress (ESA 2009); Pibiri, Trani:
 //! PTHash: Revisiting FCH Minimal Perfect Hashing (SIGIR 2021).
@@ -43,7 +44,7 @@ struct Entry<F: Fields> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dispatch<F: Fields> {
     entries: Vec<Entry<F>>,
-    pilots: Vec<u8>,
+    pilots: Vec<u16>,
     hashing: Hashing,
     /// The first rule of each entry.
     places: Vec<u32>,
@@ -111,15 +112,27 @@ impl Hashing {
     }
 }
 
-/// Keys of a group, on average. With three of five entries in use, a pilot fits the last group of
-/// three with a chance of (2/5)^3, and none of the 256 does with one of 4e-8.
-const GROUP: usize = 3;
+/// Keys, those of a group together, and the groups: the number of each and where its keys are, the largest
+/// first, while there is room.
+struct Grouped<K> {
+    keys: Vec<Keyed<K>>,
+    groups: Vec<(usize, std::ops::Range<usize>)>,
+}
+
+/// Keys of a group, on average. Few, so that there are groups of one for the places that are left over, even
+/// where keys are so regular that groups are all but alike.
+const GROUP: usize = 2;
+/// For so many keys there is an entry more; the second where the first leaves too little room.
+const SLACKS: [usize; 2] = [8, 1];
+/// How far a pilot moves keys, at most. Groups find their places in the order of their size; the last of two
+/// keys, with a fifth of the entries free, fit with a chance of one in 25.
+const REACH: usize = 2047;
 /// Different keys that a group may have: so many come together only if somebody chose them so.
 const MOST: usize = 32;
-/// Multipliers that are tried. Two keys of one group have one place with a chance of about one in two for a
-/// whole table, whatever its size; then no pilot parts them. Keys that defeat all multipliers are asked
-/// as other rules are.
-const MAX_MULTIPLIERS: u64 = 64;
+/// Multipliers that are tried for each. No pilot parts two keys of one group that have one place; in every
+/// second table there are some, whatever their size. Keys that defeat all multipliers are asked as other rules
+/// are.
+const MAX_MULTIPLIERS: u64 = 24;
 /// 2^64 over the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// An odd number that shares no pattern with it (a constant of MurmurHash3's finalizer, public domain).
@@ -136,101 +149,94 @@ impl<F: Fields> Dispatch<F> {
     /// A table of rules that stand together from a place on: the key of each.
     pub(crate) fn new(first: u32, keys: &[F::Key]) -> Option<Self> {
         let groups = keys.len() / GROUP + 1;
-        let spread = keys.len() / 3 * 5 + 8;
-        // A small table needs no pilot that leads far.
-        let reach = spread.min(usize::from(u8::MAX));
         let mut table = Self {
             entries: Vec::new(),
             pilots: vec![0; groups],
             hashing: Hashing {
                 multipliers: [GOLDEN, PLACE],
                 groups,
-                spread,
+                spread: 0,
             },
-            places: vec![0; spread + reach],
+            places: Vec::new(),
             next: Vec::new(),
             first,
             end: first + to_u32(keys.len()),
         };
-        (0..MAX_MULTIPLIERS)
-            .any(|number| {
-                let odd = 2 * number + 1;
-                table.hashing.multipliers = [GOLDEN.wrapping_mul(odd), PLACE.wrapping_mul(odd)];
-                table.fill(keys)
+        let grouped = table.group(keys)?;
+        let is_done = SLACKS.iter().any(|slack| {
+            let spread = keys.len() + keys.len() / slack + 8;
+            table.hashing.spread = spread;
+            table.places = vec![0; spread + spread.min(REACH)];
+            (0..MAX_MULTIPLIERS).any(|number| {
+                table.hashing.multipliers[1] = PLACE.wrapping_mul(2 * number + 1);
+                table.settle(&grouped)
             })
-            .then_some(table)
+        });
+        is_done.then_some(table)
     }
 
-    /// Fills the table; no if some group finds no place.
-    fn fill(&mut self, keys: &[F::Key]) -> bool {
-        let mut grouped: Vec<(u32, u32, u32)> = keys
-            .iter()
-            .zip(0..)
-            .map(|(key, at)| {
-                let (group, place) = self.hashing.of(*key);
-                (to_u32(group), to_u32(place), at)
-            })
+    /// The keys by their groups; none if a group is too large.
+    fn group(&mut self, keys: &[F::Key]) -> Option<Grouped<F::Key>> {
+        let mut by_group: Vec<(u32, u32)> = (0..)
+            .zip(keys)
+            .map(|(at, key)| (to_u32(self.hashing.of(*key).0), at))
             .collect();
-        grouped.sort_unstable();
-        let one_place = |pair: &&[(u32, u32, u32)]| {
-            (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)
-                && keys[pair[0].2 as usize] != keys[pair[1].2 as usize]
+        by_group.sort_unstable();
+        let mut grouped = Grouped {
+            keys: Vec::with_capacity(keys.len()),
+            groups: Vec::with_capacity(self.pilots.len()),
         };
-        if grouped.windows(2).any(|pair| one_place(&pair)) {
-            return false;
-        }
-        self.places.fill(0);
-        self.entries.clear();
-        self.entries.resize(self.places.len(), Entry::default());
-        self.next.clear();
-        let mut groups: Vec<&[(u32, u32, u32)]> =
-            grouped.chunk_by(|(a, ..), (b, ..)| a == b).collect();
-        // The largest first, while there is room.
-        groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
-        let mut own: Vec<Keyed<F::Key>> = Vec::new();
-        for group in groups {
-            own.clear();
-            for &(_, _, at) in group {
+        for group in by_group.chunk_by(|(one, _), (other, _)| one == other) {
+            let begin = grouped.keys.len();
+            for &(_, at) in group {
                 let (key, place) = (keys[at as usize], self.first + at);
-                if own.len() > MOST {
-                    return false;
-                }
-                match own.iter_mut().rev().find(|rule| rule.key == key) {
-                    None => own.push(Keyed {
+                let mut known = grouped.keys[begin..].iter_mut().rev();
+                if let Some(rule) = known.find(|rule| rule.key == key) {
+                    let before = std::mem::replace(&mut rule.last, place);
+                    self.next.push((before, place));
+                } else if grouped.keys.len() - begin < MOST {
+                    grouped.keys.push(Keyed {
                         key,
                         first: place,
                         last: place,
-                    }),
-                    Some(rule) => self
-                        .next
-                        .push((std::mem::replace(&mut rule.last, place), place)),
+                    });
+                } else {
+                    return None;
                 }
             }
-            let number = group.first().map_or(0, |(number, ..)| *number as usize);
-            if !self.settle(number, &own) {
-                return false;
-            }
+            let number = group.first().map_or(0, |(number, _)| *number as usize);
+            grouped.groups.push((number, begin..grouped.keys.len()));
         }
         self.next.sort_unstable();
-        true
+        let groups = &mut grouped.groups;
+        groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.len()));
+        Some(grouped)
     }
 
-    /// Finds a pilot with which the keys of a group have each a place of its own.
-    fn settle(&mut self, group: usize, keys: &[Keyed<F::Key>]) -> bool {
-        let spread = self.hashing.spread;
-        let reach = u8::try_from(self.entries.len() - spread).unwrap_or(u8::MAX);
-        // Places are different, and a pilot moves all of them as far.
-        let is_free = |pilot: u8, own: &Keyed<F::Key>| {
-            let slot = self.hashing.of(own.key).1 + usize::from(pilot);
-            self.entries[slot].key.low_byte() == EMPTY
-        };
-        let pilot = (0..=reach).find(|&pilot| keys.iter().all(|own| is_free(pilot, own)));
-        let Some(pilot) = pilot else {
-            return false;
-        };
-        self.pilots[group] = pilot;
-        for &Keyed { key, first, .. } in keys {
-            let slot = self.lookup().slot_of(key);
+    /// Finds a pilot for each group with which its keys have places of their own, and puts them there; no if
+    /// some group has none.
+    fn settle(&mut self, grouped: &Grouped<F::Key>) -> bool {
+        let keys = grouped.keys.iter();
+        let places: Vec<usize> = keys.map(|own| self.hashing.of(own.key).1).collect();
+        let mut is_taken = vec![false; self.places.len()];
+        for (number, group) in &grouped.groups {
+            let own = &places[group.clone()];
+            if (1..own.len()).any(|at| own[..at].contains(&own[at])) {
+                return false;
+            }
+            let is_free = |pilot: usize| own.iter().all(|place| !is_taken[place + pilot]);
+            let reach = is_taken.len() - self.hashing.spread;
+            let Some(pilot) = (0..=reach).find(|&pilot| is_free(pilot)) else {
+                return false;
+            };
+            for place in own {
+                is_taken[place + pilot] = true;
+            }
+            self.pilots[*number] = u16::try_from(pilot).unwrap_or(u16::MAX);
+        }
+        self.entries = vec![Entry::default(); self.places.len()];
+        for &Keyed { key, first, .. } in &grouped.keys {
+            let slot = self.slot_of(key);
             self.entries[slot].key = key.with_low_byte(ASK);
             self.places[slot] = first;
         }
@@ -321,7 +327,7 @@ impl<F: Fields> Dispatch<F> {
         size_of_val(self.entries.as_slice())
             + size_of_val(self.places.as_slice())
             + size_of_val(self.next.as_slice())
-            + self.pilots.len()
+            + size_of_val(self.pilots.as_slice())
     }
 }
 
@@ -329,7 +335,7 @@ impl<F: Fields> Dispatch<F> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lookup<'a, F: Fields> {
     entries: &'a [Entry<F>],
-    pilots: &'a [u8],
+    pilots: &'a [u16],
     hashing: Hashing,
 }
 

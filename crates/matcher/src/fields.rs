@@ -87,7 +87,7 @@ pub(crate) trait Fields: Copy + Debug + Default + Ord + Hash + Send + Sync {
 /// A key whose lowest byte is free, for the table's own use.
 pub(crate) trait Key: Copy + Debug + Default + Eq + Send + Sync {
     /// Mixes all bits into the high ones of two numbers that know little of each other, with multipliers that
-    /// are odd.
+    /// are odd. The first number does not depend on the second multiplier.
     ///
     /// Knuth, The Art of Computer Programming, volume 3, section 6.4: a multiplier near 2^64 over the
     /// golden ratio keeps neighbours apart, and cluster addresses are neighbours.
@@ -141,7 +141,7 @@ impl Key for [u64; 3] {
     #[inline]
     fn mixed(self, multipliers: [u64; 2]) -> [u64; 2] {
         let [network, host, transport] = self;
-        let network = network.wrapping_mul(multipliers[1]);
+        let network = network.wrapping_mul(multipliers[0]);
         // The network's high bits come down, or only its low ones would tell it from another.
         let host = host ^ transport << 40 ^ network ^ network >> 32;
         host.mixed(multipliers)

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use podwire_packet::{Mark, SimTime};
 
-use crate::{Choose, Hook, LimitState, NatRange, Packet, RuleId, State, TableName};
+use crate::{Choose, Hook, LimitState, NatRange, Packet, RuleId, State, TableName, nft};
 
 /// What REJECT answers with.
 ///
@@ -33,10 +33,10 @@ pub enum RejectWith {
     RejectRoute,
 }
 
-/// What a table decided.
+/// What a table, or a base chain of nftables, decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// The packet goes on to the next table.
+    /// The packet goes on to the next table or base chain.
     Accept,
     /// It is gone.
     Drop,
@@ -107,9 +107,10 @@ pub enum NatKind {
     Redirect,
 }
 
-/// What one table says about one packet at one hook.
+/// What one table says about one packet at one hook; of nftables, what one base chain says
+/// ([`nft::Decision`]).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
+pub struct Decision<R = RuleId, E = Effect> {
     /// Accept, drop or reject.
     pub verdict: Verdict,
     /// The packet's mark afterwards.
@@ -123,13 +124,13 @@ pub struct Decision {
     /// Whether the packet is to be traced.
     pub trace: bool,
     /// What is to be remembered, in order.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<E>,
     /// The first rule that podwire could not evaluate though every test it knows of it held. The
     /// rule was passed over; where it would have said something else, so would the answer.
-    pub uncertain: Option<RuleId>,
+    pub uncertain: Option<R>,
 }
 
-impl Decision {
+impl<R, E> Decision<R, E> {
     /// The answer of a table without rules.
     #[must_use]
     pub const fn accept(packet: &Packet<'_>) -> Self {
@@ -196,4 +197,24 @@ pub trait Classify {
         choose: &mut impl Choose,
         observe: &mut impl Observe,
     ) -> Decision;
+
+    /// The base chains that nftables has at `hook`, in the order in which the kernel asks them. An
+    /// evaluator of iptables alone has none.
+    fn base_chains(&self, hook: Hook) -> &[nft::HookedChain] {
+        let _ = hook;
+        &[]
+    }
+
+    /// What a base chain of nftables says about the packet at its hook.
+    fn classify_chain(
+        &self,
+        chain: nft::BaseChainId,
+        packet: &Packet<'_>,
+        state: &nft::State,
+        choose: &mut impl Choose,
+        observe: &mut impl nft::Observe,
+    ) -> nft::Decision {
+        let _ = (chain, state, choose, observe);
+        Decision::accept(packet)
+    }
 }

@@ -44,7 +44,7 @@ pub enum LinkError {
     },
 }
 
-fn circle(chains: &[ChainName]) -> String {
+pub(crate) fn circle<T: std::fmt::Display>(chains: &[T]) -> String {
     let names: Vec<String> = chains.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
 }
@@ -55,7 +55,9 @@ fn circle(chains: &[ChainName]) -> String {
 /// net/ipv4/netfilter/ip_tables.c), so an evaluator may walk it without counting its steps.
 #[derive(Clone, Debug)]
 pub struct CallGraph {
+    /// Chains, then whatever else calls chains and is called.
     graph: DiGraph<ChainId, ()>,
+    chains: usize,
 }
 
 impl CallGraph {
@@ -64,10 +66,7 @@ impl CallGraph {
     /// # Errors
     /// [`LinkError`], as the kernel refuses such a table.
     pub fn of(name: TableName, table: &Table) -> Result<Self, LinkError> {
-        let mut graph = DiGraph::with_capacity(table.chains.len(), table.chains.len());
-        for index in 0..table.chains.len() {
-            graph.add_node(ChainId::at(index));
-        }
+        let mut calls = Vec::new();
         for (from, chain) in table.chains.values().enumerate() {
             for (rule, target) in chain
                 .rules
@@ -94,20 +93,51 @@ impl CallGraph {
                         to: to.clone(),
                     });
                 }
-                graph.add_edge(NodeIndex::new(from), NodeIndex::new(id), ());
+                calls.push((from, id));
             }
         }
-        let call_graph = Self { graph };
+        Self::of_calls(table.chains.len(), 0, &calls).map_err(|chains| LinkError::Loop {
+            table: name,
+            chains: chains
+                .iter()
+                .filter_map(|&id| Some(table.chain(id)?.name.clone()))
+                .collect(),
+        })
+    }
+
+    /// The graph of so many chains and, numbered behind them, so many maps through which chains call
+    /// each other. If there is a circle, what is in it.
+    pub(crate) fn of_calls(
+        chains: usize,
+        maps: usize,
+        calls: &[(usize, usize)],
+    ) -> Result<Self, Vec<ChainId>> {
+        let mut graph = DiGraph::with_capacity(chains + maps, calls.len());
+        for index in 0..chains + maps {
+            graph.add_node(ChainId::at(index));
+        }
+        for &(from, to) in calls {
+            graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), ());
+        }
+        let call_graph = Self { graph, chains };
         match call_graph.a_loop() {
-            Some(chains) => Err(LinkError::Loop {
-                table: name,
-                chains: chains
-                    .iter()
-                    .filter_map(|&id| Some(table.chain(id)?.name.clone()))
-                    .collect(),
-            }),
+            Some(chains) => Err(chains),
             None => Ok(call_graph),
         }
+    }
+
+    /// How many jumps lead on from each chain and map, at most; going into a map is none.
+    pub(crate) fn depths(&self) -> Vec<usize> {
+        let mut depths = vec![0; self.graph.node_count()];
+        for caller in self.all_callees_first() {
+            let called = self.graph.neighbors(NodeIndex::new(caller.index()));
+            let below = called.map(|to| {
+                let is_jump = to.index() < self.chains;
+                depths[to.index()] + usize::from(is_jump)
+            });
+            depths[caller.index()] = below.max().unwrap_or(0);
+        }
+        depths
     }
 
     /// Checks every table of a rule set.
@@ -123,6 +153,11 @@ impl CallGraph {
 
     /// Chains in an order in which each stands behind all that it calls.
     pub fn callees_first(&self) -> impl Iterator<Item = ChainId> {
+        let all = self.all_callees_first();
+        all.filter(|chain| chain.index() < self.chains)
+    }
+
+    fn all_callees_first(&self) -> impl Iterator<Item = ChainId> {
         // Kosaraju's algorithm finds components in reverse topological order, and here each is one
         // chain. Tarjan's would recurse as deep as chains call each other.
         kosaraju_scc(&self.graph)

@@ -14,6 +14,7 @@
 //! - [`Classify`], [`Decision`], [`Effect`]: the answer; [`Choose`], [`Draw`]: chance as an argument.
 //! - [`CallGraph`]: which chain calls which; missing chains and loops.
 //! - [`iptables`], [`ipset`]: text in and out.
+//! - [`nft`]: nftables, whose rules have a form of their own.
 
 mod chance;
 mod classify;
@@ -21,8 +22,10 @@ mod graph;
 pub mod ipset;
 pub mod iptables;
 mod matches;
+pub mod nft;
 mod packet;
 mod rule;
+mod rule_ref;
 mod set;
 mod state;
 mod table;
@@ -39,6 +42,7 @@ pub use matches::{
 };
 pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, Packet};
 pub use rule::{Counters, Origin, Rule};
+pub use rule_ref::{BaseChainRef, RuleRef};
 pub use set::{IpSet, SetEntry, SetKind, SetPart, Sets};
 pub use state::{LimitState, RecentEntry, RecentList, State};
 pub use table::{

@@ -136,7 +136,7 @@ pub struct AddressTypeMatch {
 }
 
 /// A set of connection states, as `--ctstate` and `--state` name them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CtStates(pub u16);
 
 impl CtStates {
@@ -181,7 +181,7 @@ impl CtStates {
 }
 
 /// A set of connection status bits, as `--ctstatus` names them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CtStatuses(pub u16);
 
 impl CtStatuses {
@@ -193,6 +193,10 @@ impl CtStatuses {
     pub const ASSURED: Self = Self(1 << 2);
     /// Its first packet has left the host.
     pub const CONFIRMED: Self = Self(1 << 3);
+    /// Its source is translated; nftables' word, for which iptables has the state `SNAT`.
+    pub const SNAT: Self = Self(1 << 4);
+    /// Its destination is translated.
+    pub const DNAT: Self = Self(1 << 5);
 
     /// Every status with its name, in iptables' order (`print_status`, extensions/libxt_conntrack.c).
     pub const NAMES: [(&'static str, Self); 4] = [
@@ -204,7 +208,7 @@ impl CtStatuses {
 }
 
 /// A direction of a connection, as `--ctdir` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CtDirection {
     /// The way of its first packet.
     Original,

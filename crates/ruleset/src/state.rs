@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use indexmap::IndexMap;
 use podwire_packet::SimTime;
 
-use crate::{Effect, RuleId, Sets};
+use crate::{Effect, RuleId, Sets, nft};
 
 /// An address in a list of `-m recent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct State {
     pub limits: BTreeMap<RuleId, LimitState>,
     /// Packets counted so far by `-m statistic --mode nth`.
     pub nth: BTreeMap<RuleId, u32>,
+    /// What nftables' rules remember.
+    pub nft: nft::State,
 }
 
 impl State {

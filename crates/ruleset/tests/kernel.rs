@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{Wording, parse, print};
+use podwire_ruleset::nft;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
@@ -43,29 +44,31 @@ fn in_namespace(command: &str, input: &str) -> Result<String, String> {
     }
 }
 
-/// Whether the tools are here; if not, says so.
-#[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
+/// Whether the tools of iptables are here; if not, says so.
 fn kernel() -> bool {
     let tried = in_namespace(
         "iptables-nft-restore && iptables-nft-restore --version",
         "*filter\n-A INPUT -m comment --comment x -j ACCEPT\nCOMMIT\n",
-    )
-    .and_then(|version| {
-        if version.contains("v1.8.9 (nf_tables)") {
-            Ok(())
-        } else {
-            Err(version)
-        }
-    });
-    match tried {
-        Ok(()) => true,
-        Err(reason) => {
-            let required = std::env::var("PODWIRE_KERNEL").is_ok_and(|value| value == "require");
-            assert!(!required, "no iptables 1.8.9 in a namespace: {reason}");
-            eprintln!("skipped: no iptables 1.8.9 in a namespace: {reason}");
-            false
-        }
-    }
+    );
+    is_here("iptables 1.8.9", "v1.8.9 (nf_tables)", tried)
+}
+
+/// Whether nft is here; if not, says so.
+fn kernel_nft() -> bool {
+    let tried = in_namespace("nft -f - && nft --version", "add table ip t\n");
+    is_here("nft 1.0.6", "v1.0.6", tried)
+}
+
+#[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
+fn is_here(tool: &str, version: &str, tried: Result<String, String>) -> bool {
+    let reason = match tried {
+        Ok(said) if said.contains(version) => return true,
+        Ok(other) | Err(other) => other,
+    };
+    let required = std::env::var("PODWIRE_KERNEL").is_ok_and(|value| value == "require");
+    assert!(!required, "no {tool} in a namespace: {reason}");
+    eprintln!("skipped: no {tool} in a namespace: {reason}");
+    false
 }
 
 const fn tools(family: Family) -> (&'static str, &'static str) {
@@ -126,6 +129,49 @@ fn refused(complaint: &str, text: &str) -> String {
         .filter_map(|number| text.lines().nth(number.checked_sub(1)?))
         .next_back();
     format!("{complaint}{}", line.unwrap_or(text))
+}
+
+/// Texts of kube-proxy's nftables mode in the golden cases, but for those that nft refuses: a device's
+/// number by a name with a star.
+fn nft_texts() -> Vec<(String, String)> {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/kube-proxy");
+    let folders = fs::read_dir(cases)
+        .unwrap()
+        .map(|case| case.unwrap().path());
+    let files = folders
+        .filter(|case| case.is_dir())
+        .flat_map(|case| fs::read_dir(case).unwrap())
+        .map(|file| file.unwrap().path());
+    let mut texts: Vec<_> = files
+        .map(|file| (file.display().to_string(), file))
+        .filter(|(name, _)| name.contains("/nftables.") && !name.contains("052-detect-prefix"))
+        .map(|(name, file)| (name, fs::read_to_string(file).unwrap()))
+        .collect();
+    texts.sort();
+    assert!(!texts.is_empty());
+    texts
+}
+
+#[test]
+fn nft_takes_both_wordings_and_lists_them_as_podwire_prints_them() {
+    if !kernel_nft() {
+        return;
+    }
+    for (name, text) in nft_texts().into_iter().step_by(3) {
+        let rules = nft::parse(&text).unwrap().rules;
+        let listing = nft::print(&rules, nft::Wording::List);
+        for wording in [nft::Wording::List, nft::Wording::KubeProxy] {
+            let printed = nft::print(&rules, wording);
+            // Local pods are known by a bridge in one case.
+            let command = "ip link add br-pods type bridge && nft -f - && nft list ruleset";
+            let listed = in_namespace(command, &printed)
+                .unwrap_or_else(|e| panic!("{name} {wording:?}: {}", refused(&e, &printed)));
+            for (ours, theirs) in listing.lines().zip(listed.lines()) {
+                assert_eq!(ours, theirs, "{name} {wording:?}");
+            }
+            assert_eq!(listing, listed);
+        }
+    }
 }
 
 #[test]

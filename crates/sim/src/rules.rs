@@ -5,11 +5,12 @@ use std::sync::Arc;
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{
-    IptablesProxier, KubeProxyVersion, ProxierError, ServicePorts, SideEffects, check_mode,
+    IptablesProxier, KubeProxyVersion, NftablesProxier, ProxierError, ServicePorts, SideEffects,
+    check_mode,
 };
-use podwire_interp::Interp;
+use podwire_interp::{Interp, NftInterp};
 use podwire_packet::Family;
-use podwire_ruleset::LinkError;
+use podwire_ruleset::{LinkError, RuleSet, nft};
 
 /// Why a node's rules could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum RulesError {
     /// The rules contradict themselves.
     #[error("kube-proxy's rules: {0}")]
     Link(#[from] LinkError),
+    /// The rules of nftables contradict themselves.
+    #[error("kube-proxy's rules: {0}")]
+    LinkNft(#[from] nft::LinkError),
 }
 
 /// The rules of one node.
@@ -45,10 +49,14 @@ impl NodeRules {
     }
 }
 
+/// Modes of kube-proxy whose rules packets can walk.
+const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables];
+
 /// Makes the rules of any node; what all nodes share is made once.
 #[derive(Clone, Debug)]
 pub(crate) struct Program<'c> {
     cluster: &'c Cluster,
+    mode: ProxyMode,
     ipv4: ServicePorts<'c>,
     ipv6: ServicePorts<'c>,
 }
@@ -59,9 +67,10 @@ impl<'c> Program<'c> {
             .kube_proxy
             .as_ref()
             .map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
-        check_mode(mode)?;
+        check_mode(mode, MODES)?;
         Ok(Self {
             cluster,
+            mode,
             ipv4: ServicePorts::new(cluster, Family::Ipv4, version),
             ipv6: ServicePorts::new(cluster, Family::Ipv6, version),
         })
@@ -79,22 +88,53 @@ impl<'c> Program<'c> {
         network: &PodNetwork,
         node: &NodeNetwork,
     ) -> Result<NodeRules, RulesError> {
-        let name = &*node.name;
-        let interp = |proxier: IptablesProxier<'_>| -> Result<Arc<Interp>, RulesError> {
-            let mut rules = proxier.rule_set();
-            network.add_rules(node, &mut rules);
-            Ok(Arc::new(Interp::new(rules)?))
-        };
-        let ipv4 = IptablesProxier::new(self.cluster, &self.ipv4, name)?;
-        let ipv6 = IptablesProxier::new(self.cluster, &self.ipv6, name)?;
-        let sysctls = SideEffects::new(self.cluster, &self.ipv4, name)?.sysctls;
+        if self.mode == ProxyMode::Nftables {
+            return Ok(NodeRules {
+                route_localnet: false,
+                ipv4: self.nftables(network, node, Family::Ipv4)?,
+                ipv6: self.nftables(network, node, Family::Ipv6)?,
+            });
+        }
+        let sysctls = SideEffects::new(self.cluster, &self.ipv4, &node.name)?.sysctls;
         let route_localnet = sysctls
             .iter()
             .any(|s| s.name == "net/ipv4/conf/all/route_localnet" && s.value == 1);
         Ok(NodeRules {
             route_localnet,
-            ipv4: interp(ipv4)?,
-            ipv6: interp(ipv6)?,
+            ipv4: self.iptables(network, node, Family::Ipv4)?,
+            ipv6: self.iptables(network, node, Family::Ipv6)?,
         })
+    }
+
+    /// kube-proxy's rules in iptables mode, and the pod network's.
+    fn iptables(
+        &self,
+        network: &PodNetwork,
+        node: &NodeNetwork,
+        family: Family,
+    ) -> Result<Arc<Interp>, RulesError> {
+        let proxier = IptablesProxier::new(self.cluster, self.services(family), &node.name)?;
+        let mut rules = proxier.rule_set();
+        network.add_rules(node, &mut rules);
+        Ok(Arc::new(Interp::new(rules)?))
+    }
+
+    /// kube-proxy's table in nftables mode; the pod network's rules stay iptables.
+    fn nftables(
+        &self,
+        network: &PodNetwork,
+        node: &NodeNetwork,
+        family: Family,
+    ) -> Result<Arc<Interp>, RulesError> {
+        let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
+        let table = proxier.table();
+        let mut rules = RuleSet::empty(family);
+        network.add_rules(node, &mut rules);
+        let mut tables = nft::RuleSet::default();
+        tables
+            .tables
+            .insert((table.family, table.name.clone()), table);
+        let nft = NftInterp::new(tables, family)?;
+        Ok(Arc::new(Interp::new(rules)?.with_nft(nft)))
     }
 }

@@ -8,8 +8,8 @@
 //! - [`Lane`], [`Skip`]: whether it can be done here.
 //! - [`Namespace`]: runs commands and writes sysctls inside a namespace of its own.
 //! - [`FrameSocket`], [`PacketSocket`]: send bytes by a device, or as a local process.
-//! - [`Monitor`]: what `xtables-monitor --trace` says, packet by packet; [`Numbers`] maps the
-//!   kernel's rule handles to rule numbers.
+//! - [`Monitor`]: what `xtables-monitor --trace` or `nft -a monitor trace` says, packet by packet;
+//!   [`Numbers`] maps the kernel's rule handles to rule numbers.
 //! - [`Connections`]: what `conntrack -E` says.
 
 mod connections;
@@ -27,7 +27,7 @@ pub use connections::{Connections, Tracked};
 pub use namespace::Namespace;
 pub use numbers::Numbers;
 pub use socket::{FrameSocket, PacketSocket};
-pub use trace::{Marker, Monitor, PacketLine, TraceLine, stay_on_one_cpu};
+pub use trace::{Marker, Monitor, PacketLine, TraceLine, Tracer, stay_on_one_cpu};
 
 /// Why there is no kernel to ask.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -39,6 +39,16 @@ add L A
 add L N
 ";
 
+/// What keeps the node's own errors from rules: of connections that it refuses, and of ICMP.
+pub(super) const QUIET: &str = "\
+*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A OUTPUT -p icmp -j DROP
+-A OUTPUT -p tcp -m tcp --tcp-flags RST RST -j DROP
+COMMIT
+";
+
 /// One of several.
 pub(super) fn pick<T: Copy>(draw: &mut Draw, of: &[T]) -> T {
     of[draw.one_of(u32::try_from(of.len()).expect("few")) as usize]

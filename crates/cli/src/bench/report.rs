@@ -161,9 +161,9 @@ impl Report {
         writeln!(
             out,
             "\nRATIO: median over pairs of rounds of a packet's time over the floor's: one probe of a hash\n\
-             table and the load of the endpoint that it leads to. Times are of the CPU. Packets are {} bytes each, no huge\n\
-             pages are asked for.",
-            size_of::<podwire_ruleset::Packet<'_>>()
+             table and the load of the endpoint that it leads to. Times are of the CPU. Packets are headers of {} bytes each, no\n\
+             huge pages are asked for.",
+            size_of::<podwire_packet::Headers>()
         )
     }
 

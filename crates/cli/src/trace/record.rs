@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use podwire_dataplane::{Disposition, DropReason, Event, Route};
 use podwire_packet::{DeviceName, Family};
-use podwire_ruleset::iptables::{Wording, rule_text};
-use podwire_ruleset::{CtState, Hook, RejectWith, Rule, RuleId, Target};
+use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, RuleRef};
 use podwire_sim::{NetnsId, Step, Way, World};
 use serde::Serialize;
+
+use super::rule::{Named, Spoken, base_chain, object_text};
 
 /// One step.
 #[derive(Debug, Serialize)]
@@ -16,7 +17,8 @@ pub(super) struct Record {
     pub(super) netns: Arc<str>,
     pub(super) device: Option<String>,
     pub(super) hook: Option<&'static str>,
-    pub(super) table: Option<&'static str>,
+    /// `nat` of iptables, `ip kube-proxy` of nftables.
+    pub(super) table: Option<String>,
     pub(super) chain: Option<String>,
     /// Number within the chain, from 1.
     pub(super) rule: Option<u32>,
@@ -62,12 +64,13 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
             input,
             output,
             rule,
+            found,
         } => {
             return of_rule(
                 world,
                 family,
                 step.at,
-                rule,
+                (rule, found),
                 Record {
                     device: output.or(input).and_then(on),
                     hook: Some(hook.name()),
@@ -78,15 +81,20 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
         Event::Uncertain { rule } => {
             return Record {
                 verdict: "uncertain".to_owned(),
-                ..of_rule(world, family, step.at, rule, blank)
+                ..of_rule(world, family, step.at, (rule, None), blank)
             };
         }
-        Event::Policy { table, hook } => {
+        Event::Policy { chain } => {
+            let (table, name) = base_chain(world, family, step.at, chain);
             return Record {
-                hook: Some(hook.name()),
-                table: Some(table.name()),
-                chain: Some(hook.name().to_owned()),
-                text: "end of the built-in chain".to_owned(),
+                hook: Some(chain.hook().name()),
+                table: Some(table),
+                chain: Some(name),
+                text: match chain {
+                    BaseChainRef::Iptables { .. } => "end of the built-in chain",
+                    BaseChainRef::Nft { .. } => "end of the base chain",
+                }
+                .to_owned(),
                 verdict: "policy".to_owned(),
                 ..blank
             };
@@ -147,72 +155,20 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
     }
 }
 
-/// The node's rule of that id.
-fn find_rule<T>(
-    world: &World<'_>,
-    family: Family,
-    at: NetnsId,
-    id: RuleId,
-    read: impl FnOnce(&str, &Rule) -> T,
-) -> Option<T> {
-    let NetnsId::Node(node) = at else {
-        return None;
-    };
-    let rules = world.rules(node).ok()?;
-    let set = rules.of(family).rules();
-    Some(read(set.chain_name(id)?.as_str(), set.rule(id)?))
-}
-
-fn of_rule(world: &World<'_>, family: Family, at: NetnsId, id: RuleId, blank: Record) -> Record {
-    let found = find_rule(world, family, at, id, |chain, rule| Record {
-        table: Some(id.table.name()),
-        chain: Some(chain.to_owned()),
-        rule: Some(id.number),
-        text: rule_text(rule, Wording::KubeProxy, family),
-        verdict: rule
-            .target
-            .as_ref()
-            .map_or_else(|| "continue".to_owned(), verdict),
-        object: rule
-            .origin
-            .and_then(|origin| world.object(family, origin))
-            .map(|(object, endpoint)| {
-                let place = object
-                    .source
-                    .map(|source| format!(" ({})", world.cluster().place(source)));
-                let endpoint = endpoint.map(|endpoint| format!(" {endpoint}"));
-                format!(
-                    "{object}{}{}",
-                    endpoint.unwrap_or_default(),
-                    place.unwrap_or_default()
-                )
-            }),
+fn of_rule(world: &World<'_>, family: Family, at: NetnsId, rule: Spoken, blank: Record) -> Record {
+    let named = Named::of(world, family, at, rule)
+        .unwrap_or_else(|| unreachable!("a rule that matched is one of the node's rules"));
+    let object = named
+        .origin
+        .and_then(|origin| object_text(world, family, origin));
+    Record {
+        table: Some(named.table),
+        chain: Some(named.chain),
+        rule: Some(named.number),
+        text: named.text,
+        verdict: named.verdict,
+        object,
         ..blank
-    });
-    found.unwrap_or_else(|| unreachable!("a rule that matched is one of the node's rules"))
-}
-
-fn verdict(target: &Target) -> String {
-    match target {
-        Target::Accept => "ACCEPT".to_owned(),
-        Target::Drop => "DROP".to_owned(),
-        Target::Reject(_) => "REJECT".to_owned(),
-        Target::Return => "RETURN".to_owned(),
-        Target::Jump(chain) => format!("jump {chain}"),
-        Target::Goto(chain) => format!("goto {chain}"),
-        Target::Mark { .. } => "MARK".to_owned(),
-        Target::Connmark(_) => "CONNMARK".to_owned(),
-        Target::Dnat(_) => "DNAT".to_owned(),
-        Target::Snat(_) => "SNAT".to_owned(),
-        Target::Masquerade(_) => "MASQUERADE".to_owned(),
-        Target::Redirect(_) => "REDIRECT".to_owned(),
-        Target::Log(_) => "LOG".to_owned(),
-        Target::Nflog(_) => "NFLOG".to_owned(),
-        Target::Notrack => "NOTRACK".to_owned(),
-        Target::Trace => "TRACE".to_owned(),
-        Target::Checksum(_) => "CHECKSUM".to_owned(),
-        Target::Tcpmss(_) => "TCPMSS".to_owned(),
-        Target::Unknown(text) => text.to_string(),
     }
 }
 
@@ -243,13 +199,36 @@ fn route_text(route: &Route) -> String {
 /// Why a way ended as it did, for people; nothing where it simply arrived.
 pub(super) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
     let family = Family::of(way.sent.dst);
-    let rule_of = |id: RuleId| {
-        find_rule(world, family, way.at, id, |chain, rule| {
+    let rule_of = |rule: RuleRef| {
+        let found = way.steps.iter().rev().find_map(|step| {
+            if let Event::Rule {
+                rule: of, found, ..
+            } = step.event
+            {
+                (of == rule).then_some(found)
+            } else {
+                None
+            }
+        });
+        let found = found.flatten();
+        Named::of(world, family, way.at, (rule, found)).map(|rule| {
+            let Named {
+                table,
+                chain,
+                number,
+                text,
+                verdict,
+                origin,
+            } = rule;
+            // A map's verdict does not stand in the rule.
+            let of_map = found.map(|_| {
+                let object = origin.and_then(|origin| object_text(world, family, origin));
+                let object = object.map_or_else(String::new, |object| format!(" of {object}"));
+                format!(", where the element{object} says {verdict}")
+            });
             format!(
-                "{}/{chain}/{}: {}",
-                id.table,
-                id.number,
-                rule_text(rule, Wording::KubeProxy, family)
+                "{table}/{chain}/{number}: {text}{}",
+                of_map.unwrap_or_default()
             )
         })
     };
@@ -257,6 +236,10 @@ pub(super) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
         Disposition::Delivered(_) => None,
         Disposition::Dropped(DropReason::Rule(id)) => {
             Some(rule_of(id).unwrap_or_else(|| "a rule says DROP".to_owned()))
+        }
+        Disposition::Dropped(DropReason::Policy(chain @ BaseChainRef::Nft { .. })) => {
+            let (table, chain) = base_chain(world, family, way.at, chain);
+            Some(format!("the policy of {chain} in table {table} is drop"))
         }
         Disposition::Dropped(reason) => Some(reason.to_string()),
         Disposition::Rejected { with, rule } => {

@@ -80,7 +80,7 @@ fn write_way(world: &World<'_>, way: &Way, out: &mut impl Write) -> Result<(), F
 
 /// The last columns: the chain and number of a rule with its text and object, or what happened.
 fn write_what(record: &Record, out: &mut impl Write) -> Result<(), Failure> {
-    match (record.table, &record.chain, record.rule) {
+    match (&record.table, &record.chain, record.rule) {
         (Some(table), Some(chain), Some(rule)) => {
             write!(out, "{RULE}{table}/{chain}/{rule}{RULE:#}  {}", record.text)?;
         }

@@ -2,6 +2,7 @@
 
 use podwire_cluster::{DetectLocalMode, KubeProxyConfiguration, Node};
 use podwire_packet::{Family, Prefix};
+use podwire_ruleset::nft::{Expression, MetaKey, Payload, Span, Statement, Value};
 use podwire_ruleset::{AddressMatch, InterfaceMatch, Inv, Match};
 
 use super::ProxierError;
@@ -62,6 +63,32 @@ impl LocalDetector {
     /// Holds for all others.
     pub(super) fn if_not_local(&self) -> Match {
         self.matching(true)
+    }
+
+    /// The same for nftables mode.
+    ///
+    /// The words are those of kube-proxy 1.30, which asks for the number of a device by a name with a
+    /// star; nft refuses that.
+    pub(super) fn nft(&self, is_local: bool) -> Statement {
+        let (left, right) = match *self {
+            Self::Source(prefix) => {
+                let source = Expression::Payload(Payload::Saddr(prefix.family()));
+                (source, Span::Prefix(prefix))
+            }
+            Self::Interface(device) => {
+                let span = match device {
+                    InterfaceMatch::Exact(name) => Span::One(Value::Interface(name)),
+                    InterfaceMatch::Prefix(name) => Span::InterfacePrefix(name),
+                    InterfaceMatch::Any => Span::Any,
+                };
+                (Expression::Meta(MetaKey::Iif), span)
+            }
+        };
+        if is_local {
+            Statement::is(left, right)
+        } else {
+            Statement::is_not(left, right)
+        }
     }
 
     fn matching(&self, inverted: bool) -> Match {

@@ -27,7 +27,7 @@ pub(super) struct ProxiedPort<'a> {
     /// The Service it belongs to.
     pub(super) service: &'a ObjectName,
     /// Name of the port; empty if there is none.
-    port_name: &'a str,
+    pub(super) port_name: &'a str,
     /// `namespace/name:port`.
     pub(super) name: Box<str>,
     /// What its chains are called by.

@@ -8,7 +8,7 @@ use podwire_packet::{Family, Mark, Prefix};
 use super::ProxierError;
 use super::local_detector::LocalDetector;
 
-/// `iptables.masqueradeBit`, unless said.
+/// `masqueradeBit` of each mode, unless said.
 const MASQUERADE_BIT: u8 = 14;
 
 /// On which addresses of the node its node ports are open.
@@ -20,7 +20,19 @@ pub(super) enum NodePortAddresses {
     Some(Vec<IpAddr>),
 }
 
-/// What an iptables proxier works by.
+/// What a mode has settings of its own for.
+struct OfMode {
+    /// The name of its `masqueradeBit`.
+    bit_field: &'static str,
+    bit: Option<u8>,
+    masquerade_all: bool,
+    /// Where node ports are open unless `nodePortAddresses` says.
+    node_ports: Prefix,
+    /// Whether they may be open on 127.0.0.0/8.
+    localhost_node_ports: bool,
+}
+
+/// What a proxier works by.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// The bit that says that a packet's source is to be masqueraded.
@@ -44,17 +56,54 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Applies the defaults of `SetDefaults_KubeProxyConfiguration`
-    /// (pkg/proxy/apis/config/v1alpha1/defaults.go) and what the node says.
+    /// The settings of iptables mode, and of ipvs mode.
     pub(super) fn of(
         config: &KubeProxyConfiguration,
         node: &Node,
         family: Family,
     ) -> Result<Self, ProxierError> {
-        let bit = config.iptables.masquerade_bit.unwrap_or(MASQUERADE_BIT);
+        let of_mode = OfMode {
+            bit_field: "iptables.masqueradeBit",
+            bit: config.iptables.masquerade_bit,
+            masquerade_all: config.iptables.masquerade_all,
+            node_ports: Prefix::any(family),
+            localhost_node_ports: config.iptables.localhost_node_ports.unwrap_or(true),
+        };
+        Self::of_mode(config, node, family, of_mode)
+    }
+
+    /// The settings of nftables mode. It opens node ports on the node's own address unless told
+    /// otherwise, and never on loopback addresses.
+    pub(super) fn of_nftables(
+        config: &KubeProxyConfiguration,
+        node: &Node,
+        family: Family,
+    ) -> Result<Self, ProxierError> {
+        let of_mode = OfMode {
+            bit_field: "nftables.masqueradeBit",
+            bit: config.nftables.masquerade_bit,
+            masquerade_all: config.nftables.masquerade_all,
+            node_ports: Prefix::host(node_ip(node, family)),
+            localhost_node_ports: false,
+        };
+        Self::of_mode(config, node, family, of_mode)
+    }
+
+    /// Applies the defaults of `SetDefaults_KubeProxyConfiguration`
+    /// (pkg/proxy/apis/config/v1alpha1/defaults.go) and what the node says.
+    fn of_mode(
+        config: &KubeProxyConfiguration,
+        node: &Node,
+        family: Family,
+        mode: OfMode,
+    ) -> Result<Self, ProxierError> {
+        let bit = mode.bit.unwrap_or(MASQUERADE_BIT);
         let mark = 1u32
             .checked_shl(bit.into())
-            .ok_or(ProxierError::MasqueradeBit { bit })?;
+            .ok_or(ProxierError::MasqueradeBit {
+                field: mode.bit_field,
+                bit,
+            })?;
         let ranges = prefixes(
             "nodePortAddresses",
             config.node_port_addresses.iter().map(String::as_str),
@@ -64,24 +113,21 @@ impl Settings {
             .filter(|p| p.family() == family)
             .collect();
         if ranges.is_empty() {
-            ranges.push(Prefix::any(family));
+            ranges.push(mode.node_ports);
         }
-        let localhost_node_ports = config.iptables.localhost_node_ports.unwrap_or(true)
-            && ranges.iter().any(holds_ipv4_loopback);
+        let localhost_node_ports =
+            mode.localhost_node_ports && ranges.iter().any(holds_ipv4_loopback);
         let gate = |name: &str, default| {
             let gates = &config.feature_gates;
             gates.get(name).copied().unwrap_or(default)
         };
         Ok(Self {
             masquerade_mark: Mark(mark),
-            masquerade_all: config.iptables.masquerade_all,
+            masquerade_all: mode.masquerade_all,
             local_detector: LocalDetector::of(config, node, family)?,
             node_port_addresses: node_port_addresses(&ranges, node, family, localhost_node_ports),
             localhost_node_ports,
-            node_ip: node
-                .internal_ips(family)
-                .next()
-                .unwrap_or_else(|| loopback(family)),
+            node_ip: node_ip(node, family),
             conntrack_tcp_be_liberal: config.conntrack.tcp_be_liberal,
             zone: node
                 .zone()
@@ -101,6 +147,12 @@ pub(super) fn prefixes<'a>(
         .map(|text| text.trim().parse())
         .collect::<Result<_, _>>()
         .map_err(|source| ProxierError::Prefix { field, source })
+}
+
+/// The node's address as kube-proxy finds it; loopback if it has none of the family.
+fn node_ip(node: &Node, family: Family) -> IpAddr {
+    let mut addresses = node.internal_ips(family);
+    addresses.next().unwrap_or_else(|| loopback(family))
 }
 
 const fn loopback(family: Family) -> IpAddr {

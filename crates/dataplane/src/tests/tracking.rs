@@ -1,7 +1,7 @@
 //! Connections, verdicts and what rules remember.
 
 use podwire_packet::{Headers, Mark, Protocol, TcpFlags};
-use podwire_ruleset::{CtState, Hook, RejectWith, TableName};
+use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, TableName};
 
 use super::{ETH0, Lab, VETH1, VETH2, delivered, dropped, end, flow, ip, packet, sent, tcp};
 use crate::{Disposition, DropReason, Event};
@@ -117,7 +117,7 @@ fn a_namespace_without_rules_tracks_nothing() {
 fn a_dropped_first_packet_leaves_no_connection() {
     let mut lab = Lab::new().rules("*filter\n-A FORWARD -j DROP\nCOMMIT\n");
     let reason = dropped(lab.receive(ETH0, tcp("198.51.100.7:9", "10.0.0.3:80")));
-    assert!(matches!(reason, DropReason::Rule(rule) if rule.number == 1));
+    assert!(matches!(reason, DropReason::Rule(rule) if rule.number() == 1));
     assert_eq!(lab.state.conntrack.connections().count(), 0);
 }
 
@@ -127,10 +127,10 @@ fn a_verdict_names_the_rule_or_the_policy_that_spoke_it() {
     let reason = dropped(lab.receive(ETH0, tcp("198.51.100.7:9", "192.0.2.1:80")));
     assert_eq!(
         reason,
-        DropReason::Policy {
+        DropReason::Policy(BaseChainRef::Iptables {
             table: TableName::Filter,
             hook: Hook::Input
-        }
+        })
     );
     let mut lab =
         Lab::new().rules("*filter\n-A FORWARD -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n");
@@ -142,7 +142,7 @@ fn a_verdict_names_the_rule_or_the_policy_that_spoke_it() {
     else {
         panic!("{rejected:?}")
     };
-    assert_eq!((with, rule.number), (RejectWith::TcpReset, 1));
+    assert_eq!((with, rule.number()), (RejectWith::TcpReset, 1));
 }
 
 #[test]

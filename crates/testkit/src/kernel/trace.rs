@@ -1,4 +1,5 @@
-//! The kernel's own rule trace, as `xtables-monitor --trace` prints it (xtables-monitor(8)).
+//! The kernel's own rule trace, as `xtables-monitor --trace` and `nft -a monitor trace` print it
+//! (xtables-monitor(8), nft(8)).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,9 +8,9 @@ use std::time::Duration;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use podwire_packet::{Headers, MacAddr, Protocol, wire};
-use podwire_ruleset::TableName;
 
 use super::lines::Lines;
+use super::numbers::table_label;
 use super::{FrameSocket, Lane, LaneError, Namespace};
 
 /// What a packet looked like when it came to a chain.
@@ -38,8 +39,8 @@ pub enum TraceLine {
     Rule {
         /// The packet.
         id: u32,
-        /// The rule's table.
-        table: TableName,
+        /// The rule's table: `nat` of iptables, `ip kube-proxy` of nftables.
+        table: String,
         /// The rule's chain.
         chain: String,
         /// The kernel's number of the rule.
@@ -50,7 +51,7 @@ pub enum TraceLine {
         /// The packet.
         id: u32,
         /// The chain's table.
-        table: TableName,
+        table: String,
         /// The chain.
         chain: String,
     },
@@ -67,17 +68,20 @@ impl TraceLine {
         }
     }
 
-    /// Reads a line; `None` for one of another kind.
+    /// Reads a line of either program; `None` for one of another kind.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let line = line.trim_start();
+        if let Some(rest) = line.strip_prefix("trace id ") {
+            return of_nft(rest);
+        }
         if let Some(rest) = line.strip_prefix("PACKET: 2 ") {
             return packet(rest).map(Self::Packet);
         }
         let (id, rest) = line.strip_prefix("TRACE: 2 ")?.split_once(' ')?;
         let id = u32::from_str_radix(id, 16).ok()?;
         let mut words = rest.split_whitespace().next()?.split(':');
-        let table = words.next()?.parse().ok()?;
+        let table = words.next()?.to_owned();
         let chain = words.next()?.to_owned();
         match words.next()? {
             "rule" => {
@@ -92,6 +96,52 @@ impl TraceLine {
             "policy" => Some(Self::Policy { id, table, chain }),
             _ => None,
         }
+    }
+}
+
+/// A line of `nft -a monitor trace` behind its first words: `ID FAMILY TABLE CHAIN WHAT …`.
+fn of_nft(text: &str) -> Option<TraceLine> {
+    let mut words = text.split(' ');
+    let id = u32::from_str_radix(words.next()?, 16).ok()?;
+    let table = table_label(words.next()?, words.next()?);
+    let chain = words.next()?.to_owned();
+    match words.next()? {
+        "packet:" => {
+            let words: Vec<&str> = words.collect();
+            let device = |name| {
+                let at = words.iter().position(|word| *word == name)?;
+                Some(words.get(at + 1)?.trim_matches('"').to_owned())
+            };
+            // `ip saddr 10.0.0.1`: two words for the field, one for its value.
+            let field = |of: &str, name: &str| {
+                let fits = |three: &&[&str]| three[0] == of && three[1] == name;
+                Some(words.windows(3).find(fits)?[2])
+            };
+            let port = |name| {
+                let of = |protocol| field(protocol, name)?.parse().ok();
+                ["tcp", "udp", "sctp"].into_iter().find_map(of)
+            };
+            Some(TraceLine::Packet(PacketLine {
+                id,
+                input: device("iif").unwrap_or_default(),
+                output: device("oif").unwrap_or_default(),
+                src: field("ip", "saddr")?.parse().ok()?,
+                dst: field("ip", "daddr")?.parse().ok()?,
+                ports: port("sport").zip(port("dport")),
+            }))
+        }
+        "rule" => {
+            let (_, behind) = text.rsplit_once("# handle ")?;
+            let handle = behind.split(' ').next()?.parse().ok()?;
+            Some(TraceLine::Rule {
+                id,
+                table,
+                chain,
+                handle,
+            })
+        }
+        "policy" => Some(TraceLine::Policy { id, table, chain }),
+        _ => None,
     }
 }
 
@@ -135,6 +185,31 @@ impl Marker {
     }
 }
 
+/// Which program tells of the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracer {
+    /// `xtables-monitor --trace`: of iptables' tables.
+    Xtables,
+    /// `nft -a monitor trace`: of every table.
+    Nft,
+}
+
+impl Tracer {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Xtables => "xtables-monitor",
+            Self::Nft => "nft",
+        }
+    }
+
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Xtables => &["--trace"],
+            Self::Nft => &["-a", "monitor", "trace"],
+        }
+    }
+}
+
 /// Listens to the trace of a namespace.
 #[derive(Debug)]
 pub struct Monitor {
@@ -145,7 +220,6 @@ pub struct Monitor {
     marks: BTreeSet<u32>,
 }
 
-const PROGRAM: &str = "xtables-monitor";
 /// How often a marker is sent before the monitor counts as deaf.
 const ATTEMPTS: usize = 1_000;
 
@@ -154,8 +228,9 @@ impl Monitor {
     ///
     /// # Errors
     /// [`LaneError`].
-    pub fn start(namespace: &Namespace, marker: Marker) -> Result<Self, LaneError> {
-        let lines = Lines::of(namespace, PROGRAM, &["--trace"])?;
+    pub fn start(namespace: &Namespace, tracer: Tracer, marker: Marker) -> Result<Self, LaneError> {
+        let program = tracer.program();
+        let lines = Lines::of(namespace, program, tracer.arguments())?;
         let mut monitor = Self {
             lines,
             marker,
@@ -174,7 +249,7 @@ impl Monitor {
                 return Ok(monitor);
             }
         }
-        Err(LaneError::Silent { program: PROGRAM })
+        Err(LaneError::Silent { program })
     }
 
     fn mark(&mut self) -> Result<(), LaneError> {
@@ -244,7 +319,7 @@ mod tests {
             TraceLine::parse(rule),
             Some(TraceLine::Rule {
                 id: 0x9f56_29ee,
-                table: TableName::Nat,
+                table: "nat".to_owned(),
                 chain,
                 handle: 0x13
             })
@@ -255,10 +330,44 @@ mod tests {
             TraceLine::parse(policy),
             Some(TraceLine::Policy {
                 id: 0x9f56_29ee,
-                table: TableName::Filter,
+                table: "filter".to_owned(),
                 chain
             })
         );
         assert_eq!(TraceLine::parse(" NEW CHAIN"), None);
+    }
+
+    #[test]
+    fn lines_of_nft_are_read() {
+        let packet = "trace id 76510686 ip kube-proxy nat-output packet: oif \"lo\" ip saddr 127.0.0.1 ip daddr 10.96.0.1 ip dscp cs0 ip ecn not-ect ip ttl 64 ip id 34332 ip length 30 udp sport 36966 udp dport 999 udp length 10 @th,64,16 0x780a ";
+        let Some(TraceLine::Packet(packet)) = TraceLine::parse(packet) else {
+            panic!("a packet");
+        };
+        assert_eq!(
+            (packet.id, packet.ports),
+            (0x7651_0686, Some((36_966, 999)))
+        );
+        assert_eq!((packet.input.as_str(), packet.output.as_str()), ("", "lo"));
+        assert_eq!(packet.dst, IpAddr::from([10, 96, 0, 1]));
+        let rule = "trace id 76510686 ip kube-proxy services rule ip daddr . meta l4proto . th dport vmap @service-ips # handle 11 (verdict goto r)";
+        let table = || "ip kube-proxy".to_owned();
+        assert_eq!(
+            TraceLine::parse(rule),
+            Some(TraceLine::Rule {
+                id: 0x7651_0686,
+                table: table(),
+                chain: "services".to_owned(),
+                handle: 11
+            })
+        );
+        let policy = "trace id 76510686 ip kube-proxy nat-output policy accept ";
+        assert_eq!(
+            TraceLine::parse(policy),
+            Some(TraceLine::Policy {
+                id: 0x7651_0686,
+                table: table(),
+                chain: "nat-output".to_owned()
+            })
+        );
     }
 }

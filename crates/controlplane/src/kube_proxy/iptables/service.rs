@@ -11,7 +11,7 @@ use super::IptablesProxier;
 use super::shared::Sharing;
 use super::words::{address_and_port, rule};
 use super::written::{OwnChain, Placed};
-use crate::kube_proxy::endpoints::Choice;
+use crate::kube_proxy::port_on_node::PortOnNode;
 use crate::kube_proxy::service_ports::ProxiedPort;
 
 /// What a service port adds to the tables, in the order of writing.
@@ -65,33 +65,25 @@ struct PortChains {
 struct PortWriter<'w> {
     proxier: &'w IptablesProxier<'w>,
     port: &'w ProxiedPort<'w>,
-    choice: Choice<'w>,
+    on_node: PortOnNode<'w>,
     /// Whether chains that are the same on other nodes are theirs too.
     sharing: Sharing,
     chains: PortChains,
-    /// Whether traffic to the ClusterIP has an endpoint that its policy allows.
-    has_internal: bool,
-    /// The same of traffic from outside.
-    has_external: bool,
 }
 
 impl<'w> IptablesProxier<'w> {
     /// Builds the rules of a service port: the body of the loop in `syncProxyRules`
     /// (pkg/proxy/iptables/proxier.go).
     pub(super) fn port_rules(&self, port: &ProxiedPort<'_>, sharing: Sharing) -> PortRules {
-        let zone =
-            self.settings.zone.as_deref().filter(|_| {
-                port.addresses.topology_mode || self.settings.ignores_topology_annotations
-            });
-        let choice = Choice::new(port, self.node, zone);
+        let on_node = PortOnNode::new(port, self.node, &self.settings);
         let addresses = &port.addresses;
-        let has_local = !choice.local.is_empty();
-        let uses_firewall = choice.has_endpoints
+        let uses_firewall = on_node.choice.has_endpoints
             && !addresses.vips.is_empty()
             && !addresses.source_ranges.is_empty();
         let writer = PortWriter {
             proxier: self,
             port,
+            on_node,
             chains: PortChains {
                 svc: port.hash.chain("KUBE-SVC-"),
                 svl: port.hash.chain("KUBE-SVL-"),
@@ -99,9 +91,6 @@ impl<'w> IptablesProxier<'w> {
                 firewall: uses_firewall.then(|| port.hash.chain("KUBE-FW-")),
             },
             sharing,
-            has_internal: choice.has_endpoints && (!addresses.internal_local || has_local),
-            has_external: choice.has_endpoints && (!addresses.external_local || has_local),
-            choice,
         };
         let mut rules = PortRules::default();
         writer.write_addresses(&mut rules);
@@ -123,7 +112,7 @@ impl PortWriter<'_> {
     /// What happens to traffic that finds no endpoint: an answer if there is none at all, silence if
     /// there are some elsewhere, so that a client tries again.
     const fn refusal(&self) -> Target {
-        if self.choice.has_endpoints {
+        if self.on_node.choice.has_endpoints {
             Target::Drop
         } else {
             Target::Reject(RejectWith::PortUnreachable)
@@ -131,7 +120,7 @@ impl PortWriter<'_> {
     }
 
     fn why_none(&self) -> String {
-        let local = if self.choice.has_endpoints {
+        let local = if self.on_node.choice.has_endpoints {
             "local "
         } else {
             ""

@@ -6,6 +6,8 @@ use podwire_packet::Family;
 use podwire_ruleset::iptables::{Wording, write_rule};
 use podwire_ruleset::{Chain, ChainName, Rule};
 
+use crate::kube_proxy::spelling::Spelling;
+
 /// A rule and the common chain it is appended to.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
@@ -51,27 +53,10 @@ impl OwnChain {
     pub(super) fn print(&self, rule: &Rule, family: Family, text: &mut String) {
         let line = text.len();
         print_rule(family, self.name(), rule, text);
-        if let Some(spelling) = &self.spelling
-            // A comment before it may hold the same text.
-            && let Some(at) = text[line..].rfind(&spelling.printed)
-        {
-            let at = line + at;
-            text.replace_range(at..at + spelling.printed.len(), &spelling.written);
+        if let Some(spelling) = &self.spelling {
+            spelling.apply(text, line);
         }
     }
-}
-
-/// A text that kube-proxy writes otherwise than the printer, in the rules of a chain.
-///
-/// A rule holds addresses, not texts. Where kube-proxy passes a text on, the two may differ: an
-/// endpoint's IPv6 address as its slice spells it, or a pod range of one address with its `/32`,
-/// beside a ClusterIP without.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::kube_proxy) struct Spelling {
-    /// The last place where a line has this,
-    pub(super) printed: String,
-    /// it gets this.
-    pub(super) written: String,
 }
 
 fn print_rule(family: Family, chain: &ChainName, rule: &Rule, text: &mut String) {

@@ -9,8 +9,9 @@ use crate::kube_proxy::iptables::shared::{OfNodes, PolicyChains, PolicyKey, Shar
 use crate::kube_proxy::iptables::words::{
     comment, one_of, protocol, recent, rule, source, source_is_local,
 };
-use crate::kube_proxy::iptables::written::{OwnChain, Spelling};
+use crate::kube_proxy::iptables::written::OwnChain;
 use crate::kube_proxy::local_detector::LocalDetector;
+use crate::kube_proxy::spelling::Spelling;
 
 impl PortWriter<'_> {
     /// Chains of its own.
@@ -21,7 +22,7 @@ impl PortWriter<'_> {
         };
         rules.masquerade = policies.masquerade;
         rules.chains = policies.chains;
-        let reachable = self.choice.reachable();
+        let reachable = self.on_node.choice.reachable();
         rules.chains.extend(reachable.iter().map(|found| {
             let of_nodes = found.common().filter(|_| self.sharing == Sharing::Nodes);
             match of_nodes {
@@ -43,30 +44,21 @@ impl PortWriter<'_> {
     }
 
     fn policy_chains(&self) -> PolicyChains {
-        let port = self.port;
         let mut policies = PolicyChains::default();
         let chains = &mut policies.chains;
-        if self.choice.has_endpoints && port.is_externally_accessible() {
+        if self.on_node.uses_external_chain() {
             chains.push(self.external_chain());
         }
         if let Some(firewall) = &self.chains.firewall {
             chains.push(self.firewall_chain(firewall));
         }
-        for (name, endpoints, is_used) in [
-            (
-                &self.chains.svc,
-                &self.choice.cluster,
-                port.uses_cluster_endpoints(),
-            ),
-            (
-                &self.chains.svl,
-                &self.choice.local,
-                port.uses_local_endpoints(),
-            ),
+        for (name, endpoints) in [
+            (&self.chains.svc, self.on_node.cluster_endpoints()),
+            (&self.chains.svl, self.on_node.local_endpoints()),
         ] {
-            if !is_used || endpoints.is_empty() {
+            let Some(endpoints) = endpoints else {
                 continue;
-            }
+            };
             let mut policy_rules = Vec::with_capacity(endpoints.len() * 2 + 1);
             if name == self.internal_chain()
                 && let Some(masquerade) = self.masquerade_rule()
@@ -83,7 +75,7 @@ impl PortWriter<'_> {
     /// Traffic to the ClusterIP that does not come from a pod of this node needs the node's address
     /// as source, or the answer might take another way. With `masqueradeAll` all of it does.
     fn masquerade_rule(&self) -> Option<Rule> {
-        if !self.has_internal {
+        if !self.on_node.has_internal {
             return None;
         }
         let settings = &self.proxier.settings;
@@ -113,7 +105,7 @@ impl PortWriter<'_> {
             let text = format!("route LOCAL traffic for {name} external destinations");
             let matches = vec![comment(text), source_is_local()];
             rules.push(self.own(matches, to_svc()));
-            if self.has_external {
+            if self.on_node.has_external {
                 rules.push(self.own(Vec::new(), Target::Jump(self.chains.svl.clone())));
             }
         } else {
@@ -197,12 +189,7 @@ impl PortWriter<'_> {
         let translate = rule(matches, Target::Dnat(to), found.origin);
 
         OwnChain {
-            spelling: (!endpoint.is_canonical).then(|| {
-                Box::new(Spelling {
-                    printed: endpoint.address.to_string(),
-                    written: endpoint.ip_text.to_owned(),
-                })
-            }),
+            spelling: Spelling::of_endpoint(endpoint).map(Box::new),
             ..OwnChain::user(endpoint.chain.clone(), vec![hairpin, translate])
         }
     }

@@ -17,7 +17,7 @@ impl PortWriter<'_> {
     pub(super) fn write_addresses(&self, rules: &mut PortRules) {
         let addresses = &self.port.addresses;
         let services = &self.proxier.chains.services;
-        if self.has_internal {
+        if self.on_node.has_internal {
             let placed = self.to_chain(addresses.cluster_ip, "cluster IP", self.internal_chain());
             rules.dispatch.push(placed);
         } else {
@@ -26,11 +26,11 @@ impl PortWriter<'_> {
                 .push(self.refuse(services, addresses.cluster_ip));
         }
         for &ip in &addresses.external_ips {
-            if self.choice.has_endpoints {
+            if self.on_node.choice.has_endpoints {
                 let placed = self.to_chain(ip, "external IP", &self.chains.ext);
                 rules.dispatch.push(placed);
             }
-            if !self.has_external {
+            if !self.on_node.has_external {
                 rules.filter.push(self.refuse_external(ip));
             }
         }
@@ -47,7 +47,7 @@ impl PortWriter<'_> {
         let vips = &self.port.addresses.vips;
         let chain = self.chains.firewall.as_ref().unwrap_or(&self.chains.ext);
         for &ip in vips {
-            if self.choice.has_endpoints {
+            if self.on_node.choice.has_endpoints {
                 let placed = self.to_chain(ip, "loadbalancer IP", chain);
                 rules.dispatch.push(placed);
             }
@@ -58,7 +58,7 @@ impl PortWriter<'_> {
                 rules.filter.push(self.placed(chain, matches, Target::Drop));
             }
         }
-        if !self.has_external {
+        if !self.on_node.has_external {
             let refused = vips.iter().map(|&ip| self.refuse_external(ip));
             rules.filter.extend(refused);
         }
@@ -69,7 +69,7 @@ impl PortWriter<'_> {
         let l4 = self.port.l4;
         let [module, is_protocol] = protocol(l4);
         let port = destination_port(l4, self.port.node_port);
-        if self.choice.has_endpoints {
+        if self.on_node.choice.has_endpoints {
             let matches = vec![
                 comment(self.port.name.clone()),
                 module.clone(),
@@ -80,7 +80,7 @@ impl PortWriter<'_> {
             let placed = self.placed(&common.node_ports, matches, target);
             rules.dispatch.push(placed);
         }
-        if !self.has_external {
+        if !self.on_node.has_external {
             let matches = vec![
                 comment(self.why_none()),
                 destination_is_local(),

@@ -1,0 +1,157 @@
+//! The wording of kube-proxy: a command for each object.
+
+use super::value::{data_types, element, key, seconds};
+use super::{Wording, push, put, quoted, rule};
+use crate::Policy;
+use crate::nft::words::{HOOKS, POLICIES, name_of};
+use crate::nft::{Chain, Element, Key, Name, Rule, Set, SetFlags, Table, TableFamily};
+
+/// Writes the commands that make a table.
+///
+/// Each function appends one command, so that whoever makes a large table can print one object and drop
+/// it before it makes the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Commands<'t> {
+    family: TableFamily,
+    table: &'t str,
+}
+
+impl<'t> Commands<'t> {
+    /// Commands for a table.
+    #[must_use]
+    pub fn new(family: TableFamily, table: &'t Name) -> Self {
+        Self {
+            family,
+            table: table.as_str(),
+        }
+    }
+
+    /// Appends all commands of a table, in the order of `Fake.Dump`.
+    pub fn write_table(&self, out: &mut String, table: &Table) {
+        self.add_table(out, table.comment.as_deref());
+        for chain in table.chains.values() {
+            self.add_chain(out, chain);
+        }
+        for (name, set) in &table.sets {
+            self.add_set(out, name, set);
+        }
+        for chain in table.chains.values() {
+            for rule in &chain.rules {
+                self.add_rule(out, &chain.name, rule);
+            }
+        }
+        for (name, set) in &table.sets {
+            for (key, element) in &set.elements {
+                self.add_element(out, name, key, element);
+            }
+        }
+    }
+
+    /// Appends `add table`.
+    pub fn add_table(&self, out: &mut String, comment: Option<&str>) {
+        push(out, &["add table ", self.family.name(), " ", self.table]);
+        if let Some(comment) = comment {
+            out.push_str(" { comment ");
+            quoted(out, comment);
+            out.push_str(" ; }");
+        }
+        out.push('\n');
+    }
+
+    /// Appends `add chain`; its rules are not part of it.
+    pub fn add_chain(&self, out: &mut String, chain: &Chain) {
+        self.add(out, "chain", &chain.name);
+        if chain.base.is_none() && chain.comment.is_none() {
+            out.push('\n');
+            return;
+        }
+        out.push_str(" {");
+        if let Some(base) = chain.base {
+            let hook = name_of(&HOOKS, &base.hook).unwrap_or_default();
+            let kind = base.kind.name();
+            push(out, &[" type ", kind, " hook ", hook, " priority "]);
+            put(out, format_args!("{} ;", base.priority));
+            if base.policy == Policy::Drop {
+                let policy = name_of(&POLICIES, &base.policy).unwrap_or_default();
+                push(out, &[" policy ", policy, " ;"]);
+            }
+        }
+        comment_property(out, chain.comment.as_deref());
+        out.push_str(" }\n");
+    }
+
+    /// Appends `add set` or `add map`; its elements are not part of it.
+    pub fn add_set(&self, out: &mut String, name: &Name, set: &Set) {
+        self.add(out, if set.is_map() { "map" } else { "set" }, name);
+        out.push_str(" {");
+        match &set.type_of {
+            Some(types) => push(out, &[" typeof ", types]),
+            None => {
+                out.push_str(" type ");
+                data_types(out, &set.key);
+                if set.is_map() {
+                    out.push_str(" : ");
+                    data_types(out, &set.data);
+                }
+            }
+        }
+        out.push_str(" ;");
+        if set.flags != SetFlags::default() {
+            out.push_str(" flags ");
+            super::value::flags(out, set.flags);
+            out.push_str(" ;");
+        }
+        if let Some(timeout) = set.timeout {
+            out.push_str(" timeout ");
+            seconds(out, timeout);
+            out.push_str(" ;");
+        }
+        if let Some(interval) = set.gc_interval {
+            out.push_str(" gc-interval ");
+            seconds(out, interval);
+            out.push_str(" ;");
+        }
+        if let Some(size) = set.size {
+            put(out, format_args!(" size {size} ;"));
+        }
+        if set.auto_merge {
+            out.push_str(" auto-merge ;");
+        }
+        for property in &set.properties {
+            push(out, &[" ", property, " ;"]);
+        }
+        comment_property(out, set.comment.as_deref());
+        out.push_str(" }\n");
+    }
+
+    /// Appends `add rule`.
+    pub fn add_rule(&self, out: &mut String, chain: &Name, rule: &Rule) {
+        self.add(out, "rule", chain);
+        out.push(' ');
+        rule::write(out, rule, Wording::KubeProxy);
+        out.push('\n');
+    }
+
+    /// Appends `add element`.
+    pub fn add_element(&self, out: &mut String, set: &Name, own: &Key, value: &Element) {
+        self.add(out, "element", set);
+        out.push_str(" { ");
+        key(out, own, Wording::KubeProxy);
+        element(out, value, Wording::KubeProxy);
+        out.push_str(" }\n");
+    }
+
+    fn add(&self, out: &mut String, object: &str, name: &Name) {
+        let family = self.family.name();
+        push(out, &["add ", object, " ", family, " ", self.table, " "]);
+        out.push_str(name.as_str());
+    }
+}
+
+fn comment_property(out: &mut String, comment: Option<&str>) {
+    if let Some(comment) = comment {
+        out.push_str(" comment ");
+        quoted(out, comment);
+        out.push_str(" ;");
+    }
+}
