@@ -87,8 +87,9 @@ fn the_arrows_between_crates_are_those_of_architecture_md() {
 
 #[test]
 fn every_model_says_in_three_lines_what_it_shows() {
-    let models = fs::read_dir(root().join("models"))
-        .expect("models/ is there")
+    let models = ["models", "models/events"]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(root().join(folder)).expect("the folder is there"))
         .flatten();
     let models: Vec<_> = models
         .map(|entry| entry.path())

@@ -2,7 +2,8 @@
 //!
 //! - `load`: Kubernetes text in memory to a cluster. Reading the file is not timed.
 //! - `iptables`: the rules of 1,000 Services, `iptables-save` text to rules and back.
-//! - `render`: a cluster in memory to the text that kube-proxy hands to `iptables-restore`.
+//! - `render`: a cluster in memory to the text that kube-proxy hands to `iptables-restore`, and to all that
+//!   it programs in IPVS mode.
 //! - `trace`: one packet and its answer between two of three nodes. `first` makes the world, with the
 //!   rules and devices of every node that the packet comes to; `next` asks a world that has them.
 //!
@@ -15,7 +16,9 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use podwire_bench::text::{THREE_NODES, json_list, yaml_list};
 use podwire_cluster::{Cluster, Input, load, synthetic};
-use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
+use podwire_controlplane::kube_proxy::{
+    IptablesProxier, IpvsProxier, KubeProxyVersion, ServicePorts,
+};
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{self, Wording};
 use podwire_sim::{Options, Place, Query, Target, Trace, World};
@@ -56,6 +59,14 @@ fn loading(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// What kube-proxy of the cluster's first node programs in IPVS mode.
+fn programmed(cluster: &Cluster) -> String {
+    let services = ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default());
+    let node = cluster.nodes.keys().next().expect("there is a node");
+    let proxier = IpvsProxier::new(cluster, &services, node).expect("the node's proxier");
+    proxier.program().text()
 }
 
 /// What kube-proxy of the cluster's first node writes.
@@ -103,6 +114,10 @@ fn rendering(c: &mut Criterion) {
     group.bench_function("restore", |b| {
         b.iter(|| written(black_box(&cluster), |proxier| proxier.restore_text()));
     });
+    let text = programmed(&cluster);
+    assert_eq!(text.matches(" -m -w 1\n").count(), 10_000);
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("ipvs", |b| b.iter(|| programmed(black_box(&cluster))));
     group.finish();
 }
 

@@ -6,6 +6,8 @@
 //! of the node's own, rule by rule and draw by draw; the program panics where they differ. Bytes are
 //! counted by the allocator; times are those that a thread had a core.
 
+#![expect(clippy::print_stdout, reason = "what was measured is to be read")]
+
 use std::env;
 use std::error::Error;
 use std::sync::Arc;
@@ -87,6 +89,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 impl Fleet<'_> {
     fn run(&self) -> Result<(), Box<dyn Error>> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the time that it takes is measured"
+        )]
         let start = Instant::now();
         let next = AtomicU32::new(0);
         let threads = thread::available_parallelism()?;

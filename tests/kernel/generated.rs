@@ -129,7 +129,9 @@ fn compare(
     );
     let mut wrong = Vec::new();
     let mut memory = NetnsState::default();
-    memory.ipv4.sets = ipset::parse(rules.sets).expect("sets that the kernel takes");
+    memory.ipv4.sets = ipset::parse(rules.sets)
+        .expect("sets that the kernel takes")
+        .into();
     for number in 0..FLOWS {
         let first = traffic::first_packet(&mut draw, node, &pods, number);
         match flow(&mut lab, &mut draw, first, &mut memory, &mut count) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use podwire_controlplane::cni::{CNI0, NodeNetwork, PodNetwork};
 use podwire_dataplane::{LinkKind, Netns, Surroundings};
@@ -175,8 +176,26 @@ pub(crate) fn configure(
             format_args!("fdb replace {mac} dev {port} master static"),
         );
     }
-    kernel.run(&["bridge", "-batch", "-"], &fdb).map(drop)
+    kernel.run(&["bridge", "-batch", "-"], &fdb)?;
+    // A port takes frames once the kernel has seen its carrier, which on a busy machine is not at once.
+    for attempt in 1.. {
+        let ports = kernel.run(&["bridge", "link", "show"], "")?;
+        let closed = ports
+            .lines()
+            .find(|port| !port.contains("state forwarding"));
+        match closed {
+            None => break,
+            Some(port) if attempt == ATTEMPTS => {
+                return Err(LaneError::PortClosed(port.trim().to_owned()));
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    Ok(())
 }
+
+/// How often it is asked whether every port of the bridge forwards.
+const ATTEMPTS: usize = 6_000;
 
 fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
     writeln!(text, "{words}").expect("a string takes everything");

@@ -84,6 +84,10 @@ pub(crate) enum Command {
     Match(MatchArgs),
     /// Measure rule lookup
     Bench(BenchArgs),
+    /// Print what a pod of kube-proxy has logged
+    Logs(LogsArgs),
+    /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
+    Run(RunArgs),
 }
 
 /// The cluster to read, and changes to it.
@@ -102,9 +106,9 @@ pub(crate) struct ClusterArgs {
     /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw; repeatable
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub(crate) set: Vec<String>,
-    /// The kube-proxy release whose words and names are used
-    #[arg(long, value_name = "VERSION", default_value = "1.30")]
-    pub(crate) kube_proxy_version: String,
+    /// The kube-proxy release whose words and names are used; 1.30 if not said
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kube_proxy_version: Option<String>,
 }
 
 /// kube-proxy's mode.
@@ -156,7 +160,8 @@ impl From<FamilyArg> for Family {
 Examples:
   podwire render -f models/two-node.ron --node node01
   podwire render -f models/two-node.ron --node node01 --form save
-  podwire render -f models/two-node.ron --node node01 --set iptables.masqueradeAll=true")]
+  podwire render -f models/two-node.ron --node node01 --set iptables.masqueradeAll=true
+  podwire render -f models/two-node.ron --node node01 --mode ipvs")]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -177,12 +182,119 @@ pub(crate) struct RenderArgs {
 /// What `render` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
-    /// What is handed to iptables-restore, byte for byte; of nftables mode, the table as commands.
+    /// What is handed to iptables-restore, byte for byte; of nftables mode, the table as commands; of
+    /// ipvs mode all that is programmed, in sections.
     Restore,
     /// The whole state afterwards, as iptables-save orders it, or as nft lists it.
     Save,
     /// Sysctls, health checks and conntrack clears.
     Misc,
+    /// The configuration with its defaults, as kube-proxy --write-config-to writes it.
+    Config,
+}
+
+/// `podwire run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Events are a file of RON: changes of objects, and packets that are sent, each at its time. A kube-proxy
+hears of a change after watch_delay, syncs when minSyncPeriod lets it, and has new rules after
+sync_takes. Exit code 1: a packet did not arrive, or its answer.
+
+Examples:
+  podwire run models/events/stale-udp.ron
+  podwire run models/events/endpoints-0-n.ron -o jsonl
+  podwire run models/events/stale-udp.ron --kube-proxy-version 1.32 -v")]
+pub(crate) struct RunArgs {
+    /// The events
+    #[arg(value_name = "EVENTS.ron")]
+    pub(crate) events: PathBuf,
+    /// The cluster at first, in place of the files that the events name; repeatable
+    #[arg(short, long = "filename", value_name = "PATH")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Namespace of what is named without one
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Override a field of the proxy configuration, such as iptables.minSyncPeriod=10s, or the pod
+    /// network, as trace --set does; repeatable
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The kube-proxy release whose conntrack clean-up, words and names are used; 1.30 if not said
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kube_proxy_version: Option<String>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
+    pub(crate) output: RunOutput,
+}
+
+impl RunArgs {
+    /// The cluster that they name.
+    pub(crate) fn cluster(&self) -> ClusterArgs {
+        ClusterArgs {
+            filename: self.filename.clone(),
+            namespace: self.namespace.clone(),
+            mode: None,
+            set: self.set.clone(),
+            kube_proxy_version: self.kube_proxy_version.clone(),
+        }
+    }
+}
+
+/// How `run` answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RunOutput {
+    /// A line for what happens, and for packets that fare otherwise than the one before; -v for all.
+    Text,
+    /// A line for everything, as JSON.
+    Jsonl,
+}
+
+/// A time since the start, as Go writes durations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Since(pub(crate) std::time::Duration);
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// An hourly sync of every node is followed until then.
+        const MOST: std::time::Duration = std::time::Duration::from_secs(100 * 3_600);
+        podwire_cluster::parse_go_duration(text)
+            .filter(|time| *time <= MOST)
+            .map(Self)
+            .ok_or_else(|| "accepted is a time such as 1.5s, 300ms or 1m30s, up to 100h".to_owned())
+    }
+}
+
+/// `podwire logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without Pod objects of kube-proxy its pods are called kube-proxy-NODE. Without --kube-proxy-version
+the release is that of the pod's image.
+
+Examples:
+  podwire logs -f models/two-node.ron -n kube-system ds/kube-proxy
+  podwire logs -f models/two-node.ron -n kube-system kube-proxy-node01 --kube-proxy-version 1.19.0")]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The pod, or ds/kube-proxy
+    #[arg(value_name = "POD")]
+    pub(crate) resource: String,
+    /// Its container
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container_name: Option<String>,
+    /// Its container
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub(crate) container: Option<String>,
+    /// The log of the container before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Lines to print, from the end
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<usize>,
+    /// Print the time before each line
+    #[arg(long)]
+    pub(crate) timestamps: bool,
 }
 
 /// `podwire trace`.
@@ -219,6 +331,12 @@ pub(crate) struct TraceArgs {
     /// Every way that rules leave to chance, with its probability
     #[arg(long)]
     pub(crate) all: bool,
+    /// Events that happen to the cluster, as `podwire run` reads them
+    #[arg(long, value_name = "EVENTS.ron", requires = "at")]
+    pub(crate) events: Option<PathBuf>,
+    /// When the packet is sent
+    #[arg(long, value_name = "TIME", requires = "events")]
+    pub(crate) at: Option<Since>,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
     pub(crate) output: TraceOutput,

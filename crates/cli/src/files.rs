@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use podwire_cluster::{Cluster, Cni, FlannelBackend, load, read_inputs};
+use podwire_cluster::{
+    Cluster, Cni, Events, FlannelBackend, InvalidField, KubeProxyConfiguration, load, read_inputs,
+};
 use podwire_controlplane::kube_proxy::KubeProxyVersion;
 use podwire_packet::{Family, Prefix};
 use podwire_sim::Options;
@@ -15,6 +17,37 @@ use crate::failure::Failure;
 pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluster, Failure> {
     let inputs = read_inputs(&args.filename).map_err(|error| Failure::with_help("", &error))?;
     let mut cluster = load(inputs).map_err(Failure::input)?;
+    configure(&mut cluster, args)?;
+    tell_oddities(global, &cluster);
+    Ok(cluster)
+}
+
+/// Reads events, and the cluster that they happen to: that of the command line, or the one they name.
+pub(crate) fn read_events(
+    global: &Global,
+    path: &Path,
+    args: &ClusterArgs,
+) -> Result<Events, Failure> {
+    let text = read_text(path)?;
+    let given = if args.filename.is_empty() {
+        None
+    } else {
+        let inputs = read_inputs(&args.filename).map_err(|error| Failure::with_help("", &error))?;
+        Some(load(inputs).map_err(Failure::input)?)
+    };
+    let events = podwire_cluster::read_events(path, &text, given);
+    let mut events = events.map_err(Failure::input)?;
+    for change in &mut events.changes {
+        configure(&mut change.cluster, args)?;
+    }
+    if let Some(first) = events.changes.first() {
+        tell_oddities(global, &first.cluster);
+    }
+    Ok(events)
+}
+
+/// Applies what the command line changes.
+fn configure(cluster: &mut Cluster, args: &ClusterArgs) -> Result<(), Failure> {
     let mut cni = None;
     for setting in &args.set {
         let (field, value) = setting.split_once('=').ok_or_else(|| {
@@ -33,13 +66,24 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     }
     // It looks at the configuration, so that comes first, wherever it stands on the line.
     if let Some(cni) = cni {
-        set_cni(&mut cluster, cni);
+        set_cni(cluster, cni);
     }
     if let Some(mode) = args.mode {
         cluster.kube_proxy.get_or_insert_default().mode = mode.name().to_owned();
     }
-    tell_oddities(global, &cluster);
-    Ok(cluster)
+    let config = cluster.kube_proxy.as_ref();
+    if let Some(invalid) = config.and_then(|config| config.validate().into_iter().next()) {
+        let InvalidField {
+            field,
+            value,
+            accepted,
+            ..
+        } = invalid;
+        return Err(Failure::input(format_args!(
+            "kube-proxy's `{field}` is {value:?}\n  help: accepted: {accepted}"
+        )));
+    }
+    Ok(())
 }
 
 /// Reads a later state of a cluster: other objects, the same configuration and network.
@@ -58,11 +102,14 @@ pub(crate) fn read_state(
 
 /// The options of a simulation.
 pub(crate) fn options(args: &ClusterArgs) -> Result<Options, Failure> {
-    let kube_proxy_version: KubeProxyVersion = args
-        .kube_proxy_version
-        .parse()
+    let version = args.kube_proxy_version.as_deref();
+    let kube_proxy_version = version
+        .map_or_else(|| Ok(KubeProxyVersion::default()), str::parse)
         .map_err(|error| Failure::input(format_args!("--kube-proxy-version: {error}")))?;
-    Ok(Options { kube_proxy_version })
+    Ok(Options {
+        kube_proxy_version,
+        ..Options::default()
+    })
 }
 
 /// Changes the pod network's plugin. flannel, as its manifest runs it, masquerades what leaves the
@@ -152,6 +199,15 @@ fn write_oddities(global: &Global, cluster: &Cluster, err: &mut impl Write) -> i
             .map(|(kind, count)| format!("{count} {kind}"))
             .collect();
         writeln!(err, "not used: {}", kinds.join(", "))?;
+    }
+    let config = cluster.kube_proxy.as_ref();
+    let fields = config.map_or_else(Vec::new, KubeProxyConfiguration::without_effect);
+    if !fields.is_empty() {
+        let fields = fields.join(", ");
+        writeln!(
+            err,
+            "without effect here, of kube-proxy's configuration: {fields}"
+        )?;
     }
     Ok(())
 }

@@ -7,8 +7,10 @@ mod args;
 mod bench;
 mod failure;
 mod files;
+mod logs;
 mod matching;
 mod render;
+mod run;
 mod trace;
 
 use std::io::{self, BufWriter, Write};
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&cli.global, args, &mut out),
         Command::Match(args) => matching::run(&cli.global, args, &mut out),
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
+        Command::Logs(args) => logs::run(&cli.global, args, &mut out),
+        Command::Run(args) => run::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

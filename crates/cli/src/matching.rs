@@ -39,10 +39,11 @@ pub(crate) fn run(
     let mut state = State::default();
     if let Some(path) = &args.sets {
         let text = read_text(path)?;
-        state.sets = ipset::parse(&text).map_err(|error| {
+        let sets = ipset::parse(&text).map_err(|error| {
             let (line, column) = line_column(&text, error.span().offset());
             Failure::with_help(&place(path, line, column), &error)
         })?;
+        state.sets = sets.into();
     }
     if !global.quiet {
         tell_missing_sets(&rules, &state.sets)?;

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use podwire_cluster::{Cluster, KubeProxyConfiguration, ProxyMode};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, NftablesForm, NftablesHistory, NftablesProxier, ServicePorts,
-    check_mode, side_effects_text,
+    IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, NftablesForm, NftablesHistory,
+    NftablesProxier, ServicePorts, SideEffects, check_mode, side_effects_text,
 };
 use podwire_packet::Family;
 
@@ -14,7 +14,7 @@ use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster, read_state};
 
 /// Modes that `render` knows.
-const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables];
+const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
 
 pub(crate) fn run(
     global: &Global,
@@ -22,6 +22,11 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
+    if matches!(args.form, Form::Config) {
+        let config = cluster.kube_proxy.clone().unwrap_or_default();
+        out.write_all(config.to_yaml().as_bytes())?;
+        return Ok(Answer::Yes);
+    }
     let config = cluster.kube_proxy.as_ref();
     let mode = config.map_or(ProxyMode::Iptables, KubeProxyConfiguration::proxy_mode);
     check_mode(mode, MODES).map_err(Failure::input)?;
@@ -42,10 +47,12 @@ pub(crate) fn run(
         return Ok(Answer::Yes);
     }
     let services = services(args.family.into());
-    if mode == ProxyMode::Nftables {
-        nftables(&states, args, &services, out)?;
-    } else {
-        out.write_all(iptables(&states, args, &services)?.as_bytes())?;
+    match mode {
+        ProxyMode::Nftables => nftables(&states, args, &services, out)?,
+        ProxyMode::Ipvs => out.write_all(ipvs(&states, args, &services)?.as_bytes())?,
+        ProxyMode::Iptables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
+            out.write_all(iptables(&states, args, &services)?.as_bytes())?;
+        }
     }
     Ok(Answer::Yes)
 }
@@ -67,7 +74,7 @@ fn nftables(
     }
     let form = match args.form {
         Form::Save => NftablesForm::Listing,
-        Form::Restore | Form::Misc => NftablesForm::Commands,
+        Form::Restore | Form::Misc | Form::Config => NftablesForm::Commands,
     };
     Ok(history.write_to(form, out)?)
 }
@@ -85,7 +92,7 @@ fn iptables(
     if states.len() == 1 {
         return Ok(match args.form {
             Form::Save => first.save_text(),
-            Form::Restore | Form::Misc => first.restore_text(),
+            Form::Restore | Form::Misc | Form::Config => first.restore_text(),
         });
     }
     let mut history = IptablesHistory::first(first);
@@ -94,21 +101,48 @@ fn iptables(
     }
     Ok(match args.form {
         Form::Save => history.save_text(),
-        Form::Restore | Form::Misc => history.restore_text().to_owned(),
+        Form::Restore | Form::Misc | Form::Config => history.restore_text().to_owned(),
     })
 }
 
-/// What the first sync does besides rules.
+/// The sections of the last sync in IPVS mode, or of what it left.
+fn ipvs(
+    states: &[Cluster],
+    args: &RenderArgs,
+    services: &[ServicePorts<'_>],
+) -> Result<String, Failure> {
+    let mut proxiers = states.iter().zip(services).map(|(state, services)| {
+        IpvsProxier::new(state, services, &args.node).map_err(Failure::input)
+    });
+    let mut history = IpvsHistory::first(&proxiers.next().expect("there is a first state")?);
+    for proxier in proxiers {
+        history.then(&proxier?);
+    }
+    let program = history.program();
+    Ok(match args.form {
+        Form::Save => program.save_text(),
+        Form::Restore | Form::Misc | Form::Config => program.text(),
+    })
+}
+
+/// What the last sync does besides rules.
 fn misc(
     states: &[Cluster],
     args: &RenderArgs,
     services: &[Vec<ServicePorts<'_>>; 2],
 ) -> Result<String, Failure> {
-    if states.len() > 1 {
-        return Err(Failure::input(
-            "--form misc is that of the first sync; it takes no --then",
-        ));
+    let last = states.last().expect("there is a first state");
+    if states.len() == 1 {
+        let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
+        return side_effects_text(last, &services, &args.node).map_err(Failure::input);
     }
-    let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
-    side_effects_text(&states[0], &services, &args.node).map_err(Failure::input)
+    let mut text = String::new();
+    for of_family in services {
+        let [.., before, after] = of_family.as_slice() else {
+            continue;
+        };
+        let effects = SideEffects::later(last, before, after, &args.node);
+        text.push_str(&effects.map_err(Failure::input)?.to_string());
+    }
+    Ok(text)
 }

@@ -7,18 +7,20 @@ mod text;
 
 use std::io::Write;
 
-use podwire_sim::{Place, Query, Target, World};
+use podwire_packet::SimTime;
+use podwire_sim::{Place, Query, ServiceStates, Target, Timeline, Trace, TraceError, World};
+
+pub(crate) use record::reason;
 
 use crate::args::{Global, TraceArgs, TraceOutput};
 use crate::failure::{Answer, Failure};
-use crate::files::{options, read_cluster};
+use crate::files::{options, read_cluster, read_events};
 
 pub(crate) fn run(
     global: &Global,
     args: &TraceArgs,
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
-    let cluster = read_cluster(global, &args.cluster)?;
     let namespace = &args.cluster.namespace;
     let query = Query {
         from: Place::parse(&args.from, namespace)
@@ -30,18 +32,44 @@ pub(crate) fn run(
         length: args.length,
         via: args.via.as_deref().map(via_node).transpose()?,
     };
-    let mut world = World::new(&cluster, &options(&args.cluster)?).map_err(Failure::input)?;
+    let options = options(&args.cluster)?;
+    let Some(events) = &args.events else {
+        let cluster = read_cluster(global, &args.cluster)?;
+        let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
+        let traces = if args.all {
+            world.trace_all(&query)
+        } else {
+            world.trace(&query, global.seed).map(|trace| vec![trace])
+        };
+        return tell(&world, args, traces, out);
+    };
+    let events = read_events(global, events, &args.cluster)?;
+    let services = ServiceStates::new(&events, options.kube_proxy_version);
+    let mut timeline = Timeline::new(&events, &services, &options, namespace, global.seed)
+        .map_err(Failure::input)?;
+    let at = SimTime::START + args.at.unwrap_or_default().0;
     let traces = if args.all {
-        world.trace_all(&query)
+        timeline.trace_all(at, &query)
     } else {
-        world.trace(&query, global.seed).map(|trace| vec![trace])
+        let trace = timeline.trace(at, &query);
+        trace.map(|trace| trace.map(|trace| vec![trace]))
     };
     let traces = traces.map_err(Failure::input)?;
+    tell(timeline.world(), args, traces, out)
+}
+
+fn tell(
+    world: &World<'_>,
+    args: &TraceArgs,
+    traces: Result<Vec<Trace>, TraceError>,
+    out: &mut impl Write,
+) -> Result<Answer, Failure> {
+    let traces = traces.map_err(Failure::input)?;
     match args.output {
-        TraceOutput::Text => text::write(&world, args, &traces, out)?,
-        TraceOutput::Json => json::write(&world, args.all, &traces, out)?,
+        TraceOutput::Text => text::write(world, args, &traces, out)?,
+        TraceOutput::Json => json::write(world, args.all, &traces, out)?,
     }
-    Ok(traces.iter().all(podwire_sim::Trace::arrived).into())
+    Ok(traces.iter().all(Trace::arrived).into())
 }
 
 fn via_node(text: &str) -> Result<String, Failure> {

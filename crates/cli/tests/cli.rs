@@ -77,10 +77,14 @@ fn examples_of_every_help_give_an_answer() {
 
 #[test]
 fn what_models_say_to_try_gives_an_answer() {
-    let models = std::fs::read_dir(root().join("models")).expect("models is a folder");
+    let models = ["models", "models/events"]
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(root().join(folder)).expect("a folder"))
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_file());
     let mut tried = 0;
     for model in models {
-        let text = read(&model.expect("a file").path());
+        let text = read(&model);
         let lines = text.lines();
         for line in lines.filter_map(|line| line.strip_prefix("// Try:")) {
             let arguments = line.trim().strip_prefix("podwire ").unwrap_or(line);

@@ -2,9 +2,24 @@
 //!
 //! Field names, meanings and defaults: the API reference of that group, and
 //! `SetDefaults_KubeProxyConfiguration` (pkg/proxy/apis/config/v1alpha1/defaults.go) of Kubernetes 1.30.
+//!
+//! - `fields`, `quantity`: how single values are read and written.
+//! - `defaults`: what kube-proxy assumes; `validation`: what it refuses.
+//! - `effect`: what changes nothing here.
+//! - `print`: the file that kube-proxy writes of it; `set`: one field at a time.
+//!
+//! # Departures
+//! - Names of feature gates are not checked against the release.
+//! - `showHiddenMetricsForVersion` may be any release, not only the one before.
+//! - A null where kube-proxy wants a duration is none.
 
+mod defaults;
+mod effect;
 mod fields;
+mod print;
+mod quantity;
 mod set;
+mod validation;
 
 use std::time::Duration;
 
@@ -12,7 +27,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::nullable;
 
+pub use fields::{format as go_duration, parse as parse_go_duration};
 pub use set::SetError;
+pub use validation::InvalidField;
 
 /// `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +74,7 @@ pub struct DetectLocal {
     pub interface_name_prefix: String,
 }
 
-/// `clientConnection`; has no effect here.
+/// `clientConnection`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", expecting = "a mapping")]
 pub struct ClientConnection {
@@ -171,19 +188,44 @@ pub struct NftablesConfiguration {
     pub sync_period: Duration,
 }
 
-/// `logging`; has no effect here.
+/// `logging`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", expecting = "a mapping")]
 pub struct LoggingConfiguration {
-    /// `flushFrequency`: Go's form, or nanoseconds as a number.
-    #[serde(with = "fields::duration")]
-    pub flush_frequency: Duration,
+    /// `flushFrequency`; 5 s unless said.
+    #[serde(deserialize_with = "nullable")]
+    pub flush_frequency: FlushFrequency,
     /// `format`; text unless said.
     #[serde(deserialize_with = "nullable")]
     pub format: String,
     /// `options`.
     #[serde(deserialize_with = "nullable")]
     pub options: LoggingOptions,
+    /// `verbosity`.
+    #[serde(deserialize_with = "nullable")]
+    pub verbosity: u32,
+    /// `vmodule`.
+    #[serde(deserialize_with = "nullable")]
+    pub vmodule: Vec<VmoduleItem>,
+}
+
+/// `logging.flushFrequency`: a duration in Go's form, or a number of nanoseconds, and written as it was
+/// read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlushFrequency {
+    /// The duration.
+    pub duration: Duration,
+    /// Whether it stands as a number.
+    pub is_number: bool,
+}
+
+/// An entry of `logging.vmodule`: another verbosity for some of kube-proxy's own source files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", expecting = "a mapping")]
+pub struct VmoduleItem {
+    /// `filePattern`.
+    #[serde(deserialize_with = "nullable")]
+    pub file_pattern: String,
     /// `verbosity`.
     #[serde(deserialize_with = "nullable")]
     pub verbosity: u32,
@@ -205,8 +247,8 @@ pub struct LoggingOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", expecting = "a mapping")]
 pub struct LoggingFormatOptions {
-    /// `infoBufferSize`: a quantity of bytes such as `64Ki`.
-    #[serde(deserialize_with = "nullable")]
+    /// `infoBufferSize`: a quantity of bytes such as `64Ki`, in its canonical form; 0 unless said.
+    #[serde(deserialize_with = "quantity::deserialize")]
     pub info_buffer_size: String,
     /// `splitStream`: errors to stderr, all else to stdout.
     #[serde(deserialize_with = "nullable")]
@@ -237,7 +279,7 @@ pub struct WinkernelConfiguration {
 /// How kube-proxy was told to work.
 ///
 /// The default value is an empty configuration file; what kube-proxy then assumes is said at each
-/// field, and applied by whoever obeys it, so that the file can be printed back as it was.
+/// field and filled in by [`with_defaults`](Self::with_defaults).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", expecting = "a mapping")]
 pub struct KubeProxyConfiguration {
@@ -289,7 +331,7 @@ pub struct KubeProxyConfiguration {
     /// `featureGates`, as written.
     #[serde(deserialize_with = "nullable")]
     pub feature_gates: std::collections::BTreeMap<String, bool>,
-    /// `bindAddressHardFail`; has no effect here, nor has any field below.
+    /// `bindAddressHardFail`.
     #[serde(deserialize_with = "nullable")]
     pub bind_address_hard_fail: bool,
     /// `enableProfiling`.
@@ -306,6 +348,9 @@ pub struct KubeProxyConfiguration {
     /// `logging`.
     #[serde(deserialize_with = "nullable")]
     pub logging: LoggingConfiguration,
+    /// `windowsRunAsService`.
+    #[serde(deserialize_with = "nullable")]
+    pub windows_run_as_service: bool,
     /// `winkernel`.
     #[serde(deserialize_with = "nullable")]
     pub winkernel: WinkernelConfiguration,

@@ -11,9 +11,11 @@
 //! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
 //!   names them.
 //! - [`KubeProxyConfiguration`]: how kube-proxy was told to work.
+//! - [`Events`]: what happens to a cluster, and when.
 //! - [`Network`], [`Cni`]: what Kubernetes objects do not say: the wires between the nodes and the
 //!   pod network's plugin.
 
+mod events;
 mod kube_proxy_configuration;
 mod load;
 mod meta;
@@ -24,12 +26,15 @@ mod pod;
 mod service;
 mod slice;
 pub mod synthetic;
+mod timestamp;
 mod world;
 
+pub use events::{Change, Events, Probe, Timing, read_events};
 pub use kube_proxy_configuration::{
-    ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, IptablesConfiguration,
-    IpvsConfiguration, KubeProxyConfiguration, LoggingConfiguration, LoggingFormatOptions,
-    LoggingOptions, NftablesConfiguration, ProxyMode, SetError, WinkernelConfiguration,
+    ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, FlushFrequency,
+    InvalidField, IptablesConfiguration, IpvsConfiguration, KubeProxyConfiguration,
+    LoggingConfiguration, LoggingFormatOptions, LoggingOptions, NftablesConfiguration, ProxyMode,
+    SetError, VmoduleItem, WinkernelConfiguration, go_duration, parse_go_duration,
 };
 pub use load::{
     Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,
@@ -37,10 +42,11 @@ pub use load::{
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
 pub use network::{Cni, FlannelBackend, Network, Nic};
 pub use node::{Node, NodeAddress, NodeAddressKind};
-pub use pod::{ContainerPort, Pod};
+pub use pod::{Container, ContainerPort, Pod};
 pub use service::{
     ClientIpAffinity, IpMode, LoadBalancerIngress, Service, ServicePort, ServiceType, TargetPort,
     TrafficPolicy,
 };
 pub use slice::{AddressKind, Endpoint, EndpointSlice, SlicePort};
+pub use timestamp::{ParseTimestampError, Timestamp};
 pub use world::{Cluster, Warning};

@@ -19,7 +19,7 @@
 //!   to the end of the name if it is nowhere in it.
 //! - kube-proxy's `clusterCIDR` is the pod ranges unless `kube_proxy` says otherwise.
 
-mod at;
+pub(crate) mod at;
 mod expand;
 mod nodes;
 mod schema;

@@ -37,6 +37,8 @@ pub struct Node {
     pub addresses: Vec<NodeAddress>,
     /// Network devices that a model gives the node; none where only Kubernetes objects are known.
     pub nics: Vec<Nic>,
+    /// Cores: `status.capacity.cpu`, where it is known.
+    pub cpus: Option<u32>,
 }
 
 impl Node {

@@ -4,7 +4,18 @@ use std::net::IpAddr;
 
 use podwire_packet::Protocol;
 
-use crate::Meta;
+use crate::{Meta, Timestamp};
+
+/// A container, as far as its log depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its image.
+    pub image: Box<str>,
+    /// How often it was started again: `restartCount` of its status.
+    pub restarts: u32,
+}
 
 /// An entry of a container's `ports`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +43,12 @@ pub struct Pod {
     pub host_network: bool,
     /// `status.podIPs`.
     pub ips: Vec<IpAddr>,
+    /// Its containers.
+    pub containers: Vec<Container>,
     /// Ports of all its containers.
     pub ports: Vec<ContainerPort>,
+    /// `status.startTime`.
+    pub started: Option<Timestamp>,
     /// Condition `Ready`.
     pub ready: bool,
     /// `metadata.deletionTimestamp` is set.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use podwire_cluster::{Input, KubeProxyConfiguration, load};
+use podwire_cluster::{Cluster, Input, KubeProxyConfiguration, load, read_events};
 use proptest::prelude::*;
 
 fn read(text: String) {
@@ -20,6 +20,17 @@ fn read(text: String) {
     }
 }
 
+/// Reads events that happen to no cluster.
+fn read_as_events(text: &str) {
+    let path = Path::new("models/events/input.ron");
+    if let Err(errors) = read_events(path, text, Some(Cluster::default())) {
+        assert!(!errors.errors.is_empty());
+        for error in errors.errors {
+            assert!(error.place.line >= 1 && error.place.column >= 1, "{error}");
+        }
+    }
+}
+
 /// Real inputs of all three languages.
 fn seeds() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -29,6 +40,7 @@ fn seeds() -> Vec<String> {
         "tests/errors/bad-configuration/input.yaml",
         "../../models/two-node.ron",
         "../../models/external.ron",
+        "../../models/events/endpoints-0-n.ron",
     ]
     .map(|file| std::fs::read_to_string(root.join(file)).expect("a seed"))
     .into()
@@ -79,16 +91,20 @@ proptest! {
             0..40,
         ),
     ) {
-        read(words.concat());
+        let text = words.concat();
+        read_as_events(&text);
+        read(text);
     }
 
     #[test]
     fn mutated_inputs_are_read(text in mutated()) {
+        read_as_events(&text);
         read(text);
     }
 
     #[test]
     fn inputs_that_end_early_are_read(text in cut_off()) {
+        read_as_events(&text);
         read(text);
     }
 

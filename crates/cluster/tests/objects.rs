@@ -279,7 +279,6 @@ addressType: IPv4
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: ebpf
 iptables: {masqueradeAl: true}
 featureGates: {Anything: true}
 ",
@@ -289,7 +288,6 @@ featureGates: {Anything: true}
         [
             "15: service `default/web` stands twice; the later one counts",
             "30: kube-proxy's configuration has no field `iptables.masqueradeAl`; left out",
-            "30: kube-proxy has no mode `ebpf`; it uses iptables",
             "5: pod `default/lost` is on node `node-z`, which is not in the input",
             "20: endpoint slice `default/ghost-1` is of service `default/ghost`, which is not in the input",
             "25: endpoint slice `default/lone` has no label `kubernetes.io/service-name` and serves nothing",

@@ -24,11 +24,15 @@
 //! - `settings`, `local_detector`: the configuration on a node, with its defaults.
 //! - [`IptablesProxier`]: the rules. `iptables/service.rs` has those of one service port, which is
 //!   where most of kube-proxy is.
+//! - [`IpvsProxier`]: virtual servers, ipsets and rules of IPVS mode.
 //! - [`NftablesProxier`]: the table of nftables mode; a service port's part is in
 //!   `nftables/service.rs`.
-//! - [`IptablesHistory`], [`NftablesHistory`]: later syncs.
+//! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`]: later syncs.
+//! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
 //! - [`Provenance`]: which object a rule comes from.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
+//! - [`SyncRunner`]: when a sync may run. [`Cleanup`]: which connections it makes the kernel forget.
+//! - [`ConntrackSettings`]: what is told to the kernel at the start; [`startup_log`]: what is logged then.
 //!
 //! # Departures
 //! - Service ports, endpoints found twice, and node addresses come in a stated order where kube-proxy
@@ -38,7 +42,10 @@
 //! - A release changes the printed names and hashes of unnamed ports only; all else is of 1.30.
 //! - A node has the addresses that its Node or the model lists, and loopback. The real one also sees
 //!   those of bridges and overlays, which matters for `nodePortAddresses` that hold them.
-//! - [`SideEffects`] are those of the first sync.
+//! - To 1.31 connections end as in 1.30, whatever the release.
+//! - In IPVS mode real servers of a virtual server come in order of address, and one that is gone has
+//!   no connections and goes at once. A scheduler is one that the kernel has a module for; which are
+//!   loaded is not asked.
 //! - nftables mode keeps the chains that it no longer uses, empty, from sync to sync: the real one
 //!   deletes them in the first sync more than a second later.
 //! - nftables mode is printed as the table that it makes, not as the transaction that makes it. With
@@ -50,9 +57,14 @@
 //! Kubernetes 1.30: pkg/proxy and cmd/kube-proxy.
 
 mod changes;
+mod cleanup;
+mod conntrack;
 mod endpoints;
 mod iptables;
+mod ipvs;
 mod local_detector;
+mod log;
+mod marks;
 mod names;
 mod nftables;
 mod port_on_node;
@@ -61,21 +73,28 @@ mod service_ports;
 mod settings;
 mod side_effects;
 mod spelling;
+mod sync_runner;
+mod tables;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Node, ProxyMode};
 use podwire_packet::{DeviceNameError, ParsePrefixError};
+use podwire_ruleset::ipvs::ParseSchedulerError;
 
+pub use cleanup::{Cleanup, ConntrackClear};
+pub use conntrack::{ConntrackSettings, DEFAULT_CPUS};
 pub use iptables::{IptablesHistory, IptablesProxier};
+pub use ipvs::{IpvsHistory, IpvsProgram, IpvsProxier};
+pub use log::{LogLine, Severity, Start, SyncCounts, startup_log};
 pub use names::{KubeProxyVersion, ParseVersionError};
 pub use nftables::{NftablesForm, NftablesHistory, NftablesProxier};
 pub use provenance::{Object, ObjectKind, Provenance};
 pub use service_ports::ServicePorts;
-pub use side_effects::{
-    ConntrackClear, HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text,
-};
+pub use side_effects::{HealthCheck, SideEffects, Sysctl, ipvs_sysctls, side_effects_text};
+pub use sync_runner::SyncRunner;
 
 /// Why there are no rules for a node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +132,9 @@ pub enum ProxierError {
         /// What is wrong.
         source: DeviceNameError,
     },
+    /// The configuration asks for a scheduler that IPVS has not.
+    #[error("`ipvs.scheduler` of the kube-proxy configuration: {0}")]
+    Scheduler(#[source] ParseSchedulerError),
     /// A mark has 32 bits.
     #[error("`{field}` of the kube-proxy configuration is {bit}: it is a bit from 0 to 31")]
     MasqueradeBit {

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use podwire_cluster::{Cluster, Input, ProxyMode, load};
+use podwire_cluster::{Cluster, DetectLocalMode, Input, KubeProxyConfiguration, ProxyMode, load};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, KubeProxyVersion, ObjectKind, ProxierError, ServicePorts,
-    check_mode,
+    Cleanup, IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion,
+    ObjectKind, ProxierError, ServicePorts, check_mode,
 };
 use podwire_packet::Family;
 use podwire_ruleset::{Rule, RuleSet, TableName};
@@ -56,8 +56,10 @@ fn restore_text(cluster: &Cluster, version: &str) -> String {
     proxier.restore_text()
 }
 
-fn rejected(fields: &str) -> ProxierError {
-    let cluster = cluster(&[NODE, &config(fields)]);
+/// What is said of a configuration that came past the reader's own checks.
+fn rejected(configure: impl FnOnce(&mut KubeProxyConfiguration)) -> ProxierError {
+    let mut cluster = cluster(&[NODE]);
+    configure(cluster.kube_proxy.get_or_insert_default());
     let services = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
     IptablesProxier::new(&cluster, &services, "node-a").unwrap_err()
 }
@@ -219,25 +221,24 @@ fn modes_that_are_not_modelled_are_refused() {
 
 #[test]
 fn a_configuration_that_cannot_be_used_is_an_error() {
-    for (fields, error) in [
-        (
-            "clusterCIDR: 10.244.0.0/33",
-            "`clusterCIDR` of the kube-proxy configuration: `10.244.0.0/33` is not an address \
-             prefix such as `10.244.0.0/16` or `fd00::/64`",
-        ),
-        (
-            "nodePortAddresses: [all]",
-            "`nodePortAddresses` of the kube-proxy configuration: `all` is not an address prefix \
-             such as `10.244.0.0/16` or `fd00::/64`",
-        ),
-        (
-            "detectLocalMode: BridgeInterface",
-            "`detectLocal.bridgeInterface` of the kube-proxy configuration: `` is not a device \
-             name: 1 to 15 bytes without white space or `/`",
-        ),
-    ] {
-        assert_eq!(rejected(fields).to_string(), error);
-    }
+    let error = rejected(|config| config.cluster_cidr = "10.244.0.0/33".to_owned());
+    assert_eq!(
+        error.to_string(),
+        "`clusterCIDR` of the kube-proxy configuration: `10.244.0.0/33` is not an address prefix \
+         such as `10.244.0.0/16` or `fd00::/64`"
+    );
+    let error = rejected(|config| config.node_port_addresses = vec!["all".to_owned()]);
+    assert_eq!(
+        error.to_string(),
+        "`nodePortAddresses` of the kube-proxy configuration: `all` is not an address prefix such \
+         as `10.244.0.0/16` or `fd00::/64`"
+    );
+    let error = rejected(|config| config.detect_local_mode = DetectLocalMode::BridgeInterface);
+    assert_eq!(
+        error.to_string(),
+        "`detectLocal.bridgeInterface` of the kube-proxy configuration: `` is not a device name: 1 \
+         to 15 bytes without white space or `/`"
+    );
 }
 
 #[test]
@@ -274,4 +275,106 @@ fn a_new_label_of_the_node_makes_the_next_sync_full() {
     let mut history = IptablesHistory::first(proxier(0));
     history.then(proxier(1));
     assert_eq!(history.restore_text(), proxier(1).restore_text());
+}
+
+#[test]
+fn a_service_that_comes_after_its_slice_ends_no_connection_before_1_32() {
+    const SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: dns, namespace: default}
+spec: {clusterIP: 10.96.0.53, ports: [{port: 53, protocol: UDP}]}
+";
+    const SLICE: &str = "
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: dns-1, namespace: default, labels: {kubernetes.io/service-name: dns}}
+addressType: IPv4
+ports: [{name: '', port: 53, protocol: UDP}]
+endpoints: [{addresses: [10.38.0.1], nodeName: node-a}]
+";
+    let states = [[NODE, ""], [NODE, SLICE], [NODE, SERVICE]].map(|state| cluster(&state));
+    let both = cluster(&[NODE, SERVICE, SLICE]);
+    let clears = |before: &Cluster, after: &Cluster| -> Vec<String> {
+        let [before, after] = [before, after]
+            .map(|state| ServicePorts::new(state, Family::Ipv4, KubeProxyVersion::default()));
+        let version = KubeProxyVersion::default();
+        let cleanup = Cleanup::new(version, Some(&before), &after, "node-a");
+        cleanup.clears().iter().map(ToString::to_string).collect()
+    };
+    let [nothing, slice, service] = &states;
+    let all = ["clear orig-dst 10.96.0.53 proto udp"];
+    assert_eq!(clears(nothing, &both), all);
+    assert_eq!(clears(service, &both), all);
+    assert_eq!(clears(slice, &both), [""; 0]);
+    // Without its Service nothing is cleared for an endpoint that goes.
+    assert_eq!(clears(&both, slice), all);
+    assert_eq!(
+        clears(&both, service),
+        ["clear orig-dst 10.96.0.53 dst-nat 10.38.0.1 proto udp"]
+    );
+}
+
+fn ipv4_ports(cluster: &Cluster) -> ServicePorts<'_> {
+    ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default())
+}
+
+#[test]
+fn ipvs_takes_the_schedulers_that_the_kernel_has() {
+    let of = |name: &str| {
+        let config = config(&format!("ipvs: {{scheduler: {name}}}"));
+        let cluster = cluster(&[NODE, MYSQL, &config]);
+        let services = ipv4_ports(&cluster);
+        IpvsProxier::new(&cluster, &services, "node-a").map(|proxier| proxier.program().text())
+    };
+    assert!(
+        of("sed")
+            .unwrap()
+            .contains("-A -t 10.103.132.104:3306 -s sed\n")
+    );
+    assert!(
+        of("mh")
+            .unwrap()
+            .contains("-A -t 10.103.132.104:3306 -s mh -b mh-port\n")
+    );
+    let error = of("fastest").unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "`ipvs.scheduler` of the kube-proxy configuration: `fastest` is not an IPVS scheduler"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn virtual_servers_of_excluded_cidrs_outlive_their_service() {
+    let with = |cidrs: &str| {
+        let config = config(&format!("ipvs: {{excludeCIDRs: [{cidrs}]}}"));
+        let before = cluster(&[NODE, MYSQL, &config]);
+        let after = cluster(&[NODE, &config]);
+        let (services, none) = (ipv4_ports(&before), ipv4_ports(&after));
+        let proxier = |cluster, services| IpvsProxier::new(cluster, services, "node-a").unwrap();
+        let mut history = IpvsHistory::first(&proxier(&before, &services));
+        history.then(&proxier(&after, &none));
+        history.program().virtual_servers().len()
+    };
+    assert_eq!(with("10.103.0.0/16"), 1);
+    assert_eq!(with("10.104.0.0/16"), 0);
+}
+
+#[test]
+fn an_endpoint_is_looped_back_in_the_spelling_of_its_slice() {
+    let spelled = MYSQL
+        .replace("10.38.0.1", "\"FD00:0:0::1\"")
+        .replace("10.103.132.104", "\"fd00:96::1\"")
+        .replace("IPv4", "IPv6");
+    let cluster = cluster(&[NODE, &spelled]);
+    let services = ServicePorts::new(&cluster, Family::Ipv6, KubeProxyVersion::default());
+    let proxier = IpvsProxier::new(&cluster, &services, "node-a").unwrap();
+    let text = proxier.program().text();
+    assert!(
+        text.contains("add KUBE-6-LOOP-BACK FD00:0:0::1,tcp:3306,FD00:0:0::1\n"),
+        "{text}"
+    );
+    assert!(text.contains(" -r [fd00::1]:3306 -m -w 1\n"), "{text}");
 }

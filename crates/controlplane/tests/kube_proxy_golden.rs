@@ -2,9 +2,10 @@
 //!
 //! Each folder of tests/golden/kube-proxy has a cluster (`objects.yaml`), a configuration
 //! (`config.yaml`) and what the real kube-proxy made of them on some nodes: `iptables.NODE.txt` is what
-//! it handed to `iptables-restore`, `iptables-save.NODE.txt` the tables after that, `misc.NODE.txt` the
-//! rest. `nftables.NODE.txt` is its table in nftables mode, `nft-list.NODE.txt` what Linux lists after loading
-//! that. IPv6 has `.ipv6` behind the node. `objects.step2.yaml` and so on are later states of the
+//! it handed to `iptables-restore`, `iptables-save.NODE.txt` the tables after that, `ipvs.NODE.txt` all
+//! that it does in IPVS mode, `misc.NODE.txt` the rest. `nftables.NODE.txt` is its table in nftables mode,
+//! `nft-list.NODE.txt` what Linux lists after loading that. IPv6 has `.ipv6` behind the node.
+//! `objects.step2.yaml` and so on are later states of the
 //! cluster, and what kube-proxy did then has `.step2` behind the node.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -15,11 +16,11 @@ use std::sync::Arc;
 
 use podwire_cluster::{Cluster, load, read_inputs};
 use podwire_controlplane::kube_proxy::{
-    IptablesHistory, IptablesProxier, KubeProxyVersion, NftablesForm, NftablesHistory,
-    NftablesProxier, ServicePorts, side_effects_text,
+    IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion, NftablesForm,
+    NftablesHistory, NftablesProxier, ServicePorts, SideEffects, side_effects_text,
 };
 use podwire_packet::Family;
-use podwire_ruleset::{iptables, nft};
+use podwire_ruleset::{ipset, iptables, ipvs, nft};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/kube-proxy");
 
@@ -200,6 +201,14 @@ fn the_table_is_the_one_that_its_text_reads_back_as() {
     }
 }
 
+/// What stands before `.txt` in the name of a file about a state.
+fn step(place: usize) -> String {
+    match place {
+        0 => String::new(),
+        _ => format!(".step{}", place + 1),
+    }
+}
+
 #[test]
 fn later_syncs_are_those_of_kube_proxy() {
     let mut comparison = Comparison::default();
@@ -213,9 +222,9 @@ fn later_syncs_are_those_of_kube_proxy() {
             };
             let mut history = IptablesHistory::first(proxier(0));
             assert_eq!(history.restore_text(), proxier(0).restore_text());
-            for step in 1..states.len() {
-                history.then(proxier(step));
-                let golden = |form| case.join(format!("{form}.{node}.step{}.txt", step + 1));
+            for place in 1..states.len() {
+                history.then(proxier(place));
+                let golden = |form| case.join(format!("{form}.{node}{}.txt", step(place)));
                 comparison.compare(&golden("iptables"), || history.restore_text().to_owned());
                 comparison.compare(&golden("iptables-save"), || history.save_text());
             }
@@ -225,15 +234,89 @@ fn later_syncs_are_those_of_kube_proxy() {
 }
 
 #[test]
+fn side_effects_of_later_syncs_are_those_of_kube_proxy() {
+    let mut lines = 0;
+    for case in cases() {
+        let states = states(&case);
+        let services: Vec<_> = states.iter().map(|state| services(state)).collect();
+        for node in states[0].nodes.keys() {
+            for (step, state) in states.iter().enumerate().skip(1) {
+                let [before, after] = [step - 1, step].map(|step| &services[step][0]);
+                let effects = SideEffects::later(state, before, after, node).unwrap();
+                let golden = case.join(format!("misc.{node}.step{}.txt", step + 1));
+                // A step in which nothing happened beside rules has no file.
+                let golden = fs::read_to_string(golden).unwrap_or_default();
+                lines += golden.lines().count();
+                assert_eq!(effects.to_string(), golden, "{} {node}", case.display());
+            }
+        }
+    }
+    assert!(lines >= 10, "{lines} lines");
+}
+
+#[test]
+fn every_sync_in_ipvs_mode_is_that_of_kube_proxy() {
+    let mut comparison = Comparison::default();
+    for case in cases() {
+        let states = states(&case);
+        let services: Vec<_> = states.iter().map(|state| services(state)).collect();
+        for (family, suffix) in [(0, ""), (1, ".ipv6")] {
+            for node in states[0].nodes.keys() {
+                let proxier = |place: usize| {
+                    IpvsProxier::new(&states[place], &services[place][family], node).unwrap()
+                };
+                let mut history = IpvsHistory::first(&proxier(0));
+                for place in 0..states.len() {
+                    if place > 0 {
+                        history.then(&proxier(place));
+                    }
+                    let golden = case.join(format!("ipvs.{node}{suffix}{}.txt", step(place)));
+                    comparison.compare(&golden, || history.program().text());
+                }
+            }
+        }
+    }
+    comparison.finish();
+}
+
+#[test]
+fn what_ipvs_mode_programs_reads_back_from_its_text() {
+    let mut compared = 0;
+    for case in cases() {
+        let cluster = cluster(&case);
+        for services in services(&cluster) {
+            for node in cluster.nodes.keys() {
+                let program = IpvsProxier::new(&cluster, &services, node)
+                    .unwrap()
+                    .program();
+                let text = program.text();
+                let section = |head: &str, next: &str| {
+                    let text = text.split_once(head).unwrap().1;
+                    text.split_once(next).map_or(text, |(section, _)| section)
+                };
+                let servers = ipvs::parse(section("### ipvsadm-save -n\n", "### ")).unwrap();
+                assert_eq!(&servers, program.virtual_servers());
+                let sets = ipset::parse(section("### ipset save\n", "### ")).unwrap();
+                assert_eq!(sets, program.sets());
+                let saved = section("### iptables-save\n", "### ");
+                let parsed = iptables::parse(saved, services.family()).unwrap();
+                assert!(parsed.rules == program.rule_set(), "{}", case.display());
+                compared += servers.len();
+            }
+        }
+    }
+    assert!(compared > 100);
+}
+
+#[test]
 fn side_effects_are_those_of_kube_proxy() {
     let mut comparison = Comparison::default();
     for case in cases() {
         let cluster = cluster(&case);
-        let services = services(&cluster);
         for node in cluster.nodes.keys() {
             let golden = case.join(format!("misc.{node}.txt"));
             comparison.compare(&golden, || {
-                side_effects_text(&cluster, &services, node).unwrap()
+                side_effects_text(&cluster, &services(&cluster), node).unwrap()
             });
         }
     }

@@ -20,7 +20,7 @@ mod tuples;
 use std::time::Duration;
 
 use podwire_packet::{FiveTuple, Headers, Mark, Protocol, SimTime, TcpFlags};
-use podwire_ruleset::{ConntrackInfo, CtDirection, CtState, CtStatuses};
+use podwire_ruleset::{ConntrackInfo, CtDirection, CtState, CtStatuses, IpvsInfo};
 
 pub use entry::Entry;
 use slots::Slots;
@@ -105,6 +105,7 @@ impl Connection {
             original: Some(self.original),
             reply: Some(self.reply),
             expires_seconds: u32::try_from((self.expires - now).as_secs()).unwrap_or(u32::MAX),
+            ipvs: IpvsInfo::Untouched,
         }
     }
 }
@@ -119,6 +120,8 @@ pub struct ConntrackFull;
 pub struct Conntrack {
     /// How many it may hold: sysctl `net.netfilter.nf_conntrack_max`.
     pub max: usize,
+    /// How long it remembers them.
+    pub timeouts: Timeouts,
     slots: Slots,
     /// Confirmed connections, by both directions.
     tuples: Tuples,
@@ -140,6 +143,7 @@ impl Conntrack {
     pub fn keyed(key: u64) -> Self {
         Self {
             max: Self::MAX,
+            timeouts: Timeouts::default(),
             slots: Slots::default(),
             tuples: Tuples::new(key),
         }
@@ -189,6 +193,16 @@ impl Conntrack {
         }
     }
 
+    /// Has replies of an unconfirmed connection expected from where IPVS sends its packets, which are
+    /// `leaving` (`nf_conntrack_alter_reply`). That is no translation of conntrack's own.
+    pub(crate) fn alter_reply(&mut self, id: ConnectionId, leaving: FiveTuple) {
+        let slot = self.slots.slot(id);
+        let connection = slot.and_then(|slot| self.slots.get_mut(slot));
+        if let Some(connection) = connection.filter(|connection| !connection.confirmed) {
+            connection.reply = leaving.reversed();
+        }
+    }
+
     /// Finds the packet's connection, or begins one that [`confirm`](Self::confirm) will enter
     /// (`resolve_normal_ct`). A packet that cannot begin one is invalid.
     ///
@@ -222,7 +236,7 @@ impl Conntrack {
             snat: false,
             dnat: false,
             mark: Mark(0),
-            expires: now + timeout(headers.protocol, false),
+            expires: now + self.timeouts.of(headers.protocol, false),
             source_settled: false,
             destination_settled: false,
         });
@@ -251,7 +265,7 @@ impl Conntrack {
         } else {
             CtState::New
         };
-        let expires = now + timeout(tuple.protocol, connection.seen_reply);
+        let expires = now + self.timeouts.of(tuple.protocol, connection.seen_reply);
         facts.set_expires(expires);
         self.slots.set_expires(slot, expires);
         if is_first_reply || expires < last {
@@ -367,23 +381,45 @@ fn may_begin(headers: &Headers) -> bool {
     }
 }
 
-/// How long a connection is remembered after its last packet.
-///
-/// sysctls `nf_conntrack_{tcp_timeout_syn_sent,tcp_timeout_established,udp_timeout,
-/// udp_timeout_stream,sctp_timeout_cookie_wait,sctp_timeout_established,icmp_timeout,
-/// generic_timeout}`; TCP's 24 h is what kube-proxy sets, Linux's own is five days.
-const fn timeout(protocol: Protocol, both_ways: bool) -> Duration {
-    let seconds = match (protocol, both_ways) {
-        (Protocol::TCP, false) => 120,
-        (Protocol::TCP, true) => 86_400,
-        (Protocol::UDP, false) => 30,
-        (Protocol::UDP, true) => 120,
-        (Protocol::SCTP, false) => 3,
-        (Protocol::SCTP, true) => 210,
-        (Protocol::ICMP | Protocol::ICMPV6, _) => 30,
-        (Protocol(_), _) => 600,
-    };
-    Duration::from_secs(seconds)
+/// How long a connection is remembered after its last packet: the sysctls that kube-proxy sets. Those
+/// of other protocols and states are Linux's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `nf_conntrack_tcp_timeout_established`. 24 h, as kube-proxy sets it; Linux's own is five days.
+    pub tcp_established: Duration,
+    /// `nf_conntrack_udp_timeout`; 30 s.
+    pub udp: Duration,
+    /// `nf_conntrack_udp_timeout_stream`; 120 s.
+    pub udp_stream: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp_established: Duration::from_secs(86_400),
+            udp: Duration::from_secs(30),
+            udp_stream: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Timeouts {
+    /// That of a protocol, and of connections in which packets went both ways.
+    ///
+    /// The other sysctls: `nf_conntrack_{tcp_timeout_syn_sent,sctp_timeout_cookie_wait,
+    /// sctp_timeout_established,icmp_timeout,generic_timeout}`.
+    const fn of(&self, protocol: Protocol, both_ways: bool) -> Duration {
+        match (protocol, both_ways) {
+            (Protocol::TCP, false) => Duration::from_secs(120),
+            (Protocol::TCP, true) => self.tcp_established,
+            (Protocol::UDP, false) => self.udp,
+            (Protocol::UDP, true) => self.udp_stream,
+            (Protocol::SCTP, false) => Duration::from_secs(3),
+            (Protocol::SCTP, true) => Duration::from_secs(210),
+            (Protocol::ICMP | Protocol::ICMPV6, _) => Duration::from_secs(30),
+            (Protocol(_), _) => Duration::from_secs(600),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub enum DropReason {
     NatPortsExhausted,
     /// MASQUERADE found no address on the outgoing device.
     NoMasqueradeAddress(DeviceName),
+    /// The real server is reached by direct routing or a tunnel, which podwire does not walk.
+    IpvsForwarding,
     /// A packet for another host came in and sysctl `net.ipv4.ip_forward` is 0.
     ForwardingOff,
     /// The way back to the source is not the way it came (sysctl `net.ipv4.conf.*.rp_filter`).
@@ -93,6 +95,9 @@ impl fmt::Display for DropReason {
             }
             Self::ConntrackFull => f.write_str("the connection table is full (nf_conntrack_max)"),
             Self::NatPortsExhausted => f.write_str("NAT has no free port"),
+            Self::IpvsForwarding => {
+                f.write_str("IPVS forwards to the real server in a way that podwire does not walk")
+            }
             Self::NoMasqueradeAddress(device) => {
                 write!(f, "MASQUERADE finds no address on {device}")
             }

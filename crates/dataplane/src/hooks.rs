@@ -1,23 +1,25 @@
 //! What happens at one hook: tables, base chains of nftables, connection tracking and translation, in
 //! the kernel's order.
 //!
-//! Sources: `enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h; `nf_hook_entries_grow`,
+//! Sources: `ip_vs_ops4`, net/netfilter/ipvs/ip_vs_core.c; `enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h; `nf_hook_entries_grow`,
 //! net/netfilter/core.c: of two with the same priority the one that came later is asked first. Tables
 //! of iptables count as older than nftables' chains.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+mod translation;
 
-use podwire_packet::{DeviceName, Family, SimTime};
+use std::net::IpAddr;
+
+use podwire_packet::{DeviceName, SimTime};
 use podwire_ruleset::{
     BaseChainRef, Choose, Classify, ConntrackInfo, CtState, Decision, Hook, NatKind, NatRange,
     Observe, Packet, RuleId, RuleRef, TableName, Verdict, nft,
 };
 
-use crate::nat::{Manip, PortsExhausted, set_up, translate};
+use crate::nat::Manip;
 use crate::skb::{Skb, Tracked};
 use crate::watch::{Event, Watch};
-use crate::{Direction, Disposition, DropReason, Netns, NetnsState, Surroundings};
+use crate::{Disposition, DropReason, Netns, NetnsState, Surroundings};
+use translation::{NAT_DESTINATION, NAT_SOURCE, is_behind_nat};
 
 /// A namespace at work on one packet.
 pub(crate) struct Kernel<'a, C, S, H, W> {
@@ -45,12 +47,16 @@ enum Stage {
     Table(TableName),
     Track,
     Nat(Manip),
+    /// Answers of real servers get the virtual address.
+    IpvsOut,
+    /// What is for a virtual server gets a real one.
+    IpvsIn,
     Confirm,
 }
 
 /// What each hook does besides nftables' chains, by priority.
 const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
-    use Stage::{Confirm, Nat, Table, Track};
+    use Stage::{Confirm, IpvsIn, IpvsOut, Nat, Table, Track};
     const LAST: i32 = i32::MAX;
     match hook {
         Hook::Prerouting => &[
@@ -63,6 +69,8 @@ const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
             (-150, Table(TableName::Mangle)),
             (0, Table(TableName::Filter)),
             (50, Table(TableName::Security)),
+            (NAT_SOURCE - 2, IpvsOut),
+            (NAT_SOURCE - 1, IpvsIn),
             (NAT_SOURCE, Nat(Manip::Source)),
             (LAST, Confirm),
         ],
@@ -70,12 +78,15 @@ const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
             (-150, Table(TableName::Mangle)),
             (0, Table(TableName::Filter)),
             (50, Table(TableName::Security)),
+            (100, IpvsOut),
         ],
         Hook::Output => &[
             (-300, Table(TableName::Raw)),
             (-200, Track),
             (-150, Table(TableName::Mangle)),
             (NAT_DESTINATION, Nat(Manip::Destination)),
+            (NAT_DESTINATION + 1, IpvsOut),
+            (NAT_DESTINATION + 2, IpvsIn),
             (0, Table(TableName::Filter)),
             (50, Table(TableName::Security)),
         ],
@@ -86,11 +97,6 @@ const fn stages(hook: Hook) -> &'static [(i32, Stage)] {
         ],
     }
 }
-
-/// `NF_IP_PRI_NAT_DST`: translation happens there, whatever the priority of the chain that asks for it.
-const NAT_DESTINATION: i32 = -100;
-/// `NF_IP_PRI_NAT_SRC`.
-const NAT_SOURCE: i32 = 100;
 
 /// A translation that a rule asked for, with what to choose from.
 type NatAsked = Option<(NatKind, NatRange)>;
@@ -202,6 +208,13 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
                 Stage::Table(table) => self.table(skb, table, hook, place).map(drop)?,
                 Stage::Track => self.track(skb)?,
                 Stage::Nat(manip) => self.nat(skb, chains, manip, hook, place)?,
+                Stage::IpvsOut => self.ip_vs_out(skb, hook),
+                Stage::IpvsIn => {
+                    self.ip_vs_in(skb, hook)?;
+                    if skb.leaves_by.is_some() {
+                        return Ok(());
+                    }
+                }
                 Stage::Confirm => {
                     if let Some((id, _)) = skb.tracked.and_then(|tracked| tracked.connection) {
                         self.state.conntrack.confirm(id);
@@ -226,7 +239,10 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
             output: place.output,
             physdev_in: skb.physdev_in,
             physdev_out: place.physdev_out,
-            conntrack: self.info(skb, now),
+            conntrack: ConntrackInfo {
+                ipvs: skb.ipvs,
+                ..self.info(skb, now)
+            },
             host: self.ns.addresses(),
             now,
         }
@@ -343,157 +359,4 @@ impl<'n, C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'n, C, S, H, 
         }
         Ok(())
     }
-
-    /// `nf_nat_inet_fn`: rules decide about the first packet of a connection; every packet of it is
-    /// then translated as was decided.
-    fn nat(
-        &mut self,
-        skb: &mut Skb,
-        chains: &[nft::HookedChain],
-        manip: Manip,
-        hook: Hook,
-        place: Place,
-    ) -> Result<(), Disposition> {
-        let Some(Tracked {
-            state,
-            connection: Some((id, direction)),
-        }) = skb.tracked
-        else {
-            return Ok(());
-        };
-        let settled = self
-            .state
-            .conntrack
-            .get(id)
-            .is_none_or(|connection| match manip {
-                Manip::Source => connection.source_settled,
-                Manip::Destination => connection.destination_settled,
-            });
-        if state == CtState::New && direction == Direction::Original && !settled {
-            let range = match self.nat_rules(skb, chains, manip, hook, place)? {
-                Some(asked) => self.range(skb, asked, place)?,
-                // `nf_nat_alloc_null_binding`: it stays, but for its port if another connection has it.
-                None => {
-                    let keep = match manip {
-                        Manip::Source => skb.headers.src,
-                        Manip::Destination => skb.headers.dst,
-                    };
-                    NatRange::to(keep, None)
-                }
-            };
-            let now = self.around.now();
-            set_up(
-                &mut self.state.conntrack,
-                id,
-                manip,
-                &range,
-                now,
-                self.choose,
-            )
-            .map_err(|PortsExhausted| Disposition::Dropped(DropReason::NatPortsExhausted))?;
-        }
-        let translated = translate(
-            &mut skb.headers,
-            &self.state.conntrack,
-            id,
-            direction,
-            manip,
-        );
-        if let Some((before, after)) = translated {
-            self.watch.event(Event::Translated {
-                hook,
-                before,
-                after,
-            });
-        }
-        Ok(())
-    }
-
-    /// Asks the chains of a hook that translate, by priority, until one does.
-    fn nat_rules(
-        &mut self,
-        skb: &mut Skb,
-        chains: &[nft::HookedChain],
-        manip: Manip,
-        hook: Hook,
-        place: Place,
-    ) -> Result<NatAsked, Disposition> {
-        let table_priority = match manip {
-            Manip::Destination => NAT_DESTINATION,
-            Manip::Source => NAT_SOURCE,
-        };
-        let mut chains = chains.iter().filter(|chain| chain.is_nat).peekable();
-        while let Some(before) = chains.next_if(|chain| chain.priority <= table_priority) {
-            if let Some(asked) = self.base_chain(skb, before.chain, hook, place)? {
-                return Ok(Some(asked));
-            }
-        }
-        if let Some(asked) = self.table(skb, TableName::Nat, hook, place)? {
-            return Ok(Some(asked));
-        }
-        for after in chains {
-            if let Some(asked) = self.base_chain(skb, after.chain, hook, place)? {
-                return Ok(Some(asked));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The addresses that a target means here and now.
-    fn range(
-        &self,
-        skb: &Skb,
-        (kind, range): (NatKind, NatRange),
-        place: Place,
-    ) -> Result<NatRange, Disposition> {
-        let family = skb.headers.family();
-        let address = match kind {
-            NatKind::Dnat | NatKind::Snat => return Ok(range),
-            // `nf_nat_masquerade_ipv4` asks for the next hop, `nf_nat_masquerade_ipv6` for the
-            // destination.
-            NatKind::Masquerade => {
-                let output = place.output.unwrap_or(DeviceName::LO);
-                let toward = match family {
-                    Family::Ipv4 => place.next_hop.unwrap_or(skb.headers.dst),
-                    Family::Ipv6 => skb.headers.dst,
-                };
-                let chosen = self.ns.select_address(output, toward);
-                chosen.ok_or(Disposition::Dropped(DropReason::NoMasqueradeAddress(
-                    output,
-                )))?
-            }
-            // `nf_nat_redirect_ipv4`: loopback for what was made here, else the device's first address.
-            NatKind::Redirect => {
-                let loopback = match family {
-                    Family::Ipv4 => IpAddr::from([127, 0, 0, 1]),
-                    Family::Ipv6 => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-                };
-                let device = place.input.and_then(|input| self.ns.links.get(&input));
-                match device {
-                    None => loopback,
-                    Some(link) => {
-                        let own = link.addresses_of(family).next();
-                        own.ok_or(Disposition::Dropped(DropReason::NoMasqueradeAddress(
-                            link.name,
-                        )))?
-                        .0
-                    }
-                }
-            }
-        };
-        Ok(NatRange {
-            addresses: Some(address..=address),
-            ..range
-        })
-    }
-}
-
-/// Whether a chain with the priority of translation is asked after it: it was made before translation was
-/// hung on the hook, by the first chain of type nat or by iptables' table.
-fn is_behind_nat<C: Classify>(ns: &Netns<C>, family: Family, chain: &nft::HookedChain) -> bool {
-    let has_table = |rules: &Arc<C>| {
-        let mut hooks = TableName::Nat.hooks().iter();
-        hooks.any(|&hook| rules.has_rules(TableName::Nat, hook))
-    };
-    chain.is_older_than_nat && !ns.rules(family).is_some_and(has_table)
 }

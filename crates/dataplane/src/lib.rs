@@ -10,10 +10,12 @@
 //! # Map, in reading order
 //! - [`receive`], [`send`]: **the packet path**, in `path`: the functions of net/ipv4/ip_input.c,
 //!   ip_forward.c and ip_output.c in their order.
-//! - `hooks`: the tables of one hook in order, connection tracking and NAT among them.
+//! - `hooks`: the tables of one hook in order, nftables' base chains, connection tracking and NAT among
+//!   them.
 //! - `bridge`: a bridge and its ports, with what br_netfilter adds.
 //! - `vxlan`: encapsulation.
 //! - [`Conntrack`], `nat`: connections and their translation.
+//! - [`Ipvs`]: virtual servers.
 //! - [`Fib`], [`Link`], [`Netns`]: what a namespace is made of.
 //! - [`Event`], [`Disposition`], [`DropReason`]: the words for what happened.
 //!
@@ -27,12 +29,15 @@
 //!   looked at.
 //! - A full connection table takes nobody; Linux looks first for an unanswered connection nearby that
 //!   it can drop early.
+//! - Tables of iptables count as older than nftables' chains; that matters where two have one priority.
+//!   A namespace with any rules tracks connections; Linux begins to with the first rule that needs it.
+//! - A chain of nftables' type route does not route again what it marked: no route here asks for marks.
 //! - An ICMP echo is tracked by its identifier alone, so that two hosts that ping each other with the
 //!   same one share a connection.
 //!
 //! # Sources
 //! Linux: net/ipv4/{ip_input,ip_forward,ip_output,route,fib_frontend}.c, net/netfilter/
-//! {nf_conntrack_core,nf_nat_core,nf_nat_masquerade}.c, net/bridge/{br_input,br_forward,
+//! {core,nf_conntrack_core,nf_nat_core,nf_nat_masquerade}.c, net/bridge/{br_input,br_forward,
 //! br_netfilter_hooks}.c, drivers/net/vxlan/vxlan_core.c; ip-sysctl.rst.
 
 mod bridge;
@@ -40,6 +45,7 @@ mod conntrack;
 mod disposition;
 mod fib;
 mod hooks;
+mod ipvs;
 mod link;
 mod nat;
 mod netns;
@@ -48,9 +54,12 @@ mod skb;
 mod vxlan;
 mod watch;
 
-pub use conntrack::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction, Entry};
+pub use conntrack::{
+    Connection, ConnectionId, Conntrack, ConntrackFull, Direction, Entry, Timeouts,
+};
 pub use disposition::{Delivery, Disposition, DropReason, Unroutable};
 pub use fib::{Fib, Lookup, Route, RouteKind};
+pub use ipvs::{Admission, Ipvs, Socket};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};
 pub use nat::Manip;
 pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use podwire_packet::{DeviceName, Family, FiveTuple, MacAddr, Prefix, Protocol, SimTime};
+use podwire_ruleset::ipvs::VirtualServers;
 use podwire_ruleset::{HostAddresses, State};
 
-use crate::{Conntrack, Fib, Link, Route};
+use crate::{Conntrack, Fib, Ipvs, Link, Route};
 
 /// The sysctls that change a packet's way. One value for every device, as `net.ipv4.conf.all` sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,9 @@ pub struct Netns<C> {
     pub ipv4_rules: Option<Arc<C>>,
     /// IPv6 rules.
     pub ipv6_rules: Option<Arc<C>>,
+    /// Virtual servers of IPVS, of both families. They need rules, be they empty: without netfilter
+    /// nothing is asked.
+    pub virtual_servers: Arc<VirtualServers>,
     /// Its addresses, for `addrtype`.
     addresses: HostAddresses,
 }
@@ -86,10 +90,7 @@ impl<C> Netns<C> {
         for link in links.values() {
             fib.add_link(link);
         }
-        let addresses = HostAddresses {
-            local: fib.local().to_vec(),
-            broadcast: fib.broadcast().to_vec(),
-        };
+        let addresses = HostAddresses::new(fib.local().to_vec(), fib.broadcast().to_vec());
         Self {
             links,
             fib,
@@ -98,8 +99,17 @@ impl<C> Netns<C> {
             listeners: Listeners::default(),
             ipv4_rules: None,
             ipv6_rules: None,
+            virtual_servers: Arc::default(),
             addresses,
         }
+    }
+
+    /// Adds a device, and the routes that follow from its addresses.
+    pub fn add_link(&mut self, link: Link) {
+        self.fib.add_link(&link);
+        self.links.insert(link.name, link);
+        self.addresses =
+            HostAddresses::new(self.fib.local().to_vec(), self.fib.broadcast().to_vec());
     }
 
     /// Adds a route.
@@ -200,6 +210,8 @@ pub struct NetnsState {
     pub ipv4: State,
     /// What IPv6 rules remember.
     pub ipv6: State,
+    /// Virtual servers at work.
+    pub ipvs: Ipvs,
 }
 
 impl NetnsState {

@@ -79,8 +79,8 @@ pub fn send<C: Classify>(
 
 /// Where a packet made here, or passing through, leaves.
 #[derive(Clone, Copy, Debug)]
-struct WayOut {
-    device: DeviceName,
+pub(crate) struct WayOut {
+    pub(crate) device: DeviceName,
     next_hop: IpAddr,
 }
 
@@ -242,6 +242,9 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         if let Err(end) = self.hook(&mut skb, Hook::Input, place) {
             return end.into();
         }
+        if let Some(way) = skb.leaves_by.take() {
+            return self.ip_vs_send(skb, way);
+        }
         if let Payload::Vxlan { vni, inner } = skb.payload {
             return self.vxlan_receive(&skb.headers, vni, skb.mark, *inner);
         }
@@ -273,7 +276,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
     }
 
     /// `ip_route_output_key`: where a packet made here leaves, and its source address if it has none.
-    fn route_output(&mut self, headers: &mut Headers) -> Result<WayOut, Disposition> {
+    pub(crate) fn route_output(&mut self, headers: &mut Headers) -> Result<WayOut, Disposition> {
         let dst = headers.dst;
         if dst.is_multicast() {
             return Err(Disposition::Dropped(DropReason::NotUnicast));
@@ -332,6 +335,9 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         if let Err(end) = self.hook(&mut skb, Hook::Output, place) {
             return end.into();
         }
+        if let Some(way) = skb.leaves_by.take() {
+            return self.ip_vs_send(skb, way);
+        }
         // `ip_route_me_harder`: a new destination needs a new route; the source stays.
         if skb.headers.dst != before {
             way = match self.route_output(&mut skb.headers) {
@@ -342,7 +348,7 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         self.ip_output(skb, way)
     }
 
-    fn ip_output(&mut self, mut skb: Skb, way: WayOut) -> Outcome {
+    pub(crate) fn ip_output(&mut self, mut skb: Skb, way: WayOut) -> Outcome {
         let place = Place {
             input: skb.input,
             output: Some(way.device),

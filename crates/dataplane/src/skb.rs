@@ -3,8 +3,9 @@
 use podwire_packet::{DeviceName, Headers, MacAddr, Mark};
 
 use crate::conntrack::Direction;
+use crate::path::WayOut;
 use crate::{ConnectionId, Route};
-use podwire_ruleset::CtState;
+use podwire_ruleset::{CtState, IpvsInfo};
 
 /// What an IP packet carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,10 @@ pub(crate) struct Skb {
     pub(crate) routed: Option<Option<Route>>,
     /// Bridge port it came in by, where br_netfilter is on.
     pub(crate) physdev_in: Option<DeviceName>,
+    /// What IPVS did with it (`skb->ipvs_property`).
+    pub(crate) ipvs: IpvsInfo,
+    /// Where it goes if IPVS took it from its hook.
+    pub(crate) leaves_by: Option<WayOut>,
 }
 
 impl Skb {
@@ -67,6 +72,8 @@ impl Skb {
             input: None,
             routed: None,
             physdev_in: None,
+            ipvs: IpvsInfo::Untouched,
+            leaves_by: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! two pods, 10.0.0.2 behind veth1 and 10.0.0.3 behind veth2; the same in IPv6.
 
 mod bridge;
+mod ipvs;
 mod nat;
 mod nftables;
 mod routing;

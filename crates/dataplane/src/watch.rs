@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use podwire_packet::{DeviceName, FiveTuple, MacAddr};
+use podwire_ruleset::ipvs::VirtualAddress;
 use podwire_ruleset::{BaseChainRef, CtState, Hook, RuleRef, nft};
 
 use crate::Route;
@@ -56,6 +57,15 @@ pub enum Event {
         before: FiveTuple,
         /// After.
         after: FiveTuple,
+    },
+    /// IPVS chose a real server for a new connection.
+    Scheduled {
+        /// Where.
+        hook: Hook,
+        /// The virtual server.
+        virtual_server: VirtualAddress,
+        /// The real server's address and port.
+        real: (IpAddr, u16),
     },
     /// The FIB said where it goes.
     Routed {

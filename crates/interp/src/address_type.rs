@@ -19,13 +19,13 @@ pub(crate) fn address_type(
     } else if address.is_multicast() {
         AddressType::Multicast
     } else if host
-        .local
+        .local()
         .iter()
         .any(|&(own, of)| own.contains(address) && here(of))
     {
         AddressType::Local
     } else if host
-        .broadcast
+        .broadcast()
         .iter()
         .any(|&(own, of)| own == address && here(of))
     {

@@ -5,8 +5,9 @@
 //! element fits.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use podwire_packet::{DeviceName, Prefix, Protocol};
+use podwire_packet::{DeviceName, Prefix, Protocol, SimTime};
 use podwire_ruleset::{IpSet, Packet, SetDirection, SetEntry, SetMatch, SetPart, Sets};
 
 /// Whether the packet is in the set that the rule names; a set that does not exist holds nothing.
@@ -19,6 +20,7 @@ pub(crate) fn is_in_set(test: &SetMatch, packet: &Packet<'_>, sets: &Sets) -> bo
         let members = set
             .entries
             .iter()
+            .filter(|(_, options)| is_live(options, set, packet.now))
             .filter_map(|(values, _)| match values.as_slice() {
                 [SetEntry::Word(name)] => sets.get(name),
                 _ => None,
@@ -37,8 +39,9 @@ fn holds(set: &IpSet, test: &SetMatch, packet: &Packet<'_>) -> bool {
         return false;
     }
     let fitting =
-        set.entries.iter().filter(|(values, _)| {
-            values.len() == set.kind.parts.len()
+        set.entries.iter().filter(|(values, options)| {
+            is_live(options, set, packet.now)
+                && values.len() == set.kind.parts.len()
                 && set.kind.parts.iter().zip(values).zip(&test.directions).all(
                     |((part, value), direction)| part_fits(*part, value, *direction, set, packet),
                 )
@@ -50,6 +53,20 @@ fn holds(set: &IpSet, test: &SetMatch, packet: &Packet<'_>) -> bool {
     most_specific.is_some_and(|(_, options)| {
         has_word(options, "nomatch") == has_word(&test.options, "--return-nomatch")
     })
+}
+
+/// Whether an element's time is not over (`ip_set_timeout_expired`, ip_set.h). It counts from the
+/// beginning; 0, or no timeout at all, is for ever. An element without one of its own has the set's.
+fn is_live(options: &str, set: &IpSet, now: SimTime) -> bool {
+    let timeout = |text: &str| -> Option<u64> {
+        let mut words = text.split_whitespace();
+        words.find(|&word| word == "timeout")?;
+        words.next()?.parse().ok()
+    };
+    match timeout(options).or_else(|| timeout(&set.options)) {
+        None | Some(0) => true,
+        Some(seconds) => now.since_start() <= Duration::from_secs(seconds),
+    }
 }
 
 fn prefix_length(value: &SetEntry) -> u8 {

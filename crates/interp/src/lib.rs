@@ -51,6 +51,7 @@
 //!   target that it does not know does nothing. The decision names the first such rule as
 //!   [`uncertain`](Decision::uncertain).
 //! - LOG and NFLOG write nothing; that they would have is an [`Effect`].
+//! - Those of nftables are on the page of the module `nft`.
 //! - CHECKSUM and TCPMSS change no field that a rule can test, so they only count as matched.
 //!
 //! # Sources
@@ -221,7 +222,10 @@ impl Classify for Interp {
                     decision.notrack = true;
                     // `notrack_tg`, net/netfilter/xt_CT.c: what has a connection keeps it.
                     if packet.conntrack.state == CtState::Invalid {
-                        packet.conntrack = ConntrackInfo::of_state(CtState::Untracked);
+                        packet.conntrack = ConntrackInfo {
+                            ipvs: packet.conntrack.ipvs,
+                            ..ConntrackInfo::of_state(CtState::Untracked)
+                        };
                     }
                 }
                 Some(Target::Trace) => decision.trace = true,

@@ -25,7 +25,7 @@ impl<'a> Memory<'a> {
         }
     }
 
-    pub(crate) const fn sets(&self) -> &'a Sets {
+    pub(crate) fn sets(&self) -> &'a Sets {
         &self.state.sets
     }
 

@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use podwire_packet::DeviceName;
 use podwire_ruleset::{
     AddressMatch, AddressType, AddressTypeMatch, AddressTypes, Choose, ConntrackMatch,
-    HostAddresses, IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, Match, MultiportMatch,
-    MultiportSide, Packet, PhysdevMatch, Rule, RuleId, StatisticMatch, TcpFlagsMatch,
+    HostAddresses, IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, IpvsInfo, IpvsMatch, Match,
+    MultiportMatch, MultiportSide, Packet, PhysdevMatch, Rule, RuleId, StatisticMatch,
+    TcpFlagsMatch,
 };
 
 use crate::address_type::address_type;
@@ -110,6 +111,7 @@ fn match_holds(
         }) => memory.nth(id, *every, *packet) != *inverted,
         Match::Set(test) => check(test, |set| is_in_set(set, packet, memory.sets())),
         Match::Physdev(test) => physdev_holds(test, packet),
+        Match::Ipvs(test) => ipvs_holds(test, packet),
         Match::Iprange(test) => iprange_holds(test, packet),
         Match::Limit(test) => memory.limit(id, test, packet.now),
         Match::Recent(test) => memory.recent(test, packet),
@@ -244,6 +246,45 @@ fn conntrack_holds(test: &ConntrackMatch, packet: &Packet<'_>) -> bool {
 
 fn port_is(test: &Option<Inv<RangeInclusive<u16>>>, port: u16) -> bool {
     check_given(test, |range| range.contains(&port))
+}
+
+/// `ipvs_mt`, net/netfilter/xt_ipvs.c. The virtual address and port are those of the connection, which
+/// is found by packets on their way to a real server only. `--ipvs` counts where nothing else is asked.
+fn ipvs_holds(test: &IpvsMatch, packet: &Packet<'_>) -> bool {
+    let IpvsMatch {
+        is_ipvs,
+        protocol,
+        address,
+        port,
+        direction,
+    } = test;
+    let asks_more =
+        protocol.is_some() || address.is_some() || port.is_some() || direction.is_some();
+    if !asks_more {
+        let is_own = packet.conntrack.ipvs != IpvsInfo::Untouched;
+        return is_ipvs.is_none_or(|is_ipvs| is_ipvs == is_own);
+    }
+    let (IpvsInfo::Request, Some(original)) = (packet.conntrack.ipvs, packet.conntrack.original)
+    else {
+        return false;
+    };
+    let holds = |test: Option<bool>| test.unwrap_or(true);
+    holds(
+        protocol
+            .as_ref()
+            .map(|test| check(test, |p| *p == packet.headers.protocol)),
+    ) && holds(
+        address
+            .as_ref()
+            .map(|test| check(test, |a| address_is(a, original.dst))),
+    ) && holds(
+        port.as_ref()
+            .map(|test| check(test, |p| *p == original.dport)),
+    ) && holds(
+        direction
+            .as_ref()
+            .map(|test| check(test, |d| *d == packet.conntrack.direction)),
+    )
 }
 
 /// `physdev_mt`, net/netfilter/xt_physdev.c. A packet that did not cross a bridge fits only what was

@@ -22,11 +22,11 @@ use crate::Interp;
 
 /// 192.0.2.1 and 2001:db8::1 of eth0, 10.0.0.1 of cni0, and loopback.
 fn host() -> HostAddresses {
-    let mut host = HostAddresses::of(["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()));
+    let host = HostAddresses::of(["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()));
     let cni0 = "cni0".parse().unwrap();
-    host.local.push(("10.0.0.1/32".parse().unwrap(), cni0));
-    host.broadcast.push(("10.0.0.255".parse().unwrap(), cni0));
-    host
+    let mut local = host.local().to_vec();
+    local.push(("10.0.0.1/32".parse().unwrap(), cni0));
+    HostAddresses::new(local, vec![("10.0.0.255".parse().unwrap(), cni0)])
 }
 
 /// A packet, to be changed step by step and asked about.
@@ -173,7 +173,9 @@ fn read(family: Family, text: &str) -> RuleSet {
 /// The sets that `ipset restore` makes of these lines.
 fn sets(lines: &str) -> State {
     State {
-        sets: ipset::parse(lines).unwrap_or_else(|error| panic!("{error}: {lines}")),
+        sets: ipset::parse(lines)
+            .unwrap_or_else(|error| panic!("{error}: {lines}"))
+            .into(),
         ..State::default()
     }
 }

@@ -45,10 +45,12 @@ pub(crate) fn types_of(host: &HostAddresses, address: IpAddr, device: Option<Dev
         Some(device) => device == of,
         None => true,
     };
-    let is_own = || {
-        host.local
+    let is_own = || match &device {
+        None => host.is_local(address),
+        Some(_) => host
+            .local()
             .iter()
-            .any(|(own, of)| counts(of) && own.contains(address))
+            .any(|(own, of)| counts(of) && own.contains(address)),
     };
     match address {
         IpAddr::V4(ip) => Types::One(if ip.is_unspecified() || ip.is_broadcast() {
@@ -58,7 +60,7 @@ pub(crate) fn types_of(host: &HostAddresses, address: IpAddr, device: Option<Dev
         } else if is_own() {
             AddressType::Local
         } else if host
-            .broadcast
+            .broadcast()
             .iter()
             .any(|(own, of)| *own == address && counts(of))
         {

@@ -45,7 +45,7 @@ impl<F: Fields> Builder<F> {
                 plans: Vec::new(),
                 tables: Vec::new(),
                 bases: [None; Hook::ALL.len()],
-                fronts: [u32::MAX; Hook::ALL.len()],
+                fronts: Default::default(),
                 tests: Vec::new(),
                 sockets: Vec::new(),
                 marks: IndexSet::default(),
@@ -116,9 +116,8 @@ impl<F: Fields> Builder<F> {
             .len()
             .saturating_mul(8)
             .saturating_add(1 << 10);
-        for index in 0..program.chains.len() {
-            program.fold_jumps(ChainId(to_u32(index)), &mut budget);
-        }
+        let bases = program.bases.iter().flatten().map(|base| base.chain);
+        program.fold_below(bases.collect(), &mut budget);
         program.find_fronts();
         program
     }

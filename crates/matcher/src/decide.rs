@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use podwire_packet::Headers;
-use podwire_ruleset::{Choose, Draw, Hook, Packet, Policy, State, Target, Verdict};
+use podwire_ruleset::{Choose, Draw, Hook, Packet, State, Target, Verdict};
 
+use crate::behind::Front;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::{Dispatch, Found, Lookup, Service};
 use crate::fields::Fields;
@@ -17,16 +18,19 @@ pub(crate) struct AtHook<'m, F: Fields> {
     program: &'m Program<F>,
     /// The table of Services that every packet comes to first; an empty one if there is none.
     services: Lookup<'m, F>,
+    front: Option<&'m Front>,
     hook: Hook,
 }
 
 impl<'m, F: Fields> AtHook<'m, F> {
     #[inline]
     pub(crate) fn new(program: &'m Program<F>, hook: Hook) -> Self {
-        let front = program.tables.get(program.fronts[hook as usize] as usize);
+        let front = program.fronts[hook as usize].as_ref();
+        let table = front.map(|front| &program.tables[front.table as usize]);
         Self {
             program,
-            services: front.map_or_else(Lookup::default, Dispatch::lookup),
+            services: table.map_or_else(Lookup::default, Dispatch::lookup),
+            front,
             hook,
         }
     }
@@ -44,33 +48,47 @@ impl<'m, F: Fields> AtHook<'m, F> {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        match self.service(headers) {
+        let slot = self.slot(headers);
+        match self.service(headers, slot) {
             Some(service) => self.program.translated(like, headers, &service, choose),
-            None => self.decide_elsewhere(like, headers, state, choose),
+            None => self.decide_elsewhere(slot, like, headers, state, choose),
         }
+    }
+
+    /// Where the Service that a packet is for stands, if it is there.
+    #[inline]
+    fn slot(&self, headers: &Headers) -> usize {
+        key_of::<F>(headers).map_or(usize::MAX, |key| self.services.slot_of(key))
     }
 
     /// The Service that a packet is for, if its endpoints stand in its entry.
     #[inline]
-    fn service(&self, headers: &Headers) -> Option<Service<'m, F>> {
-        let key = key_of::<F>(headers)?;
-        self.services.service(key, self.services.slot_of(key))
+    fn service(&self, headers: &Headers, slot: usize) -> Option<Service<'m, F>> {
+        self.services.service(key_of::<F>(headers)?, slot)
     }
 
     /// What the table decides where the entry of a Service has not the whole answer.
-    #[cold]
     #[inline(never)]
     fn decide_elsewhere(
         &self,
+        slot: usize,
         like: &Packet<'_>,
         headers: &Headers,
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        if let Some(key) = key_of::<F>(headers)
-            && let Found::Fold(fold) = self.services.find(key)
+        if let Some(front) = self.front
+            && let Some(key) = key_of::<F>(headers)
         {
-            return self.program.folded(like, headers, fold, choose);
+            match self.services.at(slot, key) {
+                Found::Fold(fold) => return self.program.folded(like, headers, fold, choose),
+                Found::Nothing => {
+                    let packet = (like, headers);
+                    let front = (front, self.hook);
+                    return self.program.behind(front, key, packet, state, choose);
+                }
+                Found::Endpoints(_) | Found::Ask => {}
+            }
         }
         if like.hook == self.hook {
             return self.program.walk(like, headers, state, choose);
@@ -106,10 +124,11 @@ impl<'m, F: Fields> AtHook<'m, F> {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
                 // Each written where it stays: a copy of what was just written in parts would wait.
-                if let Some(service) = self.service(headers) {
+                let slot = self.slot(headers);
+                if let Some(service) = self.service(headers, slot) {
                     *brief = self.program.translated(like, headers, &service, draw);
                 } else {
-                    *brief = self.decide_elsewhere(like, headers, state, draw);
+                    *brief = self.decide_elsewhere(slot, like, headers, state, draw);
                 }
             }
             return;
@@ -124,11 +143,8 @@ impl<'m, F: Fields> AtHook<'m, F> {
                 {
                     prefetch(packet);
                 }
-                *slot = key_of::<F>(packet.parts(like).1).map_or(usize::MAX, |key| {
-                    let slot = self.services.slot_of(key);
-                    self.services.prefetch(slot);
-                    slot
-                });
+                *slot = self.slot(packet.parts(like).1);
+                self.services.prefetch(*slot);
             }
             let slots = slots.iter().copied();
             for (at, ((packet, brief), slot)) in
@@ -136,12 +152,10 @@ impl<'m, F: Fields> AtHook<'m, F> {
             {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(first + at);
-                if let Some(key) = key_of::<F>(headers)
-                    && let Some(service) = self.services.service(key, slot)
-                {
+                if let Some(service) = self.service(headers, slot) {
                     *brief = self.program.translated(like, headers, &service, draw);
                 } else {
-                    *brief = self.decide_elsewhere(like, headers, state, draw);
+                    *brief = self.decide_elsewhere(slot, like, headers, state, draw);
                 }
             }
             first += BATCH;
@@ -208,10 +222,7 @@ impl<F: Fields> Program<F> {
         });
         match said {
             ControlFlow::Break(verdict) => verdict,
-            ControlFlow::Continue(()) => rest.is_empty().then_some(match base.policy {
-                Policy::Accept => Verdict::Accept,
-                Policy::Drop => Verdict::Drop,
-            }),
+            ControlFlow::Continue(()) => rest.is_empty().then_some(base.verdict()),
         }
     }
 
@@ -225,7 +236,8 @@ impl<F: Fields> Program<F> {
     }
 
     /// One of the endpoints of a Service.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
     pub(crate) fn choose(
         &self,
         service: &Service<'_, F>,
@@ -239,7 +251,7 @@ impl<F: Fields> Program<F> {
     }
 
     /// A choice that does not fit into an entry.
-    fn folded<'m>(
+    pub(crate) fn folded<'m>(
         &'m self,
         like: &Packet<'_>,
         headers: &Headers,
@@ -252,8 +264,9 @@ impl<F: Fields> Program<F> {
         self.sent(like, headers, socket, fold.marking)
     }
 
-    #[inline]
-    fn translated<'m>(
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
+    pub(crate) fn translated<'m>(
         &'m self,
         like: &Packet<'_>,
         headers: &Headers,
@@ -265,7 +278,8 @@ impl<F: Fields> Program<F> {
     }
 
     /// Sent to a socket, and marked.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
     fn sent<'m>(
         &'m self,
         like: &Packet<'_>,

@@ -1,4 +1,5 @@
-//! Tables of Services: rules that compare destination, protocol and port.
+//! Tables of Services: rules that compare destination, protocol and port, or those of NodePorts, which
+//! compare protocol and port.
 //!
 //! A lookup is one entry of 32 bytes (64 for IPv6), which holds the key and what comes of it: where the
 //! rule's chain folds to one choice ([`crate::fold`]) between few endpoints of one port, the endpoints
@@ -14,6 +15,8 @@
 //!
 //! Source: Belazzougui, Botelho, Dietzfelbinger: Hash, displace, and compress (ESA 2009); Pibiri, Trani:
 //! PTHash: Revisiting FCH Minimal Perfect Hashing (SIGIR 2021).
+
+use std::hint::black_box;
 
 use crate::fields::{Fields, Key};
 use crate::fold::Folds;
@@ -50,6 +53,8 @@ pub(crate) struct Dispatch<F: Fields> {
     places: Vec<u32>,
     /// The next rule of the same key, for the few that have one: sorted by the earlier one.
     next: Vec<(u32, u32)>,
+    /// Whether it asks for protocol and port alone, whatever the destination.
+    pub(crate) is_of_ports: bool,
     /// Places of its rules in the program.
     pub(crate) first: u32,
     pub(crate) end: u32,
@@ -146,8 +151,9 @@ fn scaled(hash: u64, n: usize) -> usize {
 }
 
 impl<F: Fields> Dispatch<F> {
-    /// A table of rules that stand together from a place on: the key of each.
-    pub(crate) fn new(first: u32, keys: &[F::Key]) -> Option<Self> {
+    /// A table of rules that stand together from a place on: the key of each, and whether they compare
+    /// protocol and port alone.
+    pub(crate) fn new(first: u32, keys: &[F::Key], is_of_ports: bool) -> Option<Self> {
         let groups = keys.len() / GROUP + 1;
         let mut table = Self {
             entries: Vec::new(),
@@ -159,6 +165,7 @@ impl<F: Fields> Dispatch<F> {
             },
             places: Vec::new(),
             next: Vec::new(),
+            is_of_ports,
             first,
             end: first + to_u32(keys.len()),
         };
@@ -179,7 +186,7 @@ impl<F: Fields> Dispatch<F> {
     fn group(&mut self, keys: &[F::Key]) -> Option<Grouped<F::Key>> {
         let mut by_group: Vec<(u32, u32)> = (0..)
             .zip(keys)
-            .map(|(at, key)| (to_u32(self.hashing.of(*key).0), at))
+            .map(|(at, key)| (to_u32(self.hashing.of(self.own(*key)).0), at))
             .collect();
         by_group.sort_unstable();
         let mut grouped = Grouped {
@@ -189,7 +196,7 @@ impl<F: Fields> Dispatch<F> {
         for group in by_group.chunk_by(|(one, _), (other, _)| one == other) {
             let begin = grouped.keys.len();
             for &(_, at) in group {
-                let (key, place) = (keys[at as usize], self.first + at);
+                let (key, place) = (self.own(keys[at as usize]), self.first + at);
                 let mut known = grouped.keys[begin..].iter_mut().rev();
                 if let Some(rule) = known.find(|rule| rule.key == key) {
                     let before = std::mem::replace(&mut rule.last, place);
@@ -253,6 +260,12 @@ impl<F: Fields> Dispatch<F> {
         }
     }
 
+    /// What this table knows of a key.
+    #[inline]
+    pub(crate) fn own(&self, key: F::Key) -> F::Key {
+        if self.is_of_ports { key.of_port() } else { key }
+    }
+
     fn slot_of(&self, key: F::Key) -> usize {
         self.lookup().slot_of(key)
     }
@@ -260,6 +273,7 @@ impl<F: Fields> Dispatch<F> {
     /// Sets what stands for the key of a rule, if the rule is the first of its key, to a fold. Says
     /// whether the entry holds all of it, so that the fold need not be kept.
     pub(crate) fn set(&mut self, key: F::Key, place: u32, fold: u32, folds: &Folds<F>) -> bool {
+        let key = self.own(key);
         let slot = self.slot_of(key);
         let entry = &mut self.entries[slot];
         if self.places[slot] != place || !key.is_alike(entry.key) {
@@ -284,19 +298,32 @@ impl<F: Fields> Dispatch<F> {
         false
     }
 
-    /// Has the rules of a key asked, if the rule is the first of them.
-    pub(crate) fn ask(&mut self, key: F::Key, place: u32) {
+    /// Reads the entries of keys that are about to be [set](Self::set).
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = F::Key>) {
+        let slots: Vec<usize> = keys.map(|key| self.slot_of(self.own(key))).collect();
+        let taken = slots
+            .iter()
+            .filter(|&&slot| self.places[slot] != 0 && self.entries[slot].key.low_byte() == ASK);
+        black_box(taken.count());
+    }
+
+    /// Has the rules of a key asked, if the rule is the first of them; says whether that is new.
+    pub(crate) fn ask(&mut self, key: F::Key, place: u32) -> bool {
+        let key = self.own(key);
         let slot = self.slot_of(key);
         if (self.first..self.end).contains(&place)
             && self.places[slot] == place
             && key.is_alike(self.entries[slot].key)
         {
-            self.entries[slot].key = key.with_low_byte(ASK);
+            let before = std::mem::replace(&mut self.entries[slot].key, key.with_low_byte(ASK));
+            return before.low_byte() != ASK;
         }
+        false
     }
 
     /// The first rule of the packet's key.
     pub(crate) fn first_rule(&self, key: F::Key) -> Option<u32> {
+        let key = self.own(key);
         let slot = self.slot_of(key);
         let own = self.entries.get(slot)?.key;
         (key.is_alike(own) && own.low_byte() != EMPTY).then(|| self.places[slot])
@@ -308,6 +335,12 @@ impl<F: Fields> Dispatch<F> {
             .next
             .binary_search_by_key(&place, |(earlier, _)| *earlier);
         Some(self.next[at.ok()?].1)
+    }
+
+    /// What stands for a packet's key.
+    #[inline]
+    pub(crate) fn find(&self, key: F::Key) -> Found<'_, F> {
+        self.lookup().find(self.own(key))
     }
 
     /// How many keys there are, and what stands for them.
@@ -355,8 +388,11 @@ impl<'a, F: Fields> Lookup<'a, F> {
     #[inline]
     pub(crate) fn slot_of(&self, key: F::Key) -> usize {
         let (group, place) = self.hashing.of(key);
-        let pilot = self.pilots.get(group).copied().unwrap_or(0);
-        place + usize::from(pilot)
+        match self.pilots.get(group) {
+            Some(pilot) => place + usize::from(*pilot),
+            // A table without entries.
+            None => usize::MAX,
+        }
     }
 
     /// The Service of a key, if its endpoints stand in its entry: what most packets come to, in the fewest
@@ -374,18 +410,32 @@ impl<'a, F: Fields> Lookup<'a, F> {
     }
 
     /// What stands for a key.
+    #[inline]
     pub(crate) fn find(&self, key: F::Key) -> Found<'a, F> {
-        let slot = self.slot_of(key);
-        if let Some(service) = self.service(key, slot) {
-            return Found::Endpoints(service);
-        }
-        let Some(entry) = self.entries.get(slot).filter(|own| key.is_alike(own.key)) else {
+        self.at(self.slot_of(key), key)
+    }
+
+    /// What stands for a key at the one place where it can be.
+    #[inline]
+    pub(crate) fn at(&self, slot: usize, key: F::Key) -> Found<'a, F> {
+        let Some(entry) = self.entries.get(slot) else {
             return Found::Nothing;
         };
-        match entry.key.low_byte() {
-            EMPTY => Found::Nothing,
-            FOLDED => Found::Fold(u32::from(entry.port) << 16 | u32::from(entry.marking)),
-            _ => Found::Ask,
+        // A number above any byte where the entry is of another key.
+        let kind = key.byte_of(entry.key);
+        let count = usize::try_from(kind).unwrap_or(usize::MAX);
+        match entry.endpoints.as_ref().get(..count) {
+            Some([]) => Found::Nothing,
+            Some(endpoints) => Found::Endpoints(Service {
+                endpoints,
+                port: entry.port,
+                marking: entry.marking,
+            }),
+            None if kind == u64::from(FOLDED) => {
+                Found::Fold(u32::from(entry.port) << 16 | u32::from(entry.marking))
+            }
+            None if kind == u64::from(ASK) => Found::Ask,
+            None => Found::Nothing,
         }
     }
 

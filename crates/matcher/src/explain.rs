@@ -31,6 +31,8 @@ pub enum BlockPlan {
     },
     /// A table by destination, protocol and port, of one probe.
     Services {
+        /// Whether the destination counts; a table of NodePorts goes without.
+        by_destination: bool,
         /// How many rules.
         rules: u32,
         /// How many keys.
@@ -102,15 +104,17 @@ impl fmt::Display for BlockPlan {
                 folded(f, *of)
             }
             Self::Services {
+                by_destination,
                 rules,
                 keys,
                 at_once,
                 folded: of,
                 bytes,
             } => {
+                let destination = if *by_destination { "destination, " } else { "" };
                 write!(
                     f,
-                    "table of {rules} by destination, protocol and port: {keys} keys, {bytes} bytes, one probe; {at_once} answered at once"
+                    "table of {rules} by {destination}protocol and port: {keys} keys, {bytes} bytes, one probe; {at_once} answered at once"
                 )?;
                 folded(f, *of)
             }
@@ -193,6 +197,7 @@ impl<F: Fields> Program<F> {
                 let table = &self.tables[*table as usize];
                 let counts = table.counts();
                 BlockPlan::Services {
+                    by_destination: !table.is_of_ports,
                     rules: table.end - table.first,
                     keys: counts.keys,
                     at_once: counts.at_once,

@@ -99,6 +99,10 @@ pub(crate) trait Key: Copy + Debug + Default + Eq + Send + Sync {
     /// The key with that byte in the lowest place, which was free.
     fn with_low_byte(self, byte: u8) -> Self;
 
+    /// The key of a table that asks for protocol and port alone. The port comes to where addresses are,
+    /// since those are what keys are spread by.
+    fn of_port(self) -> Self;
+
     /// The lowest byte of an entry's key where the rest is this key, whose own lowest byte is 0; a number
     /// above any byte where it is another.
     fn byte_of(self, entry: Self) -> u64;
@@ -131,6 +135,11 @@ impl Key for u64 {
     }
 
     #[inline]
+    fn of_port(self) -> Self {
+        (self >> 16 & 0xffff) << 32 | self & 0xff00
+    }
+
+    #[inline]
     fn byte_of(self, entry: Self) -> u64 {
         self ^ entry
     }
@@ -156,6 +165,12 @@ impl Key for [u64; 3] {
     fn with_low_byte(self, byte: u8) -> Self {
         let [network, host, transport] = self;
         [network, host, transport.with_low_byte(byte)]
+    }
+
+    #[inline]
+    fn of_port(self) -> Self {
+        let [_, _, transport] = self;
+        [0, transport >> 16, transport & 0xff00]
     }
 
     #[inline]

@@ -207,22 +207,15 @@ impl<F: Fields> Folds<F> {
         }
     }
 
-    /// Keeps a fold; none where the ladder is not even.
-    pub(crate) fn add(&mut self, found: &Finding<F>) -> Option<u32> {
-        let ladder: Vec<u32> = found.thresholds.clone();
+    /// Keeps a fold.
+    pub(crate) fn add(&mut self, found: &Finding<F>) -> u32 {
+        let ladder = &found.thresholds;
         let count = found.endpoints.len();
-        let are_even = (2..=to_u32(count)).rev().zip(&ladder).all(|(ways, &is)| {
-            // kube-proxy writes ten decimals, which may round otherwise.
-            even(ways).abs_diff(is) <= 1
-        });
-        if count == 0 || !are_even {
-            return None;
-        }
         let shared = count <= LONGEST && self.ladder(count) == ladder;
         let uneven = if shared {
             0
         } else {
-            self.uneven.extend(&ladder);
+            self.uneven.extend(ladder);
             to_u32(self.uneven.len() - ladder.len() + 1)
         };
         let own = found.changes.by_sort();
@@ -242,7 +235,7 @@ impl<F: Fields> Folds<F> {
             marking: to_u32(marking),
         });
         self.endpoints.extend(&found.endpoints);
-        Some(to_u32(self.folds.len() - 1))
+        to_u32(self.folds.len() - 1)
     }
 }
 
@@ -386,6 +379,16 @@ pub(crate) struct Finding<F: Fields> {
     thresholds: Vec<u32>,
 }
 
+impl<F: Fields> Finding<F> {
+    /// Whether there is an endpoint, and each has the same chance.
+    fn is_even(&self) -> bool {
+        let ways = (2..=to_u32(self.endpoints.len())).rev();
+        let mut ladder = ways.zip(&self.thresholds);
+        // kube-proxy writes ten decimals, which may round otherwise.
+        !self.endpoints.is_empty() && ladder.all(|(ways, &is)| even(ways).abs_diff(is) <= 1)
+    }
+}
+
 /// Rules that may be looked at for one fold, and chains that may go on in one another: more are a
 /// table in which everything calls everything.
 const MAX_RULES: usize = 1 << 16;
@@ -423,7 +426,7 @@ pub(crate) fn find<'m, F: Fields + 'm>(
     let before = search.budget;
     let is_fold = search.follow(to, MAX_CHAINS);
     *budget -= before - search.budget;
-    is_fold.map(|()| search.found)
+    is_fold.map(|()| search.found).filter(Finding::is_even)
 }
 
 /// A rule and its program.
@@ -598,5 +601,6 @@ impl<F: Fields> Changes<F> {
     }
 }
 
+mod reach;
 #[cfg(test)]
 mod tests;

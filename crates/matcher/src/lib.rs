@@ -11,6 +11,7 @@
 //!   `walk`, is what both fall back on.
 //! - [`Matcher::new`], [`Matcher::read`]: compilation. `lower` makes each rule small by itself, `plan` gives
 //!   each chain its form, `fold` turns chains that end in one of several translations into one choice.
+//! - `behind`: what is left to ask where the first table has nothing: NodePorts, and the policy.
 //! - `program`: what the compiler writes and the walk reads.
 //! - Forms of a run of rules: `dispatch` (destination, protocol and port), `tuple_space` (hash tables, one a
 //!   kind of rule), `boxes` (prefixes and ranges), or a list. [`Matcher::plan`] says which were chosen.
@@ -21,7 +22,9 @@
 //!
 //! # Cost
 //! A Service with at most five endpoints of one port (two of IPv6) is one entry of 32 bytes (64) behind a
-//! byte of a pilot table; one with more is two more loads. A block of hash tables costs a probe for each kind
+//! byte of a pilot table; one with more is two more loads. A packet that no Service has costs that entry and
+//! what is behind the table: for kube-proxy's rules whether the destination is the host's, and then an entry
+//! of the table of NodePorts. A block of hash tables costs a probe for each kind
 //! of rule in it, at most six, and then what is left to ask of the rules found; trees cost what `boxes` says.
 //! A list costs each of its rules. A rule takes 28 bytes, and 16 (48 for IPv6) for each test that no other
 //! rule shares. No allocation (`tests/allocations.rs`), but for effects and for more than 16 chains on the
@@ -37,6 +40,7 @@
 //! As those of `podwire-interp`.
 
 mod addrtype;
+mod behind;
 mod boxes;
 mod brief;
 mod code;

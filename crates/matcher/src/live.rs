@@ -12,6 +12,7 @@ pub(crate) mod callers;
 use podwire_ruleset::{
     CallGraph, Chain, ChainId, ChainName, LinkError, Rule, RuleSet, Table, TableName, Target,
 };
+use smallvec::SmallVec;
 
 use crate::fields::{Fields, Narrow, Wide};
 use crate::live::callers::Callers;
@@ -221,20 +222,31 @@ fn change<F: Fields>(
         return false;
     }
     callers.forget(program, id);
+    let before = program.chains.get(id.index()).copied();
     program.replace(table, id);
     callers.note(program, id);
     let mut budget = program.rules.len().saturating_mul(8);
-    program.fold_jumps(id, &mut budget);
+    let mut walked: SmallVec<[ChainId; 8]> = SmallVec::new();
+    if before.is_some_and(|chain| chain.is_walked) {
+        walked.push(id);
+    }
     // Whoever jumps here may have folded what was here before, and so on upwards.
     let Some(above) = callers.above(id) else {
         return false;
     };
     for (caller, number) in above {
         let chain = program.chains[caller.index()];
+        if !chain.is_walked {
+            continue;
+        }
         let place = chain.first + number;
-        program.unfold(chain, place);
-        program.fold_jump(chain, place, &mut budget);
+        let was_folded = program.unfold(chain, place);
+        if !program.fold_jump(chain, place, &mut budget) && was_folded {
+            // From now on a walk goes on in the chain that it jumps to.
+            walked.extend(program.rules[place as usize].then.chain());
+        }
     }
+    program.fold_below(walked, &mut budget);
     program.find_fronts();
     true
 }

@@ -51,7 +51,7 @@ impl<'a> Memory<'a> {
         self.changed.get_or_insert_default()
     }
 
-    pub(crate) const fn sets(&self) -> &'a Sets {
+    pub(crate) fn sets(&self) -> &'a Sets {
         &self.before.sets
     }
 

@@ -12,7 +12,7 @@
 //!
 //! # Map
 //! - `compare`: which chains differ, and in which rules. `assemble` makes a `part` of them, `splice` a long
-//!   chain of which some rules are shared.
+//!   chain of which some rules are shared. `reach`: where packets of the node come to.
 //! - `decide`: **the hot function**, one more probe than in a matcher. `walk::spliced` is the way through
 //!   a long chain.
 //! - `runs`: where the items of one list stand in another.
@@ -25,6 +25,7 @@ mod assemble;
 mod compare;
 mod decide;
 mod part;
+mod reach;
 mod runs;
 mod splice;
 
@@ -71,6 +72,9 @@ struct Index<F: Fields> {
     callers: Callers,
     /// Chains that name a source, by its number and mask, ascending; not those of all or one.
     sources: BTreeMap<(F::Address, F::Address), Vec<ChainId>>,
+    /// Jumps that walks go through, since they are not folded: chain and how many rules stand before,
+    /// ascending.
+    open: Vec<(ChainId, u32)>,
 }
 
 /// A table that nodes share.
@@ -102,6 +106,7 @@ impl<F: Fields> Index<F> {
         Self {
             callers: Callers::of(program),
             sources,
+            open: reach::open_jumps(program),
         }
     }
 

@@ -1,12 +1,11 @@
-//! Which form each chain gets, and which jumps are folded.
+//! Which form each chain gets.
 
-use podwire_ruleset::{ChainId, ChainName, Hook, Table};
+use podwire_ruleset::{ChainId, ChainName, Table};
 
 use crate::boxes::{Boxes, RuleBox};
 use crate::dispatch::Dispatch;
 use crate::fields::{Equality, Fields};
-use crate::fold::{self, Finding};
-use crate::program::{Block, Chain, Program, Rule, Then, to_u32};
+use crate::program::{Block, Chain, Program, Rule, to_u32};
 use crate::test::Test;
 use crate::tuple_space::{MAX_KINDS, MIN_RULES, TupleSpace};
 
@@ -129,7 +128,7 @@ impl<F: Fields> Program<F> {
             self.rules.push(lowered);
         }
         let own = &mut self.chains[id.index()];
-        (own.first, own.len) = (first, to_u32(rules.len()));
+        (own.first, own.len, own.is_walked) = (first, to_u32(rules.len()), false);
         self.plan(id);
     }
 
@@ -144,26 +143,6 @@ impl<F: Fields> Program<F> {
         self.garbage > self.rules.len() / 2 + 1024
     }
 
-    /// Forgets what the chain was folded to that the rule at a place jumps to.
-    pub(crate) fn unfold(&mut self, chain: Chain, place: u32) {
-        let rule = &mut self.rules[place as usize];
-        let fold = std::mem::take(&mut rule.fold).checked_sub(1);
-        // A fold that was kept stays behind.
-        self.garbage += 1 + fold.map_or(0, |fold| self.folds.size(fold));
-        let rule = *rule;
-        let Some(key) = self.equality(&rule).map(|own| own.value.key()) else {
-            return;
-        };
-        let Some(plan) = chain.plan.checked_sub(1) else {
-            return;
-        };
-        for block in &self.plans[plan as usize] {
-            if let Block::Dispatch(table) = block {
-                self.tables[*table as usize].ask(key, place);
-            }
-        }
-    }
-
     /// A block of rules from a place on, and how many they are; none if they are to be listed.
     fn block(
         &mut self,
@@ -171,20 +150,21 @@ impl<F: Fields> Program<F> {
         rest: &[Option<Equality<F>>],
         tried: &mut u32,
     ) -> (u32, Option<Block<F>>) {
-        let service = service_mask::<F>();
-        let services: Vec<F::Key> = rest
-            .iter()
-            .map_while(|own| own.filter(|own| own.mask == service))
-            .map(|own| own.value.key())
-            .collect();
-        // A few of them among other rules are better found with those.
-        let are_many = services.len() >= MANY_A_KIND || services.len() * 2 >= rest.len();
-        if services.len() >= MIN_RULES
-            && are_many
-            && let Some(table) = Dispatch::new(at, &services)
-        {
-            let table = put(&mut self.tables, &mut self.free.tables, table);
-            return (to_u32(services.len()), Some(Block::Dispatch(table)));
+        for (mask, is_of_ports) in [(service_mask::<F>(), false), (port_mask::<F>(), true)] {
+            let keys: Vec<F::Key> = rest
+                .iter()
+                .map_while(|own| own.filter(|own| own.mask == mask))
+                .map(|own| own.value.key())
+                .collect();
+            // A few of them among other rules are better found with those.
+            let are_many = keys.len() >= MANY_A_KIND || keys.len() * 2 >= rest.len();
+            if keys.len() >= MIN_RULES
+                && are_many
+                && let Some(table) = Dispatch::new(at, &keys, is_of_ports)
+            {
+                let table = put(&mut self.tables, &mut self.free.tables, table);
+                return (to_u32(keys.len()), Some(Block::Dispatch(table)));
+            }
         }
         let (run, kinds) = run_length(rest);
         let is_worth_its_probes = kinds == 1 || run >= MANY_A_KIND * kinds;
@@ -204,95 +184,6 @@ impl<F: Fields> Program<F> {
             .collect();
         (to_u32(run), Some(Block::Hashed(TupleSpace::new(&keyed))))
     }
-
-    /// Folds the chains that the rules of a chain jump to, where they can be.
-    pub(crate) fn fold_jumps(&mut self, id: ChainId, budget: &mut usize) {
-        let chain = self.chains[id.index()];
-        for place in chain.first..chain.first + chain.len {
-            self.fold_jump(chain, place, budget);
-        }
-    }
-
-    /// Folds the chain that the rule at a place of a chain jumps to.
-    pub(crate) fn fold_jump(&mut self, chain: Chain, place: u32, budget: &mut usize) {
-        let rule = self.rules[place as usize];
-        if rule.is_uncertain || !matches!(rule.then, Then::Jump(_) | Then::Goto(_)) {
-            return;
-        }
-        let Some(found) = fold::find(&*self, (self, &rule), budget) else {
-            return;
-        };
-        self.keep_fold(chain, place, &found);
-    }
-
-    /// Keeps what the chain that the rule at a place of a chain jumps to folds to.
-    pub(crate) fn keep_fold(&mut self, chain: Chain, place: u32, found: &Finding<F>) {
-        let rule = self.rules[place as usize];
-        let Some(fold) = self.folds.add(found) else {
-            return;
-        };
-        self.rules[place as usize].fold = fold + 1;
-        if rule.made == rule.hashable && u32::from(rule.made) == rule.test_count {
-            self.enter(chain, place, &rule, fold);
-        }
-    }
-
-    /// Writes a fold into the table of Services that its rule is of, if it is of one.
-    fn enter(&mut self, chain: Chain, place: u32, rule: &Rule, fold: u32) {
-        let Some(key) = self.equality(rule).map(|own| own.value.key()) else {
-            return;
-        };
-        let Some(plan) = (chain.plan as usize).checked_sub(1) else {
-            return;
-        };
-        for block in &self.plans[plan] {
-            let Block::Dispatch(table) = block else {
-                continue;
-            };
-            let table = &mut self.tables[*table as usize];
-            if (table.first..table.end).contains(&place) && table.set(key, place, fold, &self.folds)
-            {
-                // The entry holds all of it.
-                self.rules[place as usize].fold = 0;
-                self.folds.forget_last();
-            }
-        }
-    }
-
-    /// Finds for every hook the table of Services that every packet comes to first.
-    pub(crate) fn find_fronts(&mut self) {
-        for hook in Hook::ALL {
-            self.find_front(hook);
-        }
-    }
-
-    fn find_front(&mut self, hook: Hook) {
-        self.fronts[hook as usize] = u32::MAX;
-        let Some(base) = self.bases[hook as usize] else {
-            return;
-        };
-        let mut chain = base.chain;
-        // Chains do not call each other in a circle.
-        while self.chains[chain.index()].plan == 0
-            && let [
-                Rule {
-                    then: Then::Jump(next) | Then::Goto(next),
-                    test_count: 0,
-                    needs_transport: false,
-                    is_uncertain: false,
-                    ..
-                },
-                ..,
-            ] = self.rules_of(chain)
-        {
-            chain = *next;
-        }
-        let plan = (self.chains[chain.index()].plan as usize).checked_sub(1);
-        let first = plan.and_then(|plan| self.plans[plan].first());
-        if let Some(Block::Dispatch(table)) = first {
-            self.fronts[hook as usize] = *table;
-        }
-    }
 }
 
 /// Puts a thing where one was let go, or behind the others.
@@ -308,7 +199,12 @@ fn put<T>(all: &mut Vec<T>, free: &mut Vec<u32>, thing: T) -> u32 {
 /// The bits that the rules of a table of Services compare.
 pub(crate) fn service_mask<F: Fields>() -> F {
     let address = F::destination(F::all_bits()).union(F::foreign());
-    address.union(F::transport(0, u16::MAX, u8::MAX))
+    address.union(port_mask())
+}
+
+/// Those that the rules of a table of NodePorts compare.
+fn port_mask<F: Fields>() -> F {
+    F::transport(0, u16::MAX, u8::MAX)
 }
 
 /// Fewer rules than this are not worth a table by ranges.

@@ -5,9 +5,10 @@
 
 use indexmap::IndexSet;
 use podwire_packet::Mark;
-use podwire_ruleset::{ChainId, Hook, Policy, TableName, Target};
+use podwire_ruleset::{ChainId, Hook, Policy, TableName, Target, Verdict};
 use rustc_hash::FxBuildHasher;
 
+use crate::behind::Front;
 use crate::boxes::Boxes;
 use crate::dispatch::Dispatch;
 use crate::fields::Fields;
@@ -108,6 +109,8 @@ pub(crate) struct Chain {
     pub(crate) len: u32,
     /// One more than the place of its plan; 0 if its rules are asked one by one.
     pub(crate) plan: u32,
+    /// Whether a walk can come to it, so that its jumps are folded where they can be.
+    pub(crate) is_walked: bool,
 }
 
 /// A part of a chain.
@@ -115,7 +118,8 @@ pub(crate) struct Chain {
 pub(crate) enum Block<F: Fields> {
     /// Rules asked one by one: from a place up to another.
     List(u32, u32),
-    /// Rules that all compare destination, protocol and port: place of the table of Services.
+    /// Rules that all compare destination, protocol and port, or all the last two: place of the table of
+    /// Services.
     Dispatch(u32),
     /// Rules found by hashing.
     Hashed(TupleSpace<F>),
@@ -130,6 +134,16 @@ pub(crate) struct Base {
     pub(crate) policy: Policy,
 }
 
+impl Base {
+    /// Of packets that no rule ended.
+    pub(crate) const fn verdict(&self) -> Verdict {
+        match self.policy {
+            Policy::Accept => Verdict::Accept,
+            Policy::Drop => Verdict::Drop,
+        }
+    }
+}
+
 /// A table.
 #[derive(Clone, Debug)]
 pub(crate) struct Program<F: Fields> {
@@ -139,9 +153,8 @@ pub(crate) struct Program<F: Fields> {
     pub(crate) plans: Vec<Box<[Block<F>]>>,
     pub(crate) tables: Vec<Dispatch<F>>,
     pub(crate) bases: [Option<Base>; Hook::ALL.len()],
-    /// The table of Services that every packet of a hook comes to first, past jumps without a test;
-    /// behind the last if there is none.
-    pub(crate) fronts: [u32; Hook::ALL.len()],
+    /// The table of Services that every packet of a hook comes to first, if there is one.
+    pub(crate) fronts: [Option<Front>; Hook::ALL.len()],
     pub(crate) tests: Vec<Test<F>>,
     pub(crate) sockets: Vec<Socket<F::Address>>,
     pub(crate) marks: IndexSet<MarkChange, FxBuildHasher>,

@@ -150,6 +150,14 @@ impl<F: Fields> Program<F> {
             Done,
         }
         let mut seen = vec![Seen::Not; self.chains.len()];
+        // Most chains jump to earlier ones only. They need no way, which would lead all over memory.
+        for index in 0..self.chains.len() {
+            let rules = self.rules_of(ChainId(crate::program::to_u32(index)));
+            let mut jumps = rules.iter().filter_map(|rule| rule.then.chain());
+            if jumps.all(|to| seen[to.index()] == Seen::Done) {
+                seen[index] = Seen::Done;
+            }
+        }
         let mut way: Vec<(ChainId, usize)> = Vec::new();
         for index in 0..self.chains.len() {
             if seen[index] != Seen::Not {

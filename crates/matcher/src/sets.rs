@@ -17,8 +17,10 @@ pub(crate) fn has(test: &SetMatch, view: &View<'_>, sets: &Sets) -> bool {
     if !set.kind.parts.contains(&SetPart::Set) {
         return plain_set_has(set, test, view);
     }
+    let lives = Lifetime::of(set, view);
     set.entries
         .iter()
+        .filter(|(_, options)| lives.has(options))
         .any(|(values, _)| match values.as_slice() {
             [SetEntry::Word(member)] => sets
                 .get(member)
@@ -42,6 +44,7 @@ fn plain_set_has(set: &IpSet, test: &SetMatch, view: &View<'_>) -> bool {
         .skip_while(|word| *word != "netmask")
         .nth(1)
         .and_then(|length| length.parse::<u8>().ok());
+    let lives = Lifetime::of(set, view);
     let mut best: Option<(&[SetEntry], &str)> = None;
     for (values, options) in &set.entries {
         let fits = values.len() == parts.len()
@@ -58,12 +61,46 @@ fn plain_set_has(set: &IpSet, test: &SetMatch, view: &View<'_>) -> bool {
             let lengths = |of: &[SetEntry]| of.iter().map(length).collect::<Vec<u8>>();
             lengths(values) >= lengths(than)
         };
-        if fits && best.is_none_or(|(than, _)| is_better(than)) {
+        if fits && lives.has(options) && best.is_none_or(|(than, _)| is_better(than)) {
             best = Some((values, options));
         }
     }
     let asks_for_exceptions = says(&test.options, "--return-nomatch");
     best.is_some_and(|(_, options)| says(options, "nomatch") == asks_for_exceptions)
+}
+
+/// How old elements may be that are still there.
+struct Lifetime {
+    age_ns: u64,
+    /// Seconds of elements that do not say; 0 is for ever.
+    by_default: u64,
+}
+
+impl Lifetime {
+    fn of(set: &IpSet, view: &View<'_>) -> Self {
+        Self {
+            age_ns: view.packet.now.0,
+            by_default: Self::seconds(&set.options).unwrap_or(0),
+        }
+    }
+
+    fn seconds(options: &str) -> Option<u64> {
+        let mut timeout = options
+            .split_ascii_whitespace()
+            .skip_while(|word| *word != "timeout");
+        timeout.nth(1)?.parse().ok()
+    }
+
+    /// Whether an element with these options is still there: sets are made when time begins, and the
+    /// last nanosecond of an element's time is its own.
+    fn has(&self, options: &str) -> bool {
+        // Most have no options at all.
+        let own = (!options.is_empty())
+            .then(|| Self::seconds(options))
+            .flatten();
+        let seconds = own.unwrap_or(self.by_default);
+        seconds == 0 || self.age_ns <= seconds.saturating_mul(1_000_000_000)
+    }
 }
 
 fn length(entry: &SetEntry) -> u8 {

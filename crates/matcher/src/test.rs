@@ -9,8 +9,9 @@ use std::ops::RangeInclusive;
 use podwire_packet::{Family, Protocol};
 use podwire_ruleset::{
     AddressMatch, AddressTypeMatch, AddressTypes, Choose, ConntrackMatch, CtStates, IcmpTypeMatch,
-    InterfaceMatch, Inv, IprangeMatch, LimitMatch, MarkMatch, Match, MultiportMatch, MultiportSide,
-    PhysdevMatch, RecentMatch, RuleId, SetMatch, StatisticMatch, TcpFlagsMatch,
+    InterfaceMatch, Inv, IprangeMatch, IpvsInfo, IpvsMatch, LimitMatch, MarkMatch, Match,
+    MultiportMatch, MultiportSide, PhysdevMatch, RecentMatch, RuleId, SetMatch, StatisticMatch,
+    TcpFlagsMatch,
 };
 
 use crate::addrtype::types_of;
@@ -67,6 +68,7 @@ pub(crate) enum Test<F: Fields> {
     Nth(Box<Nth>),
     Set(Box<Inv<SetMatch>>),
     Physdev(Box<PhysdevMatch>),
+    Ipvs(Box<IpvsMatch>),
     Iprange(Box<IprangeMatch>),
     Limit(LimitMatch),
     Recent(Box<RecentMatch>),
@@ -140,6 +142,7 @@ impl<F: Fields> Test<F> {
             })),
             Match::Set(test) => Self::Set(Box::new(test.clone())),
             Match::Physdev(test) => Self::Physdev(Box::new(*test)),
+            Match::Ipvs(test) => Self::Ipvs(test.clone()),
             Match::Iprange(test) => Self::Iprange(test.clone()),
             Match::Limit(test) => Self::Limit(*test),
             Match::Recent(test) => Self::Recent(test.clone()),
@@ -209,6 +212,7 @@ impl<F: Fields> Test<F> {
             Self::Nth(test) => memory.nth(id(), test.every, test.packet) != test.inverted,
             Self::Set(test) => sets::has(&test.value, view, memory.sets()) != test.inverted,
             Self::Physdev(test) => physdev(test, view),
+            Self::Ipvs(test) => ipvs(test, view),
             Self::Iprange(test) => {
                 let within = |range: &Option<Inv<RangeInclusive<IpAddr>>>, address: IpAddr| {
                     range
@@ -317,7 +321,7 @@ impl<F: Fields> Test<F> {
 }
 
 #[inline]
-fn is_under<F: Fields>(test: &Masked<F::Address>, address: IpAddr) -> bool {
+pub(crate) fn is_under<F: Fields>(test: &Masked<F::Address>, address: IpAddr) -> bool {
     F::number(address).is_some_and(|of| F::under(of, test.mask) == test.value) != test.inverted
 }
 
@@ -415,6 +419,54 @@ fn conntrack(test: &ConntrackMatch, view: &View<'_>) -> bool {
             .expire
             .as_ref()
             .is_none_or(|asked| asked.value.contains(&connection.expires_seconds) != asked.inverted)
+}
+
+/// A packet on its way to a real server has what its connection began with; an answer has nothing that
+/// can be asked for but that it is one.
+fn ipvs(test: &IpvsMatch, view: &View<'_>) -> bool {
+    let known = view.packet.conntrack;
+    let plain = IpvsMatch {
+        is_ipvs: test.is_ipvs,
+        ..IpvsMatch::default()
+    };
+    if *test == plain {
+        return test.is_ipvs != Some(known.ipvs == IpvsInfo::Untouched);
+    }
+    let has_connection = known.ipvs == IpvsInfo::Request && !view.is_untracked;
+    let asked = known.original.filter(|_| has_connection);
+    asked.is_some_and(|asked| {
+        let own = view.packet.headers.protocol;
+        let fails = test
+            .protocol
+            .is_some_and(|t| (t.value == own) == t.inverted)
+            || test
+                .port
+                .is_some_and(|t| (t.value == asked.dport) == t.inverted)
+            || test
+                .direction
+                .is_some_and(|t| (t.value == known.direction) == t.inverted)
+            || test.address.as_ref().is_some_and(|t| {
+                let within = match t.value {
+                    AddressMatch::Prefix(prefix) => prefix.contains(asked.dst),
+                    AddressMatch::Sparse { address, mask } => {
+                        masked(asked.dst, mask) == masked(address, mask)
+                    }
+                };
+                within == t.inverted
+            });
+        !fails
+    })
+}
+
+/// The bits of an address that a mask of its family keeps.
+fn masked(address: IpAddr, mask: IpAddr) -> Option<u128> {
+    match (address, mask) {
+        (IpAddr::V4(address), IpAddr::V4(mask)) => {
+            Some((address.to_bits() & mask.to_bits()).into())
+        }
+        (IpAddr::V6(address), IpAddr::V6(mask)) => Some(address.to_bits() & mask.to_bits()),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
 }
 
 fn physdev(test: &PhysdevMatch, view: &View<'_>) -> bool {

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use podwire_packet::Mark;
 use podwire_ruleset::{
-    ChainId, Choose, ConnmarkTarget, CtState, Effect, NatKind, NatRange, Observe, Packet, Policy,
-    RuleId, State, Target, Verdict,
+    ChainId, Choose, ConnmarkTarget, CtState, Effect, NatKind, NatRange, Observe, Packet, RuleId,
+    State, Target, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -23,10 +23,10 @@ use crate::view::View;
 
 /// A place in a program: of a chain, the block, and there the first rule that counts.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    chain: ChainId,
-    block: u32,
-    rule: u32,
+pub(crate) struct Place {
+    pub(crate) chain: ChainId,
+    pub(crate) block: u32,
+    pub(crate) rule: u32,
 }
 
 impl Place {
@@ -69,7 +69,7 @@ impl<F: Fields> Program<F> {
         choose: &mut impl Choose,
         observe: &mut impl Observe,
     ) -> Outcome<'m> {
-        run(self, packet, state, choose, observe)
+        run_from(self, None, packet, state, choose, observe)
     }
 }
 
@@ -77,6 +77,19 @@ impl<F: Fields> Program<F> {
 #[inline]
 pub(crate) fn run<'m, F: Fields + 'm>(
     code: impl Code<'m, F>,
+    packet: &Packet<'_>,
+    state: &State,
+    choose: &mut impl Choose,
+    observe: &mut impl Observe,
+) -> Outcome<'m> {
+    run_from(code, None, packet, state, choose, observe)
+}
+
+/// As [`run`], from a place on, to which these calls have led.
+#[inline]
+pub(crate) fn run_from<'m, F: Fields + 'm>(
+    code: impl Code<'m, F>,
+    start: Option<(&[Place], Place)>,
     packet: &Packet<'_>,
     state: &State,
     choose: &mut impl Choose,
@@ -95,7 +108,11 @@ pub(crate) fn run<'m, F: Fields + 'm>(
         observe,
     };
     let verdict = match code.base(packet.hook) {
-        Some(base) => walk.from(&base),
+        Some(base) => {
+            let first = || Place::start_of(code.enter(base.chain));
+            let (callers, place) = start.unwrap_or_else(|| (&[], first()));
+            walk.from(&base, callers.into(), place)
+        }
         None => Verdict::Accept,
     };
     Outcome {
@@ -129,9 +146,7 @@ struct Walk<'m, 'p, F: Fields, K, C, O> {
 }
 
 impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C, O> {
-    fn from(&mut self, base: &Base) -> Verdict {
-        let mut callers = Callers::new();
-        let mut at = Place::start_of(self.code.enter(base.chain));
+    fn from(&mut self, base: &Base, mut callers: Callers, mut at: Place) -> Verdict {
         loop {
             let next = match self.through(&mut at) {
                 Flow::End(verdict) => return verdict,
@@ -150,10 +165,7 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
                 None => {
                     self.observe
                         .policy(self.code.table(), self.view.packet.hook);
-                    return match base.policy {
-                        Policy::Accept => Verdict::Accept,
-                        Policy::Drop => Verdict::Drop,
-                    };
+                    return base.verdict();
                 }
             }
         }
@@ -193,11 +205,17 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
         let program = self.code.program(at.chain);
         let table = &program.tables[table as usize];
         let headers = &self.view.packet.headers;
-        let Some(key) = F::key_of(headers).filter(|_| !headers.is_later_fragment) else {
+        if headers.is_later_fragment {
+            return Flow::Next;
+        }
+        let Some(key) = F::key_of(headers) else {
+            if table.is_of_ports {
+                return self.foreign(at.chain, table.first.max(at.rule)..table.end);
+            }
             return Flow::Next;
         };
         if self.observe.is_silent() && at.rule <= table.first {
-            match table.lookup().find(key) {
+            match table.find(key) {
                 Found::Nothing => return Flow::Next,
                 Found::Ask => {}
                 Found::Endpoints(service) => {

@@ -7,6 +7,8 @@
 
 mod element;
 
+use std::fmt;
+
 use indexmap::map::Entry;
 use miette::{Diagnostic, SourceSpan};
 use podwire_packet::Family;
@@ -325,6 +327,18 @@ impl SetPart {
     }
 }
 
+impl fmt::Display for SetKind {
+    /// Writes it as `create` names it: `hash:ip,port`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.method)?;
+        for (place, part) in self.parts.iter().enumerate() {
+            f.write_str(if place == 0 { ":" } else { "," })?;
+            f.write_str(part.name())?;
+        }
+        Ok(())
+    }
+}
+
 fn set_kind(word: &Word<'_>) -> Result<SetKind, ParseError> {
     let bad = || ParseError::BadType {
         text: word.text.as_ref().into(),
@@ -359,11 +373,7 @@ pub fn print(sets: &Sets) -> String {
         out.push_str("create ");
         push_word(&mut out, name);
         out.push(' ');
-        out.push_str(&set.kind.method);
-        for (place, part) in set.kind.parts.iter().enumerate() {
-            out.push(if place == 0 { ':' } else { ',' });
-            out.push_str(part.name());
-        }
+        out.push_str(&set.kind.to_string());
         let names_family = set.options.split(' ').any(|word| word == "family");
         if set.family == Family::Ipv6 && !names_family {
             out.push_str(" family inet6");

@@ -14,6 +14,7 @@
 //! - [`Classify`], [`Decision`], [`Effect`]: the answer; [`Choose`], [`Draw`]: chance as an argument.
 //! - [`CallGraph`]: which chain calls which; missing chains and loops.
 //! - [`iptables`], [`ipset`]: text in and out.
+//! - [`ipvs`]: virtual servers, and their text.
 //! - [`nft`]: nftables, whose rules have a form of their own.
 
 mod chance;
@@ -21,6 +22,7 @@ mod classify;
 mod graph;
 pub mod ipset;
 pub mod iptables;
+pub mod ipvs;
 mod matches;
 pub mod nft;
 mod packet;
@@ -36,11 +38,11 @@ pub use classify::{Classify, Decision, Effect, NatKind, Observe, RejectWith, Ver
 pub use graph::{CallGraph, LinkError};
 pub use matches::{
     AddressMatch, AddressTypeMatch, AddressTypes, ConnmarkMatch, ConntrackMatch, CtDirection,
-    CtStates, CtStatuses, IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, L4, LimitMatch,
-    MarkMatch, Match, MultiportMatch, MultiportSide, PhysdevMatch, Probability, RecentMatch,
-    RecentOperation, SetDirection, SetMatch, StatisticMatch, TcpFlagsMatch,
+    CtStates, CtStatuses, IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, IpvsMatch, L4,
+    LimitMatch, MarkMatch, Match, MultiportMatch, MultiportSide, PhysdevMatch, Probability,
+    RecentMatch, RecentOperation, SetDirection, SetMatch, StatisticMatch, TcpFlagsMatch,
 };
-pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, Packet};
+pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, IpvsInfo, Packet};
 pub use rule::{Counters, Origin, Rule};
 pub use rule_ref::{BaseChainRef, RuleRef};
 pub use set::{IpSet, SetEntry, SetKind, SetPart, Sets};

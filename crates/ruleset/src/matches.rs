@@ -360,6 +360,22 @@ pub struct PhysdevMatch {
     pub is_bridged: Option<bool>,
 }
 
+/// `-m ipvs`: what IPVS did with the packet. With more than `--ipvs`, only packets on their way to a real
+/// server fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct IpvsMatch {
+    /// `--ipvs`, or with `!`.
+    pub is_ipvs: Option<bool>,
+    /// `--vproto`.
+    pub protocol: Option<Inv<Protocol>>,
+    /// `--vaddr`.
+    pub address: Option<Inv<AddressMatch>>,
+    /// `--vport`.
+    pub port: Option<Inv<u16>>,
+    /// `--vdir`.
+    pub direction: Option<Inv<CtDirection>>,
+}
+
 /// `-m iprange`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IprangeMatch {
@@ -464,6 +480,8 @@ pub enum Match {
     Set(Inv<SetMatch>),
     /// `-m physdev`.
     Physdev(PhysdevMatch),
+    /// `-m ipvs`.
+    Ipvs(Box<IpvsMatch>),
     /// `-m iprange`.
     Iprange(Box<IprangeMatch>),
     /// `-m limit`.
@@ -528,6 +546,7 @@ impl Match {
             | Self::Statistic(_)
             | Self::Set(_)
             | Self::Physdev(_)
+            | Self::Ipvs(_)
             | Self::Iprange(_)
             | Self::Limit(_)
             | Self::Recent(_)

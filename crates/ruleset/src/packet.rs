@@ -1,6 +1,6 @@
 //! What a rule may ask about a packet.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use podwire_packet::{DeviceName, FiveTuple, Headers, Mark, Prefix, SimTime};
 
@@ -63,6 +63,20 @@ pub struct ConntrackInfo {
     pub reply: Option<FiveTuple>,
     /// Seconds until the entry goes.
     pub expires_seconds: u32,
+    /// What IPVS, which has connections of its own, did with the packet.
+    pub ipvs: IpvsInfo,
+}
+
+/// What IPVS did with a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpvsInfo {
+    /// Nothing.
+    #[default]
+    Untouched,
+    /// It is the answer of a real server.
+    Answer,
+    /// It goes to a real server. The virtual address and port are those that its connection began with.
+    Request,
 }
 
 impl ConntrackInfo {
@@ -79,6 +93,7 @@ impl ConntrackInfo {
             original: None,
             reply: None,
             expires_seconds: 0,
+            ipvs: IpvsInfo::Untouched,
         }
     }
 
@@ -136,39 +151,81 @@ impl AddressType {
 }
 
 /// The addresses of the host whose rules are asked, for `addrtype`.
+///
+/// A node whose kube-proxy is in mode IPVS has the address of every Service, so single addresses are
+/// searched by halves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAddresses {
-    /// Addresses and prefixes that are the host's own, each with its device; `127.0.0.0/8` of `lo` is one.
-    pub local: Vec<(Prefix, DeviceName)>,
-    /// Broadcast addresses of its networks, each with its device.
-    pub broadcast: Vec<(IpAddr, DeviceName)>,
+    local: Vec<(Prefix, DeviceName)>,
+    broadcast: Vec<(IpAddr, DeviceName)>,
+    /// The single addresses among the local ones, sorted.
+    ipv4: Vec<Ipv4Addr>,
+    ipv6: Vec<Ipv6Addr>,
+    /// The others among them.
+    networks: Vec<Prefix>,
 }
 
 impl HostAddresses {
+    /// A host with these addresses and prefixes of its own and these broadcast addresses of its networks,
+    /// each with its device.
+    #[must_use]
+    pub fn new(local: Vec<(Prefix, DeviceName)>, broadcast: Vec<(IpAddr, DeviceName)>) -> Self {
+        let (mut ipv4, mut ipv6, mut networks) = (Vec::new(), Vec::new(), Vec::new());
+        for (prefix, _) in &local {
+            match prefix.address() {
+                _ if !prefix.is_host() => networks.push(*prefix),
+                IpAddr::V4(ip) => ipv4.push(ip),
+                IpAddr::V6(ip) => ipv6.push(ip),
+            }
+        }
+        ipv4.sort_unstable();
+        ipv6.sort_unstable();
+        Self {
+            local,
+            broadcast,
+            ipv4,
+            ipv6,
+            networks,
+        }
+    }
+
+    /// Addresses and prefixes that are the host's own, each with its device; `127.0.0.0/8` of `lo` is one.
+    #[must_use]
+    pub fn local(&self) -> &[(Prefix, DeviceName)] {
+        &self.local
+    }
+
+    /// Broadcast addresses of its networks, each with its device.
+    #[must_use]
+    pub fn broadcast(&self) -> &[(IpAddr, DeviceName)] {
+        &self.broadcast
+    }
+
     /// A host with these addresses of one device, and loopback.
     #[must_use]
     pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let loopback = [
             Prefix::new(IpAddr::from([127, 0, 0, 1]), 8),
-            Prefix::host(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)),
+            Prefix::host(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         ];
         let own = addresses
             .into_iter()
             .map(|ip| (Prefix::host(ip), DeviceName::ETH0));
-        Self {
-            local: loopback
-                .map(|net| (net, DeviceName::LO))
-                .into_iter()
-                .chain(own)
-                .collect(),
-            broadcast: Vec::new(),
-        }
+        let loopback = loopback.map(|net| (net, DeviceName::LO)).into_iter();
+        Self::new(loopback.chain(own).collect(), Vec::new())
     }
 
     /// Whether `address` is the host's own.
+    ///
+    /// # Cost
+    /// The logarithm of the single addresses, and each of the prefixes.
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {
-        self.local.iter().any(|(own, _)| own.contains(address))
+        let is_single = match address {
+            IpAddr::V4(ip) => self.ipv4.binary_search(&ip).is_ok(),
+            IpAddr::V6(ip) => self.ipv6.binary_search(&ip).is_ok(),
+        };
+        is_single || self.networks.iter().any(|own| own.contains(address))
     }
 }
 
@@ -203,6 +260,30 @@ pub struct Packet<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_address_is_found_among_many_of_both_families() {
+        let single = |n: u32| IpAddr::from((0x0a00_0000 + n * 7).to_be_bytes());
+        let wide = |n: u32| IpAddr::from(Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(n * 7)));
+        let all = (0..1_000).rev().flat_map(|n| [single(n), wide(n)]);
+        let local = all.map(|ip| (Prefix::host(ip), DeviceName::ETH0));
+        let nets = ["192.0.2.0/24", "fd01::/64"].map(|net| (net.parse().unwrap(), DeviceName::LO));
+        let host = HostAddresses::new(local.chain(nets).collect(), Vec::new());
+        let asked = (0..8_000).flat_map(|n| {
+            let step = IpAddr::from((0x0a00_0000_u32 + n).to_be_bytes());
+            [step, wide(n)]
+        });
+        let others = ["192.0.2.9", "192.0.3.9", "fd01::9", "fd01:0:0:1::9", "::"];
+        for ip in asked.chain(others.map(|ip| ip.parse().unwrap())) {
+            let expected = host.local().iter().any(|(own, _)| own.contains(ip));
+            assert_eq!(host.is_local(ip), expected, "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_packet_has_four_cache_lines() {
+        assert_eq!(size_of::<Packet<'_>>(), 256);
+    }
 
     #[test]
     fn what_a_service_asks_of_a_packet_is_in_one_cache_line() {

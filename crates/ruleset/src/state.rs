@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use podwire_packet::SimTime;
@@ -74,8 +75,9 @@ pub struct LimitState {
 /// All memory of one family's rules in one network namespace.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// ipsets by name.
-    pub sets: Sets,
+    /// ipsets by name. Shared: whoever walks many packets through the same rules begins each time with
+    /// the same sets.
+    pub sets: Arc<Sets>,
     /// Lists of `-m recent` by name.
     pub recent: IndexMap<Box<str>, RecentList>,
     /// Buckets of `-m limit`; a rule without one has a full bucket.

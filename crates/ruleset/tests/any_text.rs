@@ -7,7 +7,7 @@ use std::path::Path;
 
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{Wording, line_column, parse, parse_listing, print};
-use podwire_ruleset::{TableName, ipset};
+use podwire_ruleset::{TableName, ipset, ipvs};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -137,6 +137,16 @@ fn read_in_every_way(text: &str) -> Result<(), TestCaseError> {
         let printed = ipset::print(&sets);
         prop_assert_eq!(ipset::parse(&printed), Ok(sets), "{}", printed);
     }
+    match ipvs::parse(text) {
+        Ok(servers) => {
+            let printed = ipvs::print(&servers);
+            prop_assert_eq!(ipvs::parse(&printed), Ok(servers), "{}", printed);
+        }
+        Err(error) => {
+            let span = error.span();
+            prop_assert!(span.offset() + span.len() <= text.len(), "{error:?}");
+        }
+    }
     Ok(())
 }
 
@@ -172,6 +182,11 @@ proptest! {
     }
 
     #[test]
+    fn virtual_servers_are_read_back_or_refused(text in virtual_servers()) {
+        read_in_every_way(&text)?;
+    }
+
+    #[test]
     fn changed_sets_are_read_or_refused(
         kind in select(vec!["hash:ip", "hash:net,iface", "bitmap:port", "hash:ip,port,net", "list:set", "hash:mac"]),
         element in "[0-9a-f.:,/\\[\\]-]{0,20}|10\\.0\\.0\\.1,(tcp|udp|gre|icmp):[0-9]{1,5}|[0-9]{1,5}",
@@ -179,6 +194,51 @@ proptest! {
     ) {
         read_in_every_way(&format!("create a {kind}{options}\nadd a {element}{options}\n"))?;
     }
+}
+
+fn virtual_servers() -> impl Strategy<Value = String> {
+    let scheduler = select(ipvs::Scheduler::NAMES.map(|(name, _)| name).to_vec());
+    let socket = select(vec!["10.0.0.1:80", "10.0.0.2:0", "[fd00::1]:443"]);
+    let option = prop_oneof![
+        select(vec![
+            " -p",
+            " -p 300",
+            " -p 0",
+            " -M 255.255.255.0",
+            " -M 64",
+            " -o",
+            " -b sh-port",
+            " -b flag-1,flag-3",
+            " -b mh-port,mh-fallback",
+            " -b",
+            " -f 1",
+        ])
+        .prop_map(str::to_owned),
+        scheduler.prop_map(|name| format!(" -s {name}")),
+    ];
+    let protocol = || select(vec!["-t", "-u", "--sctp-service"]);
+    let virtual_server = (
+        protocol(),
+        socket.clone(),
+        prop::collection::vec(option, 0..4),
+    )
+        .prop_map(|(protocol, socket, options)| {
+            format!("-A {protocol} {socket}{}\n", options.concat())
+        });
+    let real_server = (
+        protocol(),
+        socket.clone(),
+        socket,
+        select(vec!["-m", "-g -w 0", "-i -w 7 -x 9 -y 3", "-w"]),
+    )
+        .prop_map(|(protocol, socket, real, options)| {
+            format!("-a {protocol} {socket} -r {real} {options}\n")
+        });
+    (
+        prop::collection::vec(virtual_server, 1..4),
+        prop::collection::vec(real_server, 0..4),
+    )
+        .prop_map(|(servers, real)| servers.concat() + &real.concat())
 }
 
 fn real_chains() -> Vec<String> {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use miette::Diagnostic;
 use podwire_packet::Family;
-use podwire_ruleset::ipset;
 use podwire_ruleset::iptables::{ParseError, line_column, parse};
+use podwire_ruleset::{ipset, ipvs};
 
 /// The fault of a text as `code line:column`.
 fn fault(text: &str, family: Family) -> String {
@@ -217,9 +217,41 @@ fn every_fault_of_sets_has_its_place() {
         ("add a 1.2.3.4,tcp:80,5.6.7.8", "bad_element 2:22"),
         ("add a fd00::1,tcp:80", "wrong_family 2:7"),
         ("add a 1.2.3.4 comment \"x", "unclosed_quote 2:23"),
+        ("add a 0.0.0.0/0,tcp:80", "bad_element 2:7"),
     ] {
         let text = format!("create a hash:ip,port family inet\n{line}\n");
         let error = ipset::parse(&text).unwrap_err();
+        assert!(error.help().is_some());
+        assert_eq!(
+            described(&error, error.span().offset(), &text),
+            expected,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn every_fault_of_virtual_servers_has_its_place() {
+    for (line, expected) in [
+        ("-D -t 1.2.3.4:80", "unknown_command 2:1"),
+        ("-A -f 7 -s rr", "unknown_option 2:4"),
+        ("-A -t 1.2.3.4:81 --pe sip", "unknown_option 2:18"),
+        ("-A -s rr", "missing_word 2:7"),
+        ("-A -t", "missing_word 2:4"),
+        ("-a -t 1.2.3.4:80", "missing_word 2:7"),
+        ("-A -t 1.2.3.4:http", "bad_value 2:7"),
+        ("-A -t fd00::1:80", "bad_value 2:7"),
+        ("-A -u 1.2.3.4:80 -s fastest", "bad_value 2:21"),
+        ("-A -u 1.2.3.4:80 -s sh -b mh-port", "bad_value 2:27"),
+        ("-A -u 1.2.3.4:80 -p x", "bad_value 2:21"),
+        ("-A -u 1.2.3.4:80 -p 9 -M 255.0.255.0", "bad_value 2:26"),
+        ("-a -t 1.2.3.4:80 -r 5.6.7.8:80 -w 65536", "bad_value 2:35"),
+        ("-A -t 1.2.3.4:80", "server_exists 2:7"),
+        ("-a -u 1.2.3.4:80 -r 5.6.7.8:80", "unknown_server 2:7"),
+        ("-A -t \"1.2.3.4:80", "unclosed_quote 2:7"),
+    ] {
+        let text = format!("-A -t 1.2.3.4:80 -s rr\n{line}\n");
+        let error = ipvs::parse(&text).unwrap_err();
         assert!(error.help().is_some());
         assert_eq!(
             described(&error, error.span().offset(), &text),

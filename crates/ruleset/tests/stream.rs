@@ -279,6 +279,60 @@ fn a_fault_has_its_line_and_column() {
     }
 }
 
+/// Notes which chain each rule jumps to.
+#[derive(Default)]
+struct Jumps {
+    names: Vec<String>,
+    jumps: Vec<Option<ChainId>>,
+}
+
+impl Sink for Jumps {
+    fn chain(&mut self, _: TableName, id: ChainId, name: &str, _: Option<Policy>) {
+        assert_eq!(id.index(), self.names.len());
+        self.names.push(name.into());
+    }
+
+    fn rule(&mut self, _: RuleId, _: &Rule, jump: Option<ChainId>) {
+        self.jumps.push(jump);
+    }
+}
+
+#[test]
+fn jumps_find_their_chain_among_very_many_in_any_order() {
+    const MANY: usize = 40_000;
+    let name = |number: usize| format!("{}-{number:05}", ["A", "b"][number % 2]);
+    let sorted: Vec<usize> = (0..MANY).step_by(2).chain((1..MANY).step_by(2)).collect();
+    let spread: Vec<usize> = (0..MANY).map(|at| at * 7_919 % MANY).collect();
+    for order in [sorted, spread] {
+        let mut text = String::from("*filter\n");
+        for &number in &order {
+            text += &format!(":{} - [0:0]\n", name(number));
+        }
+        // Behind the first rules come more chains, one of them before all others by its name.
+        let called = |rule: usize| rule * 104_729 % MANY;
+        for rule in 0..MANY {
+            let flag = ["-j", "-g"][rule % 2];
+            text += &format!("-A {} {flag} {}\n", name(order[rule]), name(called(rule)));
+            if rule == 100 {
+                text += ":0-early - [0:0]\n:c-late - [0:0]\n-A 0-early -j c-late\n";
+            }
+        }
+        let whole = format!("{text}COMMIT\n");
+        for capacity in [100, 1 << 18] {
+            let mut sink = Jumps::default();
+            let input = BufReader::with_capacity(capacity, whole.as_bytes());
+            read_into(input, Family::Ipv4, &mut sink).unwrap();
+            let mut expected: Vec<String> = (0..MANY).map(|rule| name(called(rule))).collect();
+            expected.insert(101, "c-late".into());
+            let found = sink.jumps.iter().map(|to| &sink.names[to.unwrap().index()]);
+            assert!(found.eq(&expected));
+        }
+        let line = text.lines().count() + 1;
+        let wrong = format!("{text}-A A-00000 -j A-00001\nCOMMIT\n");
+        assert_eq!(fault(wrong.as_bytes()), format!("link {line}:15"));
+    }
+}
+
 #[test]
 fn a_jump_to_no_chain_is_the_same_fault_as_of_the_whole_text() {
     let text = "*nat\n:A - [0:0]\n-A A\n-A A -g B\nCOMMIT\n";

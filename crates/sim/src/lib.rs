@@ -11,22 +11,28 @@
 //! - `topology`: the petgraph graph of wires: veth pairs, node networks, the router.
 //! - `walk`: from namespace to namespace until the packet ends.
 //! - [`Trace`], [`Way`], [`Step`]: the answer.
+//! - [`Timeline`]: a cluster that changes while packets are sent, and nodes that hear of it later.
 //!
 //! # Departures
 //! - Hosts outside the cluster answer on every port, and reach what is not on their own network
 //!   through one router, which also is the nodes' default gateway.
 //! - Where plain routes connect the nodes, the router has them too, as a cloud's would; with flannel
 //!   it knows no pod range.
+//! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
+//!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
+//!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
 
 mod place;
 mod rules;
+mod timeline;
 mod topology;
 mod trace;
 mod walk;
 mod world;
 
 pub use place::{Place, PlaceError, Target};
-pub use rules::{NodeRules, RulesError};
+pub use rules::{IpvsNode, NodeRules, RulesError};
+pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};
 pub use topology::NetnsId;
 pub use trace::{Query, Step, Trace, TraceError, Way};
 pub use world::{Options, World};

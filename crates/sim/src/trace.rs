@@ -150,7 +150,29 @@ impl World<'_> {
             draw: Draw(seed),
             probability: CERTAIN,
         };
-        let trace = self.run(&prepared, &mut choose);
+        let trace = self.run(&mut States::default(), &prepared, true, &mut choose);
+        self.restore(prepared);
+        Ok(Trace {
+            probability: choose.probability,
+            ..trace?
+        })
+    }
+
+    /// The same where namespaces remember earlier packets, and remember this one; `answered` says
+    /// whether the receiver answers.
+    pub(crate) fn trace_on(
+        &mut self,
+        states: &mut States,
+        query: &Query,
+        answered: bool,
+        seed: u64,
+    ) -> Result<Trace, TraceError> {
+        let prepared = self.prepare(query)?;
+        let mut choose = Weighed {
+            draw: Draw(seed),
+            probability: CERTAIN,
+        };
+        let trace = self.run(states, &prepared, answered, &mut choose);
         self.restore(prepared);
         Ok(Trace {
             probability: choose.probability,
@@ -163,8 +185,17 @@ impl World<'_> {
     /// # Errors
     /// [`TraceError`].
     pub fn trace_all(&mut self, query: &Query) -> Result<Vec<Trace>, TraceError> {
+        self.trace_all_on(&States::default(), query)
+    }
+
+    /// The same where namespaces remember earlier packets.
+    pub(crate) fn trace_all_on(
+        &mut self,
+        states: &States,
+        query: &Query,
+    ) -> Result<Vec<Trace>, TraceError> {
         let prepared = self.prepare(query)?;
-        let all = outcomes(|choose| self.run(&prepared, choose));
+        let all = outcomes(|choose| self.run(&mut states.clone(), &prepared, true, choose));
         self.restore(prepared);
         let with_probability = |(probability, trace): (f64, Result<Trace, RulesError>)| {
             trace.map(|trace| Trace {
@@ -279,19 +310,23 @@ impl World<'_> {
         Ok(Some((first, before)))
     }
 
-    fn run(&self, query: &Prepared, choose: &mut dyn Choose) -> Result<Trace, RulesError> {
-        let mut states = States::default();
-        let mut forward = self.way(&mut states, query.from, query.headers, choose)?;
+    fn run(
+        &self,
+        states: &mut States,
+        query: &Prepared,
+        answered: bool,
+        choose: &mut dyn Choose,
+    ) -> Result<Trace, RulesError> {
+        let mut forward = self.way(states, query.from, query.headers, choose)?;
         forward.answered = matches!(forward.disposition, Disposition::Delivered(_));
         let reply = match forward.disposition {
-            Disposition::Delivered(delivery) => {
+            Disposition::Delivered(delivery) if answered => {
                 // The process that asked waits for an answer from the address that it asked.
                 let expected = forward.sent.reversed();
-                states
-                    .entry(query.from)
-                    .or_default()
-                    .connected
-                    .push(expected);
+                let connected = &mut states.entry(query.from).or_default().connected;
+                if !connected.contains(&expected) {
+                    connected.push(expected);
+                }
                 let answer = Headers {
                     src: delivery.flow.src,
                     dst: delivery.flow.dst,
@@ -301,7 +336,7 @@ impl World<'_> {
                     ..query.headers
                 }
                 .first_of_reply();
-                let mut reply = self.way(&mut states, forward.at, answer, choose)?;
+                let mut reply = self.way(states, forward.at, answer, choose)?;
                 reply.answered = matches!(reply.disposition, Disposition::Delivered(d) if d.flow == expected)
                     && reply.at == query.from;
                 if !reply.answered && matches!(reply.disposition, Disposition::Delivered(_)) {
@@ -310,7 +345,8 @@ impl World<'_> {
                 }
                 Some(reply)
             }
-            Disposition::Dropped(_)
+            Disposition::Delivered(_)
+            | Disposition::Dropped(_)
             | Disposition::Rejected { .. }
             | Disposition::Refused
             | Disposition::Unroutable(_)

@@ -1,6 +1,7 @@
 //! From namespace to namespace until the packet ends.
 
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use podwire_dataplane::{
     Disposition, DropReason, Event, Frame, Netns, NetnsState, Outcome, Unroutable, Watch, receive,
     send,
@@ -53,6 +54,7 @@ impl Watch for Recorder<'_> {
             | Event::Policy { .. }
             | Event::Uncertain { .. }
             | Event::Translated { .. }
+            | Event::Scheduled { .. }
             | Event::Routed { .. }
             | Event::RoutedLocal { .. }
             | Event::Bridged { .. }
@@ -78,7 +80,10 @@ pub(crate) fn walk(
     let mut arriving: Option<(DeviceName, Frame)> = None;
     for _ in 0..MAX_NAMESPACES {
         let netns: &Netns<Interp> = &*world.netns(at)?;
-        let state = states.entry(at).or_default();
+        let state = match states.entry(at) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(world.first_state(at)?),
+        };
         let view = View { world, at };
         let mut watch = Recorder {
             at,

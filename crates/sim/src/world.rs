@@ -8,7 +8,7 @@ mod placing;
 mod surroundings;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object};
-use podwire_dataplane::Netns;
+use podwire_dataplane::{Netns, NetnsState};
 use podwire_interp::Interp;
-use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
+use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol, SimTime};
 use podwire_ruleset::Origin;
 use prefix_trie::PrefixMap;
 
@@ -33,6 +33,8 @@ pub(crate) use surroundings::View;
 pub struct Options {
     /// The kube-proxy that writes the rules.
     pub kube_proxy_version: KubeProxyVersion,
+    /// Addresses of pods that are gone, whatever slices still say of them.
+    pub absent: BTreeSet<IpAddr>,
 }
 
 /// A pod's namespace: of a Pod object, of an endpoint without one, or of an address of a node's range
@@ -76,6 +78,11 @@ pub struct World<'c> {
     slice_ports: BTreeMap<IpAddr, Vec<(Protocol, u16)>>,
     namespaces: RefCell<IndexMap<NetnsId, Rc<Netns<Interp>>>>,
     rules: RefCell<IndexMap<usize, NodeRules>>,
+    /// Whether rules were given that another state of the cluster led to.
+    has_foreign_rules: bool,
+    pub(crate) absent: BTreeSet<IpAddr>,
+    /// The time.
+    pub(crate) now: SimTime,
 }
 
 impl<'c> World<'c> {
@@ -100,6 +107,9 @@ impl<'c> World<'c> {
             slice_ports: BTreeMap::new(),
             namespaces: RefCell::default(),
             rules: RefCell::default(),
+            has_foreign_rules: false,
+            absent: options.absent.clone(),
+            now: SimTime::START,
             network,
         };
         world.index_ranges();
@@ -230,9 +240,20 @@ impl<'c> World<'c> {
         Ok(rules)
     }
 
-    /// The object that a rule comes from, and the endpoint if it is about one.
+    /// Gives a node other rules than the ones that the cluster leads to.
+    pub(crate) fn set_rules(&mut self, node: usize, rules: NodeRules) {
+        self.has_foreign_rules = true;
+        self.rules.get_mut().insert(node, rules);
+        self.namespaces.get_mut().shift_remove(&NetnsId::Node(node));
+    }
+
+    /// The object that a rule comes from, and the endpoint if it is about one. Where rules may be of an
+    /// earlier state of the cluster than its objects, nothing is said.
     #[must_use]
     pub fn object(&self, family: Family, origin: Origin) -> Option<(&Object, Option<&str>)> {
+        if self.has_foreign_rules {
+            return None;
+        }
         self.program.services(family).provenance().get(origin)
     }
 
@@ -252,6 +273,17 @@ impl<'c> World<'c> {
         });
         self.namespaces.borrow_mut().insert(id, netns.clone());
         Ok(netns)
+    }
+
+    /// What a namespace remembers before the first packet: on nodes, the ipsets.
+    pub(crate) fn first_state(&self, id: NetnsId) -> Result<NetnsState, RulesError> {
+        let mut state = NetnsState::default();
+        if let NetnsId::Node(index) = id {
+            let ipvs = self.rules(index)?.ipvs;
+            state.ipv4.sets = ipvs.ipv4_sets;
+            state.ipv6.sets = ipvs.ipv6_sets;
+        }
+        Ok(state)
     }
 
     /// Puts a namespace in place of the one that the world has.

@@ -10,3 +10,5 @@ mod network;
 mod places;
 #[path = "dispositions/services.rs"]
 mod services;
+#[path = "dispositions/timeline.rs"]
+mod timeline;

@@ -86,6 +86,9 @@ pub enum LaneError {
         /// The program.
         program: &'static str,
     },
+    /// A bridge's ports stay closed.
+    #[error("a bridge port does not begin to forward: {0}")]
+    PortClosed(String),
     /// Only IPv4 packets are sent as a local process.
     #[error("only an IPv4 packet can be sent as a local process")]
     NotIpv4,

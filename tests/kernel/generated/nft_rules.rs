@@ -100,8 +100,10 @@ pub(super) fn table(draw: &mut Draw) -> RuleSet {
     ];
     for (names, kind) in others {
         for (index, name) in names.iter().enumerate() {
+            // That a chain was come to is to be seen, whichever of its rules matches.
+            let seen = Rule::of(vec![Statement::Counter(None)]);
             let rules = (0..2 + draw.one_of(4)).map(|_| rule(draw, kind, &names[index + 1..]));
-            let rules = rules.collect();
+            let rules = std::iter::once(seen).chain(rules).collect();
             table.chain_mut(&Name::literal(name)).rules = rules;
         }
     }

@@ -34,9 +34,28 @@ add I 10.244.0.0/16,cni0
 add I 203.0.113.0/24,eth0
 create B bitmap:port range 0-1024
 add B 53-80
+create D hash:ip,port,ip family inet
+add D 10.244.1.4,tcp:8080,10.244.1.4
+add D 10.244.1.4,udp:53-80,203.0.113.7
+add D 192.168.10.11,tcp:80-443,10.244.1.5
+create X hash:ip,port,net family inet
+add X 10.244.1.4,tcp:80,10.244.0.0/16
+add X 10.244.1.4,tcp:80,10.244.1.4/30 nomatch
+add X 10.244.1.4,tcp:80,10.244.1.5
+add X 192.168.10.11,tcp:8080,203.0.113.0/24
+create M hash:ip family inet netmask 24
+add M 10.244.1.0
+add M 203.0.113.0
+create W bitmap:ip range 10.244.1.0-10.244.1.255
+add W 10.244.1.4-10.244.1.5
+create Z hash:net family inet timeout 90000
+add Z 10.244.0.0/16 timeout 0
+add Z 10.244.1.4 nomatch
+add Z 192.168.0.0/16
 create L list:set
 add L A
 add L N
+add L Z
 ";
 
 /// What keeps the node's own errors from rules: of connections that it refuses, and of ICMP.
@@ -342,6 +361,18 @@ fn stateless(draw: &mut Draw, group: &Group, chain: &str) -> String {
                 "T dst,dst,src",
                 "B dst",
                 "B src",
+                "D dst,dst,src",
+                "D src,dst,dst",
+                "X dst,dst,src",
+                "X dst,dst,src --return-nomatch",
+                "X src,src,dst",
+                "M src",
+                "M dst",
+                "W src",
+                "W dst",
+                "Z src",
+                "Z dst",
+                "Z dst --return-nomatch",
                 "L src",
                 "L dst",
             ];

@@ -156,7 +156,7 @@ fn translate(
 }
 
 fn first_local(host: &HostAddresses, family: Family) -> Option<IpAddr> {
-    let own = host.local.iter().map(|(prefix, _)| prefix.address());
+    let own = host.local().iter().map(|(prefix, _)| prefix.address());
     own.into_iter()
         .find(|&ip| Family::of(ip) == family && !ip.is_loopback())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use podwire_dataplane::{Disposition, DropReason, Event, Route};
-use podwire_packet::{DeviceName, Family};
+use podwire_packet::{DeviceName, Family, socket};
 use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, RuleRef};
 use podwire_sim::{NetnsId, Step, Way, World};
 use serde::Serialize;
@@ -111,6 +111,18 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
             Some(hook),
             said("translate", format!("{before} => {after}")),
         ),
+        Event::Scheduled {
+            hook,
+            virtual_server,
+            real: (address, port),
+        } => (
+            None,
+            Some(hook),
+            said(
+                "schedule",
+                format!("ipvs {virtual_server} => {}", socket(address, port)),
+            ),
+        ),
         Event::Routed { to, route } => (
             on(route.device),
             None,
@@ -197,7 +209,7 @@ fn route_text(route: &Route) -> String {
 }
 
 /// Why a way ended as it did, for people; nothing where it simply arrived.
-pub(super) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
+pub(crate) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
     let family = Family::of(way.sent.dst);
     let rule_of = |rule: RuleRef| {
         let found = way.steps.iter().rev().find_map(|step| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 
-use super::DetectLocalMode;
+use super::{DetectLocalMode, FlushFrequency};
 
 /// Reads `masqueradeBit`.
 pub(super) fn masquerade_bit<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u8>, D::Error> {
@@ -65,7 +65,7 @@ pub(super) fn detect_local_mode<'de, D: Deserializer<'de>>(
     d.deserialize_any(ModeVisitor)
 }
 
-/// A duration as Go's `time.ParseDuration` reads it; null is zero, a number is nanoseconds.
+/// A duration as Go's `time.ParseDuration` reads it; null is none.
 struct GoDuration(Option<Duration>);
 
 impl<'de> Deserialize<'de> for GoDuration {
@@ -82,14 +82,6 @@ impl<'de> Deserialize<'de> for GoDuration {
                 Ok(GoDuration(None))
             }
 
-            fn visit_u64<E>(self, n: u64) -> Result<GoDuration, E> {
-                Ok(GoDuration(Some(Duration::from_nanos(n))))
-            }
-
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<GoDuration, E> {
-                Err(E::invalid_value(Unexpected::Signed(n), &self))
-            }
-
             fn visit_str<E: de::Error>(self, text: &str) -> Result<GoDuration, E> {
                 parse(text)
                     .map(|duration| GoDuration(Some(duration)))
@@ -100,8 +92,10 @@ impl<'de> Deserialize<'de> for GoDuration {
     }
 }
 
-/// Reads numbers with units, `1h30m`, each number with decimals if wanted; `0` needs no unit.
-fn parse(text: &str) -> Option<Duration> {
+/// Reads a duration as Go's `time.ParseDuration` does: numbers with units, `1h30m`, each with decimals
+/// if wanted; `0` needs no unit. `None` for another text, and for one below zero.
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 8] = [
         ("ns", 1),
         ("us", 1_000),
@@ -153,7 +147,8 @@ fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration as Go's `Duration.String` does.
-fn format(duration: Duration) -> String {
+#[must_use]
+pub fn format(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let decimal = |scale: u128, unit: &str| {
         let (whole, rest) = (nanos / scale, nanos % scale);
@@ -181,6 +176,53 @@ fn format(duration: Duration) -> String {
                 (0, m) => format!("{m}m{seconds}"),
                 (h, m) => format!("{h}h{m}m{seconds}"),
             }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FlushFrequency {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct FrequencyVisitor;
+        impl Visitor<'_> for FrequencyVisitor {
+            type Value = FlushFrequency;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as `5s`, or nanoseconds as a number")
+            }
+
+            fn visit_u64<E>(self, n: u64) -> Result<FlushFrequency, E> {
+                // 0 leaves it to kube-proxy, however it is written.
+                Ok(FlushFrequency {
+                    duration: Duration::from_nanos(n),
+                    is_number: n > 0,
+                })
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<FlushFrequency, E> {
+                Err(E::invalid_value(Unexpected::Signed(n), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<FlushFrequency, E> {
+                let duration = parse(text);
+                duration
+                    .map(|duration| FlushFrequency {
+                        duration,
+                        is_number: false,
+                    })
+                    .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        d.deserialize_any(FrequencyVisitor)
+    }
+}
+
+impl serde::Serialize for FlushFrequency {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.is_number {
+            // What was read fits into 64 bits.
+            s.serialize_u64(u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX))
+        } else {
+            s.serialize_str(&format(self.duration))
         }
     }
 }

@@ -57,16 +57,22 @@ impl KubeProxyConfiguration {
             value: value.to_owned(),
             reason,
         };
-        if field == "mode" && !Self::MODES.contains(&value) {
-            return Err(wrong(format!("accepted: {}", Self::MODES[1..].join(", "))));
-        }
         let tree = self.to_json();
         let mut refused = None;
         for candidate in candidates(value) {
             let mut tree = tree.clone();
             *field_of(&mut tree, field)? = candidate;
-            match serde_json::from_value(tree) {
+            match serde_json::from_value::<Self>(tree) {
                 Ok(changed) => {
+                    // What goes together with other fields is looked at when all are set.
+                    let invalid = changed.validate().into_iter().find(|invalid| {
+                        let of = invalid.field.split('[').next();
+                        of == Some(field) && invalid.because_of.is_none()
+                    });
+                    if let Some(invalid) = invalid {
+                        refused = Some(format!("accepted: {}", invalid.accepted));
+                        break;
+                    }
                     *self = changed;
                     return Ok(());
                 }
@@ -198,10 +204,11 @@ mod tests {
                 "accepted: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix",
             ),
             (
-                "mode",
-                "ebpf",
-                "accepted: iptables, ipvs, nftables, userspace, kernelspace",
+                "conntrack.min",
+                "-1",
+                "accepted: a whole number that is not below 0",
             ),
+            ("logging.format", "xml", "accepted: text or json"),
             ("iptables.masqueradeAll", "yes", "accepted: a boolean"),
         ] {
             let error = config.set(field, value).unwrap_err();

@@ -116,10 +116,6 @@ impl Assembly {
             let text = format!("kube-proxy's configuration has no field `{field}`; left out");
             self.warn(Some(source), text);
         }
-        if !KubeProxyConfiguration::MODES.contains(&&*config.mode) {
-            let text = format!("kube-proxy has no mode `{}`; it uses iptables", config.mode);
-            self.warn(Some(source), text);
-        }
         self.cluster.kube_proxy = Some(config);
     }
 

@@ -12,6 +12,15 @@ use crate::KubeProxyConfiguration;
 pub(super) fn of_tree(tree: &Tree<'_>) -> Result<Object, (Place, Problem)> {
     let config = KubeProxyConfiguration::deserialize(tree)
         .map_err(|fault| fault.0.into_problem(tree.place))?;
+    let invalid = config.validate().into_iter().map(|invalid| {
+        let place = place_of(tree, &invalid.field)
+            .or_else(|| place_of(tree, invalid.because_of?))
+            .unwrap_or(tree.place);
+        (place, invalid)
+    });
+    if let Some((place, invalid)) = invalid.min_by_key(|(place, _)| *place) {
+        return Err((place, invalid.into()));
+    }
     let mut unknown = Vec::new();
     let known = KubeProxyConfiguration::default().to_json();
     unknown_fields(tree, &known, "", &mut unknown);
@@ -44,6 +53,19 @@ pub(super) fn of_config_map(tree: &Tree<'_>) -> Result<Object, (Place, Problem)>
         ),
     })?;
     of_tree(&tree).map_err(|(place, problem)| inside(place, problem))
+}
+
+/// Where the value at a path such as `nodePortAddresses[1]` stands, if it does.
+fn place_of(tree: &Tree<'_>, path: &str) -> Option<Place> {
+    let found = path.split('.').try_fold(tree, |at, step| {
+        let (key, item) = step.split_once('[').unwrap_or((step, ""));
+        let at = at.get(key)?;
+        match (&at.value, item.trim_end_matches(']').parse::<usize>()) {
+            (Value::Seq(items), Ok(item)) => items.get(item),
+            _ => Some(at),
+        }
+    });
+    found.map(|at| at.place)
 }
 
 /// Paths of the tree that a full configuration does not have.

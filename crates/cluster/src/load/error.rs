@@ -10,7 +10,7 @@ use podwire_ipam::NodeCidrError;
 use podwire_packet::{Family, Prefix};
 use thiserror::Error;
 
-use crate::{ObjectName, SetError};
+use crate::{InvalidField, ObjectName, SetError};
 
 /// The language of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,6 +309,37 @@ pub enum Problem {
         help("add `nodes: [(name: \"node-1\")]` or `node_count: 1`")
     )]
     NoNodes,
+    /// An event is about an object that there is not.
+    #[error("there is no {object} then")]
+    #[diagnostic(code(podwire::cluster::unknown_object), help("{known}"))]
+    UnknownObject {
+        /// The object, as it was named.
+        object: String,
+        /// The objects of its kind there are, the first twenty; or what may be named.
+        known: String,
+    },
+    /// A probe is sent too often.
+    #[error("these are {count} packets")]
+    #[diagnostic(
+        code(podwire::cluster::too_many_packets),
+        help("at most {most} of a probe are sent: make `every` longer or `until` earlier")
+    )]
+    TooManyPackets {
+        /// How many.
+        count: u64,
+        /// How many may be.
+        most: u64,
+    },
+    /// A file that another names cannot be read.
+    #[error("{reason}")]
+    #[diagnostic(
+        code(podwire::cluster::unreadable_file),
+        help("paths are relative to the file that names them")
+    )]
+    UnreadableFile {
+        /// The file, and what the system said.
+        reason: String,
+    },
     /// kube-proxy takes no such setting.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -316,6 +347,16 @@ pub enum Problem {
         /// Why.
         error: SetError,
     },
+}
+
+impl From<InvalidField> for Problem {
+    fn from(invalid: InvalidField) -> Self {
+        Self::WrongValue {
+            found: format!("{:?}", invalid.value),
+            field: invalid.field,
+            accepted: invalid.accepted.to_owned(),
+        }
+    }
 }
 
 impl LoadError {

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use podwire_packet::{Family, Prefix, Protocol};
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 
-use crate::{AddressKind, IpMode, Labels, NodeAddressKind, ServiceType, TargetPort, TrafficPolicy};
+use crate::{
+    AddressKind, IpMode, Labels, NodeAddressKind, ServiceType, TargetPort, Timestamp, TrafficPolicy,
+};
 
 /// A field's default where it is null: what the API server reads it as.
 pub(crate) fn nullable<'de, D, T>(d: D) -> Result<T, D::Error>
@@ -282,6 +284,39 @@ impl Accepted for Prefix {
     const ACCEPTED: &'static str = "an address prefix such as `10.244.1.0/24`";
 }
 
+impl Accepted for Timestamp {
+    const ACCEPTED: &'static str = "a time such as `2024-03-20T23:44:55Z`";
+}
+
+/// `status.capacity.cpu`: cores, or thousandths of them (`1500m`), rounded up to whole ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cores(pub(super) u32);
+
+impl FromStr for Cores {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (number, scale) = text
+            .strip_suffix('m')
+            .map_or((text, 1.0), |text| (text, 1e-3));
+        let cores = number.parse::<f64>().map_err(drop)? * scale;
+        // As many as a Node can have, and then some.
+        if !(0.0..=65_536.0).contains(&cores) {
+            return Err(());
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is in range"
+        )]
+        Ok(Self(cores.ceil() as u32))
+    }
+}
+
+impl Accepted for Cores {
+    const ACCEPTED: &'static str = "a number of cores such as `4` or `1500m`";
+}
+
 impl<'de, T: Accepted> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         struct ParsedVisitor<T>(std::marker::PhantomData<T>);
@@ -290,6 +325,14 @@ impl<'de, T: Accepted> Deserialize<'de> for Parsed<T> {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(T::ACCEPTED)
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Parsed<T>, E> {
+                // A quantity may stand without quotes.
+                n.to_string()
+                    .parse()
+                    .map(|parsed| Parsed(Some(parsed)))
+                    .map_err(|_| E::invalid_type(Unexpected::Unsigned(n), &self))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
@@ -301,6 +344,6 @@ impl<'de, T: Accepted> Deserialize<'de> for Parsed<T> {
                     .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
-        d.deserialize_str(ParsedVisitor(std::marker::PhantomData))
+        d.deserialize_any(ParsedVisitor(std::marker::PhantomData))
     }
 }

@@ -9,8 +9,11 @@ use podwire_packet::Prefix;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::field::{Parsed, Port, PortProtocol, Worded, labels, nullable};
-use crate::{ContainerPort, Labels, Meta, Node, NodeAddress, NodeAddressKind, ObjectName, Pod};
+use super::field::{Cores, Parsed, Port, PortProtocol, Worded, labels, nullable};
+use crate::{
+    Container, ContainerPort, Labels, Meta, Node, NodeAddress, NodeAddressKind, ObjectName, Pod,
+    Timestamp,
+};
 
 pub(super) use service::ServiceObject;
 pub(super) use slice::{EndpointsObject, SliceObject};
@@ -84,6 +87,15 @@ struct NodeSpec {
 struct NodeStatus {
     #[serde(deserialize_with = "nullable")]
     addresses: Vec<RawNodeAddress>,
+    #[serde(deserialize_with = "nullable")]
+    capacity: Capacity,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, expecting = "a mapping")]
+struct Capacity {
+    #[serde(deserialize_with = "nullable")]
+    cpu: Parsed<Cores>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +125,7 @@ impl From<NodeObject> for Node {
                 })
                 .collect(),
             nics: Vec::new(),
+            cpus: raw.status.capacity.cpu.0.map(|cores| cores.0),
         }
     }
 }
@@ -135,12 +148,16 @@ struct PodSpec {
     #[serde(deserialize_with = "nullable")]
     host_network: bool,
     #[serde(deserialize_with = "nullable")]
-    containers: Vec<Container>,
+    containers: Vec<RawContainer>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, expecting = "a mapping")]
-struct Container {
+struct RawContainer {
+    #[serde(deserialize_with = "nullable")]
+    name: Box<str>,
+    #[serde(deserialize_with = "nullable")]
+    image: Box<str>,
     #[serde(deserialize_with = "nullable")]
     ports: Vec<RawContainerPort>,
 }
@@ -170,6 +187,19 @@ struct PodStatus {
     pod_ips: Vec<PodIp>,
     #[serde(deserialize_with = "nullable")]
     conditions: Vec<Condition>,
+    #[serde(deserialize_with = "nullable")]
+    start_time: Parsed<Timestamp>,
+    #[serde(deserialize_with = "nullable")]
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", expecting = "a mapping")]
+struct ContainerStatus {
+    #[serde(deserialize_with = "nullable")]
+    name: Box<str>,
+    #[serde(deserialize_with = "nullable")]
+    restart_count: u32,
 }
 
 #[derive(Default, Deserialize)]
@@ -196,17 +226,33 @@ impl From<PodObject> for Pod {
         if ips.is_empty() {
             ips.extend(status.pod_ip.0);
         }
+        let mut containers = Vec::with_capacity(spec.containers.len());
+        let mut ports = Vec::new();
+        for RawContainer {
+            name,
+            image,
+            ports: of_container,
+        } in spec.containers
+        {
+            let mut statuses = status.container_statuses.iter();
+            let restarts = statuses
+                .find(|status| status.name == name)
+                .map_or(0, |status| status.restart_count);
+            ports.extend(of_container.into_iter().map(ContainerPort::from));
+            containers.push(Container {
+                name,
+                image,
+                restarts,
+            });
+        }
         Self {
             meta: raw.metadata.namespaced(),
             node: Some(spec.node_name).filter(|name| !name.is_empty()),
             host_network: spec.host_network,
             ips,
-            ports: spec
-                .containers
-                .into_iter()
-                .flat_map(|c| c.ports)
-                .map(ContainerPort::from)
-                .collect(),
+            containers,
+            ports,
+            started: status.start_time.0,
             ready: status
                 .conditions
                 .iter()

@@ -8,13 +8,43 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use crate::load::{Format, Place, Problem};
 
 /// How models are read: `Some` may be left out.
-pub(super) fn options() -> ron::Options {
+pub(crate) fn options() -> ron::Options {
     ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME)
+}
+
+/// Reads a whole document; where it is none, why and where.
+pub(crate) fn document<T: DeserializeOwned>(text: &str) -> Result<T, (Place, Problem)> {
+    options().from_str(text).map_err(|error| {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+        let place = Place {
+            line: number(error.span.start.line),
+            column: number(error.span.start.col),
+        };
+        let end = end(text);
+        let problem = if place >= end {
+            let format = Format::Ron;
+            Problem::CutOff { format }
+        } else {
+            problem(&error, "")
+        };
+        (place.min(end), problem)
+    })
+}
+
+/// Where a text ends, but for white space.
+fn end(text: &str) -> Place {
+    let text = text.trim_end();
+    let last = text.lines().next_back().unwrap_or_default();
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Place {
+        line: number(text.lines().count().max(1)),
+        column: number(last.chars().count() + 1),
+    }
 }
 
 /// A value, or why it is none, and where it stands. A wrong one does not end the reading.
 #[derive(Debug)]
-pub(super) struct At<T> {
+pub(crate) struct At<T> {
     /// Address of its first byte in the model's text.
     address: usize,
     value: Result<T, SpannedError>,
@@ -31,13 +61,13 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for At<T> {
 }
 
 /// A model's text, and what is wrong with it so far.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a str,
-    pub(super) problems: Vec<(Place, Problem)>,
+    pub(crate) problems: Vec<(Place, Problem)>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self {
             text,
             problems: Vec::new(),
@@ -45,7 +75,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value; a fault in it is kept.
-    pub(super) fn get<'v, T>(&mut self, at: &'v At<T>, field: &str) -> Option<&'v T> {
+    pub(crate) fn get<'v, T>(&mut self, at: &'v At<T>, field: &str) -> Option<&'v T> {
         match &at.value {
             Ok(value) => Some(value),
             Err(error) => {
@@ -57,26 +87,46 @@ impl<'a> Reader<'a> {
     }
 
     /// The value, where faults were told before.
-    pub(super) fn quiet<'v, T>(&self, at: &'v At<T>) -> Option<&'v T> {
+    pub(crate) fn quiet<'v, T>(&self, at: &'v At<T>) -> Option<&'v T> {
         at.value.as_ref().ok()
     }
 
     /// Keeps a fault at a value's place.
-    pub(super) fn fault<T>(&mut self, at: &At<T>, problem: Problem) {
+    pub(crate) fn fault<T>(&mut self, at: &At<T>, problem: Problem) {
         let place = self.place(at);
         self.problems.push((place, problem));
     }
 
     /// Where a value stands.
-    pub(super) fn place<T>(&self, at: &At<T>) -> Place {
+    pub(crate) fn place<T>(&self, at: &At<T>) -> Place {
         let offset = at.address.wrapping_sub(self.text.as_ptr() as usize);
-        let before = self.text.get(..offset).unwrap_or_default();
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place {
-            line: number(before.bytes().filter(|&b| b == b'\n').count() + 1),
-            column: number(before[start..].chars().count() + 1),
+        place_of(self.text, offset)
+    }
+}
+
+/// The place of a byte in a text.
+pub(crate) fn place_of(text: &str, offset: usize) -> Place {
+    let before = text.get(..offset).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Place {
+        line: number(before.bytes().filter(|&b| b == b'\n').count() + 1),
+        column: number(before[start..].chars().count() + 1),
+    }
+}
+
+/// A text without the white space and the comments that it begins with.
+pub(crate) fn content(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    loop {
+        rest = if let Some(comment) = rest.strip_prefix("//") {
+            comment.split_once('\n').map_or("", |(_, after)| after)
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/").map_or("", |(_, after)| after)
+        } else {
+            return rest;
         }
+        .trim_start();
     }
 }
 
@@ -85,7 +135,7 @@ impl<'a> Reader<'a> {
     clippy::wildcard_enum_match_arm,
     reason = "RON's own words do for faults of syntax"
 )]
-pub(super) fn problem(error: &SpannedError, field: &str) -> Problem {
+pub(crate) fn problem(error: &SpannedError, field: &str) -> Problem {
     let format = Format::Ron;
     let field = field.to_owned();
     if let Some(wanted) = wanted(&error.code) {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use podwire_packet::Prefix;
 
-use super::at::{At, Reader, options, problem};
+use super::at::{At, Reader, content, document};
 use super::nodes;
 use super::schema::{CniModel, FlannelModel, Model, NetworkModel};
 use super::services;
 use super::slices;
 use super::workloads;
-use crate::load::{Format, Parsed, Place, Problem};
+use crate::load::{Parsed, Place, Problem};
 use crate::{
     Cni, EndpointSlice, FlannelBackend, KubeProxyConfiguration, Network, Node, Pod, Service,
 };
@@ -37,24 +37,10 @@ pub(crate) struct Expanded {
 /// `Ok(None)` is a text that holds nothing but comments.
 pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem)>> {
     let text = text.trim_start_matches('\u{feff}');
-    if is_blank(text) {
+    if content(text).is_empty() {
         return Ok(None);
     }
-    let model: Model = options().from_str(text).map_err(|error| {
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-        let place = Place {
-            line: number(error.span.start.line),
-            column: number(error.span.start.col),
-        };
-        let end = end(text);
-        let problem = if place >= end {
-            let format = Format::Ron;
-            Problem::CutOff { format }
-        } else {
-            problem(&error, "")
-        };
-        vec![(place.min(end), problem)]
-    })?;
+    let model: Model = document(text).map_err(|problem| vec![problem])?;
     let mut reader = Reader::new(text);
     let network = network(&mut reader, &model.network);
     let nodes = nodes::expand(&mut reader, &model, &network);
@@ -82,32 +68,6 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
         services,
         slices,
     }))
-}
-
-/// Where a text ends, but for white space.
-fn end(text: &str) -> Place {
-    let text = text.trim_end();
-    let last = text.lines().next_back().unwrap_or_default();
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Place {
-        line: number(text.lines().count().max(1)),
-        column: number(last.chars().count() + 1),
-    }
-}
-
-/// Whether a text has nothing but white space and comments.
-fn is_blank(text: &str) -> bool {
-    let mut rest = text.trim_start();
-    loop {
-        rest = if let Some(comment) = rest.strip_prefix("//") {
-            comment.split_once('\n').map_or("", |(_, after)| after)
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            comment.split_once("*/").map_or("", |(_, after)| after)
-        } else {
-            return rest.is_empty();
-        }
-        .trim_start();
-    }
 }
 
 /// A count that a model may give.
@@ -263,6 +223,14 @@ fn kube_proxy(reader: &mut Reader<'_>, model: &Model, network: &Network) -> Kube
         };
         if let Err(error) = config.set(field, &scalar(value)) {
             reader.fault(at, Problem::Setting { error });
+        }
+    }
+    for invalid in config.validate() {
+        let said = |field: &str| model.kube_proxy.get(field);
+        // What was refused above is not in the configuration.
+        let at = said(&invalid.field).or_else(|| said(invalid.because_of?));
+        if let Some(at) = at {
+            reader.fault(at, invalid.into());
         }
     }
     config

@@ -65,6 +65,7 @@ pub(super) fn expand(
             pod_cidrs: Vec::new(),
             addresses,
             nics: vec![nic],
+            cpus: None,
         };
         nodes.push((line, node));
     }
@@ -195,6 +196,7 @@ fn node(reader: &mut Reader<'_>, said: &NodeModel, name: &str, nics: Vec<Nic>) -
             .collect(),
         addresses: addresses(ips.into_iter(), name),
         nics,
+        cpus: said.cpus,
     }
 }
 

@@ -89,6 +89,8 @@ pub(super) struct NodeModel {
     pub(super) zone: Option<String>,
     #[serde(default)]
     pub(super) labels: BTreeMap<Box<str>, Box<str>>,
+    #[serde(default)]
+    pub(super) cpus: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

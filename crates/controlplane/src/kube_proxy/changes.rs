@@ -28,6 +28,12 @@ impl<'a> ServicePorts<'a> {
         changed.map(|(service, _)| service).collect()
     }
 
+    /// Whether kube-proxy has something to do when what was `earlier` becomes this.
+    #[must_use]
+    pub fn differs_from(&self, earlier: &ServicePorts<'_>) -> bool {
+        !self.changed_since(earlier).is_empty() || !earlier.changed_since(self).is_empty()
+    }
+
     fn by_service(&self) -> BTreeMap<&'a ObjectName, &[ProxiedPort<'a>]> {
         self.ports
             .chunk_by(|a, b| a.service == b.service)

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use podwire_cluster::{Endpoint, EndpointSlice};
 use podwire_packet::{Family, Protocol};
 use podwire_ruleset::{ChainName, Origin};
 
 use super::iptables::EndpointChain;
+use super::names::ChainHash;
 use super::provenance::Provenance;
 use super::service_ports::{ProxiedPort, parse_ip};
 
@@ -110,19 +111,40 @@ impl<'a> Endpoints<'a> {
         addresses.len()
     }
 
-    /// The endpoints of a service port, sorted by text; `chain` names their chains.
+    /// The endpoints of a service port that serve, as a node sees them: texts and addresses.
+    pub(super) fn serving(
+        &self,
+        port_name: &str,
+        protocol: Protocol,
+        node: &str,
+    ) -> impl Iterator<Item = (&str, IpAddr)> {
+        let of_port = self.of_name(port_name, protocol);
+        by_key(of_port).filter_map(move |(first, others)| {
+            let (chosen, _) = on_node(node, first, others, |found| found.endpoint);
+            chosen
+                .endpoint
+                .serving
+                .then_some((&*first.text, first.address))
+        })
+    }
+
+    /// What was found for a port's name and protocol.
+    fn of_name(&self, port_name: &str, protocol: Protocol) -> &[Found<'a>] {
+        let wanted = (port_name, protocol);
+        let found = &self.found;
+        let start = found.partition_point(|f| (f.port_name, f.protocol) < wanted);
+        let end = found.partition_point(|f| (f.port_name, f.protocol) <= wanted);
+        &found[start..end]
+    }
+
+    /// The endpoints of a service port, sorted by text.
     pub(super) fn of_port(
         &self,
         port_name: &str,
         protocol: Protocol,
         provenance: &mut Provenance,
-        chain: impl Fn(&str) -> ChainName,
     ) -> Vec<ProxiedEndpoint<'a>> {
-        let wanted = (port_name, protocol);
-        let found = &self.found;
-        let start = found.partition_point(|f| (f.port_name, f.protocol) < wanted);
-        let end = found.partition_point(|f| (f.port_name, f.protocol) <= wanted);
-        by_key(&found[start..end])
+        by_key(self.of_name(port_name, protocol))
             .map(|(first, others)| {
                 let mut occurrence = |found: &Found<'a>| Occurrence {
                     endpoint: found.endpoint,
@@ -137,7 +159,7 @@ impl<'a> Endpoints<'a> {
                         IpAddr::V6(ip) => ip.to_string() == first.ip_text,
                     },
                     port: first.port,
-                    chain: chain(&first.text),
+                    chain: OnceLock::new(),
                     first: occurrence(first),
                     others: others.iter().map(occurrence).collect(),
                     common: EndpointChain::default(),
@@ -192,8 +214,8 @@ pub(super) struct ProxiedEndpoint<'a> {
     /// Whether the address is written as it would be printed. Dotted numbers are, unless they begin
     /// with zeros, which only Go reads.
     pub(super) is_canonical: bool,
-    /// The chain that translates to it.
-    pub(super) chain: ChainName,
+    /// The chain that translates to it, once somebody asked for its name.
+    chain: OnceLock<ChainName>,
     first: Occurrence<'a>,
     others: Vec<Occurrence<'a>>,
     /// The chain in iptables mode, where all nodes have the same.
@@ -219,6 +241,21 @@ impl ProxiedEndpoint<'_> {
             slice_endpoint: chosen.endpoint,
             origin: chosen.origin,
         }
+    }
+}
+
+impl<'a> ProxiedPort<'a> {
+    /// The name of the chain that translates to one of its endpoints.
+    pub(super) fn endpoint_chain<'e>(&self, endpoint: &'e ProxiedEndpoint<'_>) -> &'e ChainName {
+        endpoint.chain.get_or_init(|| {
+            ChainHash::of_endpoint(&self.name, self.l4.name(), &endpoint.text).chain("KUBE-SEP-")
+        })
+    }
+
+    /// Its endpoints on a node, of any condition.
+    pub(super) fn local_endpoints(&self, node: &str) -> impl Iterator<Item = &ProxiedEndpoint<'a>> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter(move |endpoint| endpoint.on(node).is_local)
     }
 }
 

@@ -5,27 +5,23 @@ mod chains;
 mod history;
 mod service;
 mod shared;
-mod words;
-mod written;
-
-use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Labels};
 use podwire_packet::Family;
-use podwire_ruleset::{Chain, ChainName, RuleSet, TableName};
+use podwire_ruleset::{RuleSet, TableName};
 
 pub use history::IptablesHistory;
 pub(super) use shared::{CommonChains, EndpointChain, OfNodes, PolicyChains, PolicyKey};
 
 use super::settings::Settings;
+use super::tables::{
+    Placed, Tables, chain_line, empty_chains, insert_jumps, place, print_tables, sort_own_chains,
+    to_rule_set,
+};
 use super::{ProxierError, ServicePorts};
 use chains::Chains;
 use history::OwnChains;
 use shared::Sharing;
-use written::{OwnChain, Placed};
-
-/// Tables by name, each with its chains.
-type Tables = [(TableName, Vec<OwnChain>); 3];
 
 /// kube-proxy of one node and family in iptables mode, at its first sync.
 ///
@@ -127,53 +123,13 @@ impl<'a> IptablesProxier<'a> {
     /// [`ServicePorts::provenance`] explains.
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
-        self.to_rule_set(self.tables(None))
-    }
-
-    fn to_rule_set(&self, tables: Tables) -> RuleSet {
-        let mut set = RuleSet::empty(self.family());
-        for (name, chains) in tables {
-            let table = set.table_mut(name);
-            table.chains.reserve(chains.len());
-            for OwnChain { chain, .. } in chains {
-                table.chains.insert(chain.name.clone(), chain);
-            }
-        }
-        set
+        to_rule_set(self.tables(None), self.family())
     }
 
     /// The same as text: as `iptables-save` orders it, in kube-proxy's words.
     #[must_use]
     pub fn save_text(&self) -> String {
-        self.print_tables(&self.tables(None))
-    }
-
-    fn print_tables(&self, tables: &Tables) -> String {
-        let mut text = String::with_capacity(self.estimated_bytes());
-        for (name, chains) in tables {
-            text.push('*');
-            text.push_str(name.name());
-            text.push('\n');
-            for chain in chains {
-                match &chain.chain.built_in {
-                    Some(built_in) => {
-                        text.push(':');
-                        text.push_str(built_in.hook.name());
-                        text.push(' ');
-                        text.push_str(built_in.policy.name());
-                        text.push_str(" [0:0]\n");
-                    }
-                    None => chain_line(chain.name(), &mut text),
-                }
-            }
-            for chain in chains {
-                for rule in &chain.chain.rules {
-                    chain.print(rule, self.family(), &mut text);
-                }
-            }
-            text.push_str("COMMIT\n");
-        }
-        text
+        print_tables(&self.tables(None), self.family(), self.estimated_bytes())
     }
 
     /// The tables and their chains: built-in ones, then the others by name. Chains of services are
@@ -181,7 +137,7 @@ impl<'a> IptablesProxier<'a> {
     fn tables(&self, given: Option<&OwnChains<'_>>) -> Tables {
         let common = &self.chains;
         let canary = [&common.canary];
-        let mut mangle = empty_chains(TableName::Mangle, canary);
+        let mangle = empty_chains(TableName::Mangle, canary);
         let filter = common.filter().into_iter().chain([&common.firewall]);
         let mut filter = empty_chains(TableName::Filter, filter.chain(canary));
         let mut nat = empty_chains(TableName::Nat, common.nat().into_iter().chain(canary));
@@ -199,34 +155,18 @@ impl<'a> IptablesProxier<'a> {
         }
         place(self.filter_tail(), &mut filter);
         place(self.nat_tail(), &mut nat);
-        let mut own = given.map_or(own, OwnChains::to_chains);
 
-        for jump in common.jumps() {
-            let chains = match jump.table {
-                TableName::Filter => &mut filter,
-                TableName::Nat => &mut nat,
-                TableName::Mangle | TableName::Raw | TableName::Security => &mut mangle,
-            };
-            let from = chains
-                .iter_mut()
-                .find(|chain| chain.name().as_str() == jump.from.name());
-            let from = from.expect("the table has a chain at that hook");
-            let rule = jump.rule(self.services.base_origin);
-            Arc::make_mut(&mut from.chain).rules.insert(0, rule);
-        }
-        let common = &self.services.common_chains;
-        common.share(TableName::Mangle, &mut mangle);
-        common.share(TableName::Filter, &mut filter);
-        common.share(TableName::Nat, &mut nat);
-        nat.append(&mut own);
-        for (name, chains) in [(TableName::Filter, &mut filter), (TableName::Nat, &mut nat)] {
-            chains[name.hooks().len()..].sort_by_cached_key(|chain| name_key(chain.name()));
-        }
-        [
+        let mut tables = [
             (TableName::Mangle, mangle),
             (TableName::Filter, filter),
             (TableName::Nat, nat),
-        ]
+        ];
+        insert_jumps(&common.jumps(), self.services.base_origin, &mut tables);
+        self.services.common_chains.share(&mut tables);
+        let [.., (_, nat)] = &mut tables;
+        nat.append(&mut given.map_or(own, OwnChains::to_chains));
+        sort_own_chains(&mut tables);
+        tables
     }
 
     fn print_all(&self, rules: &[Placed], text: &mut String) {
@@ -245,41 +185,12 @@ impl<'a> IptablesProxier<'a> {
             .sum()
     }
 
+    /// Whether it opens node ports on loopback addresses.
+    pub(super) const fn has_localhost_node_ports(&self) -> bool {
+        self.settings.localhost_node_ports
+    }
+
     const fn family(&self) -> Family {
         self.services.family()
     }
-}
-
-/// A table's built-in chains and `others`.
-fn empty_chains<'c>(
-    table: TableName,
-    others: impl IntoIterator<Item = &'c ChainName>,
-) -> Vec<OwnChain> {
-    let built_in = table.hooks().iter().map(|&hook| Chain::built_in(hook));
-    let others = others.into_iter().cloned().map(Chain::user);
-    built_in.chain(others).map(OwnChain::of).collect()
-}
-
-/// A name that compares as its text does, in place.
-fn name_key(name: &ChainName) -> [u8; ChainName::MAX] {
-    let mut key = [0; ChainName::MAX];
-    let bytes = name.as_str().as_bytes();
-    key[..bytes.len()].copy_from_slice(bytes);
-    key
-}
-
-/// Appends each rule to its chain, which must be there.
-fn place(rules: impl IntoIterator<Item = Placed>, chains: &mut [OwnChain]) {
-    for Placed { chain, rule } in rules {
-        let found = chains.iter_mut().find(|found| *found.name() == chain);
-        let found = found.expect("common chains are all made first");
-        Arc::make_mut(&mut found.chain).rules.push(rule);
-    }
-}
-
-/// Declares a chain; `iptables-restore` makes it empty.
-fn chain_line(chain: &ChainName, text: &mut String) {
-    text.push(':');
-    text.push_str(chain.as_str());
-    text.push_str(" - [0:0]\n");
 }

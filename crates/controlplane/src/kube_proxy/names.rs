@@ -14,6 +14,8 @@ pub struct KubeProxyVersion {
     pub major: u16,
     /// The second number.
     pub minor: u16,
+    /// The third number, which only logs tell.
+    pub patch: u16,
 }
 
 /// Why a text is not a [`KubeProxyVersion`].
@@ -29,6 +31,7 @@ impl KubeProxyVersion {
     pub const V1_19: Self = Self {
         major: 1,
         minor: 19,
+        patch: 0,
     };
 }
 
@@ -38,6 +41,7 @@ impl Default for KubeProxyVersion {
         Self {
             major: 1,
             minor: 30,
+            patch: 0,
         }
     }
 }
@@ -60,7 +64,17 @@ impl FromStr for KubeProxyVersion {
         let mut number = || -> Option<u16> { numbers.next()?.parse().ok() };
         let major = number().ok_or_else(wrong)?;
         let minor = number().ok_or_else(wrong)?;
-        Ok(Self { major, minor })
+        let patch = numbers.next().map_or(Some(0), |text| {
+            // A vendor's words may stand behind it: `v1.29.1-eks-61c0bbb`.
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            text[..digits].parse().ok()
+        });
+        let patch = patch.ok_or_else(wrong)?;
+        Ok(Self {
+            major,
+            minor,
+            patch,
+        })
     }
 }
 
@@ -177,13 +191,19 @@ mod tests {
 
     #[test]
     fn releases_are_read_with_and_without_a_v() {
-        for text in ["1.30", "v1.30", "1.30.5", "v1.30.5"] {
-            assert_eq!(
-                text.parse::<KubeProxyVersion>(),
-                Ok(KubeProxyVersion::default())
-            );
+        let release = |patch| KubeProxyVersion {
+            patch,
+            ..KubeProxyVersion::default()
+        };
+        for (text, patch) in [
+            ("1.30", 0),
+            ("v1.30", 0),
+            ("1.30.5", 5),
+            ("v1.30.5-eks-61c0bbb", 5),
+        ] {
+            assert_eq!(text.parse(), Ok(release(patch)));
         }
-        for text in ["", "1", "v", "latest", "1.x"] {
+        for text in ["", "1", "v", "latest", "1.x", "1.30.", "1.30.x"] {
             assert!(text.parse::<KubeProxyVersion>().is_err(), "{text}");
         }
     }

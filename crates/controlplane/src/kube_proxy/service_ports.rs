@@ -177,11 +177,7 @@ impl<'a> ServicePorts<'a> {
                     continue;
                 };
                 let name = printed_name(version, key.0, key.1, &port.name);
-                let chain = |endpoint: &str| {
-                    ChainHash::of_endpoint(&name, protocol, endpoint).chain("KUBE-SEP-")
-                };
-                let endpoints =
-                    endpoints.of_port(&port.name, port.protocol, &mut provenance, chain);
+                let endpoints = endpoints.of_port(&port.name, port.protocol, &mut provenance);
                 ports.push(ProxiedPort {
                     service: &service.meta.name,
                     port_name: &port.name,

@@ -45,6 +45,8 @@ pub(super) struct Settings {
     pub(super) node_port_addresses: NodePortAddresses,
     /// Whether node ports are open on 127.0.0.0/8, by sysctl route_localnet.
     pub(super) localhost_node_ports: bool,
+    /// Addresses of the node's devices but loopback.
+    pub(super) own_addresses: Vec<IpAddr>,
     /// The node's address.
     pub(super) node_ip: IpAddr,
     /// Whether packets outside the TCP window are left alone.
@@ -83,7 +85,7 @@ impl Settings {
             bit_field: "nftables.masqueradeBit",
             bit: config.nftables.masquerade_bit,
             masquerade_all: config.nftables.masquerade_all,
-            node_ports: Prefix::host(node_ip(node, family)),
+            node_ports: Prefix::host(node_ip(config, node, family)),
             localhost_node_ports: false,
         };
         Self::of_mode(config, node, family, of_mode)
@@ -127,7 +129,8 @@ impl Settings {
             local_detector: LocalDetector::of(config, node, family)?,
             node_port_addresses: node_port_addresses(&ranges, node, family, localhost_node_ports),
             localhost_node_ports,
-            node_ip: node_ip(node, family),
+            own_addresses: own_addresses(node, family).collect(),
+            node_ip: node_ip(config, node, family),
             conntrack_tcp_be_liberal: config.conntrack.tcp_be_liberal,
             zone: node
                 .zone()
@@ -136,6 +139,16 @@ impl Settings {
             ignores_topology_annotations: gate("ServiceTrafficDistribution", false),
         })
     }
+}
+
+/// The node's address: the one that kube-proxy is bound to, if it is to one, else the node's first
+/// (`detectNodeIPs`, cmd/kube-proxy/app/server.go).
+fn node_ip(config: &KubeProxyConfiguration, node: &Node, family: Family) -> IpAddr {
+    let bound = config.bind_address.parse().ok();
+    bound
+        .filter(|&ip: &IpAddr| !ip.is_unspecified() && Family::of(ip) == family)
+        .or_else(|| node.internal_ips(family).next())
+        .unwrap_or_else(|| loopback(family))
 }
 
 /// Reads the prefixes of a field.
@@ -147,12 +160,6 @@ pub(super) fn prefixes<'a>(
         .map(|text| text.trim().parse())
         .collect::<Result<_, _>>()
         .map_err(|source| ProxierError::Prefix { field, source })
-}
-
-/// The node's address as kube-proxy finds it; loopback if it has none of the family.
-fn node_ip(node: &Node, family: Family) -> IpAddr {
-    let mut addresses = node.internal_ips(family);
-    addresses.next().unwrap_or_else(|| loopback(family))
 }
 
 const fn loopback(family: Family) -> IpAddr {
@@ -180,14 +187,20 @@ fn node_port_addresses(
     if ranges.iter().any(Prefix::is_empty) {
         return NodePortAddresses::All;
     }
-    let nics = node.nics.iter().flat_map(|nic| &nic.addresses);
     let mut addresses: Vec<IpAddr> = std::iter::once(loopback(family))
-        .chain(node.internal_ips(family))
-        .chain(nics.map(|&(ip, _)| ip))
+        .chain(own_addresses(node, family))
         .filter(|ip| localhost_node_ports || !ip.is_loopback())
         .filter(|&ip| ranges.iter().any(|range| range.contains(ip)))
         .collect();
     addresses.sort_by_cached_key(IpAddr::to_string);
     addresses.dedup();
     NodePortAddresses::Some(addresses)
+}
+
+/// The addresses of the node's devices but loopback.
+fn own_addresses(node: &Node, family: Family) -> impl Iterator<Item = IpAddr> {
+    let nics = node.nics.iter().flat_map(|nic| &nic.addresses);
+    node.internal_ips(family)
+        .chain(nics.map(|&(ip, _)| ip))
+        .filter(move |&ip| Family::of(ip) == family)
 }

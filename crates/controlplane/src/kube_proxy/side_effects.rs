@@ -1,13 +1,11 @@
 //! What a sync does beside its rules.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 
 use podwire_cluster::{Cluster, ObjectName};
 use podwire_packet::Family;
-use podwire_ruleset::L4;
 
+use super::cleanup::{ConntrackClear, cleared};
 use super::settings::Settings;
 use super::{ProxierError, ServicePorts, node};
 
@@ -39,17 +37,7 @@ impl HealthCheck {
     }
 }
 
-/// Conntrack entries that are deleted, all of UDP: entries from before a service port had endpoints
-/// would send its packets where they went then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ConntrackClear {
-    /// Entries whose first packet went to this node port.
-    NodePort(u16),
-    /// Entries whose first packet went to this address.
-    OriginalDestination(IpAddr),
-}
-
-/// What the first sync on a node does beside its rules, for one family.
+/// What a sync on a node does beside its rules, for one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideEffects {
     /// The family.
@@ -63,7 +51,7 @@ pub struct SideEffects {
 }
 
 impl SideEffects {
-    /// Those of the proxier of `node` for the family of `services`.
+    /// Those of the first sync of the proxier of `node` for the family of `services`.
     ///
     /// # Errors
     /// As [`IptablesProxier::new`](super::IptablesProxier::new).
@@ -92,30 +80,26 @@ impl SideEffects {
                 .into_iter()
                 .collect(),
             health_checks: health_checks.collect(),
-            conntrack: cleared(services, node_name),
+            conntrack: cleared(None, services, node_name),
         })
     }
-}
 
-/// Entries to the addresses of UDP service ports that have endpoints now: at the first sync they had
-/// none before (`CleanStaleEntries`, pkg/proxy/conntrack/cleanup.go). Sorted as text.
-fn cleared(services: &ServicePorts<'_>, node: &str) -> Vec<ConntrackClear> {
-    let mut clears = BTreeSet::new();
-    for port in &services.ports {
-        if port.l4 != L4::Udp || !port.endpoints.iter().any(|e| e.is_serving_on(node)) {
-            continue;
-        }
-        let addresses = &port.addresses;
-        let externals = addresses.external_ips.iter().chain(&addresses.vips);
-        let all = std::iter::once(&addresses.cluster_ip).chain(externals);
-        clears.extend(all.map(|&ip| ConntrackClear::OriginalDestination(ip)));
-        if port.node_port != 0 {
-            clears.insert(ConntrackClear::NodePort(port.node_port));
-        }
+    /// Those of a later sync, after one of `before`. Sysctls hold already.
+    ///
+    /// # Errors
+    /// As [`SideEffects::new`].
+    pub fn later(
+        cluster: &Cluster,
+        before: &ServicePorts<'_>,
+        services: &ServicePorts<'_>,
+        node_name: &str,
+    ) -> Result<Self, ProxierError> {
+        Ok(Self {
+            sysctls: Vec::new(),
+            conntrack: cleared(Some(before), services, node_name),
+            ..Self::new(cluster, services, node_name)?
+        })
     }
-    let mut clears: Vec<_> = clears.into_iter().collect();
-    clears.sort_by_cached_key(ConntrackClear::to_string);
-    clears
 }
 
 /// Settings that ipvs mode writes on Linux 5.9 or later, where forwarding is on already
@@ -197,19 +181,12 @@ impl fmt::Display for SideEffects {
         for clear in &self.conntrack {
             match clear {
                 ConntrackClear::NodePort(_) => writeln!(f, "{clear} ipv6 {ipv6}")?,
-                ConntrackClear::OriginalDestination(_) => writeln!(f, "{clear}")?,
+                ConntrackClear::OriginalDestination(_)
+                | ConntrackClear::ToEndpoint { .. }
+                | ConntrackClear::NodePortToEndpoint { .. } => writeln!(f, "{clear}")?,
             }
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for ConntrackClear {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NodePort(port) => write!(f, "clear dport {port} proto udp"),
-            Self::OriginalDestination(ip) => write!(f, "clear orig-dst {ip} proto udp"),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! `multiport`, `addrtype`, `physdev`, `iprange`, `comment`.
+//! `multiport`, `addrtype`, `physdev`, `ipvs`, `iprange`, `comment`.
 
 use podwire_packet::Protocol;
-use podwire_ruleset::Hook;
+use podwire_ruleset::{Hook, IpvsInfo};
 
 use super::Probe;
 
@@ -203,4 +203,39 @@ fn a_packet_routed_off_a_bridge_leaves_by_no_port() {
 fn protocols_without_ports_fit_no_multiport() {
     let esp = Probe::tcp().with(|p| p.headers.protocol = Protocol(50));
     assert!(!esp.fits("-p tcp -m multiport --dports 80"));
+}
+
+#[test]
+fn ipvs_finds_the_virtual_server_of_a_packet_on_its_way_to_a_real_one() {
+    let of = |ipvs| {
+        Probe::tcp().with(|p| {
+            let mut asked = p.headers.five_tuple();
+            (asked.dst, asked.dport) = ("203.0.113.24".parse().unwrap(), 443);
+            p.conntrack.original = Some(asked);
+            p.conntrack.ipvs = ipvs;
+        })
+    };
+    let request = of(IpvsInfo::Request);
+    for matches in [
+        "--ipvs",
+        "--vaddr 203.0.113.24 --vproto tcp --vport 443",
+        "--vaddr 203.0.113.0/24 ! --vport 80",
+        "--vdir ORIGINAL",
+    ] {
+        assert!(request.fits(&format!("-m ipvs {matches}")), "{matches}");
+    }
+    for matches in [
+        "! --ipvs",
+        "--vaddr 203.0.113.25",
+        "! --vproto tcp",
+        "--vport 80",
+        "--vdir REPLY",
+    ] {
+        assert!(!request.fits(&format!("-m ipvs {matches}")), "{matches}");
+    }
+    // `conn_out_get` with the packet turned around finds no answer's connection.
+    let answer = of(IpvsInfo::Answer);
+    assert!(answer.fits("-m ipvs --ipvs") && !answer.fits("-m ipvs --vaddr 203.0.113.24"));
+    let other = of(IpvsInfo::Untouched);
+    assert!(other.fits("-m ipvs ! --ipvs") && !other.fits("-m ipvs ! --vport 80"));
 }

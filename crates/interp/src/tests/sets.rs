@@ -1,6 +1,8 @@
 //! `-m set`: ipset(8).
 
-use podwire_packet::Protocol;
+use std::time::Duration;
+
+use podwire_packet::{Protocol, SimTime};
 
 use super::{Probe, sets};
 
@@ -34,6 +36,24 @@ fn a_range_of_a_bitmap_holds_every_address_in_it() {
         is_in(&Probe::tcp(), lines, "src")
             && !is_in(&Probe::tcp().from("198.51.100.4"), lines, "src")
     );
+}
+
+#[test]
+fn an_element_is_there_until_its_time_is_over() {
+    let after =
+        |seconds: u64| Probe::tcp().with(|p| p.now = SimTime::START + Duration::from_secs(seconds));
+    for lines in [
+        "create s hash:ip timeout 0\nadd s 198.51.100.7 timeout 60",
+        "create s hash:ip timeout 60\nadd s 198.51.100.7",
+        "create m hash:ip\nadd m 198.51.100.7\ncreate s list:set timeout 60\nadd s m",
+    ] {
+        assert!(is_in(&after(60), lines, "src") && !is_in(&after(61), lines, "src"));
+    }
+    let forever = "create s hash:ip timeout 60\nadd s 198.51.100.7 timeout 0";
+    assert!(is_in(&after(100_000), forever, "src"));
+    let exception =
+        "create s hash:net timeout 0\nadd s 198.51.0.0/16\nadd s 198.51.100.7 nomatch timeout 60";
+    assert!(!is_in(&after(60), exception, "src") && is_in(&after(61), exception, "src"));
 }
 
 #[test]

@@ -7,13 +7,13 @@ use podwire_ruleset::{ChainId, ChainName, Hook, Rule as Written, Table};
 use super::Common;
 use super::compare::{Difference, Edit, SPLICED};
 use super::part::{Front, Part, Patched};
+use super::reach::{Folded, Reached};
 use super::splice::{PutIn, Splicing};
 use crate::code::Code;
 use crate::compile::Builder;
-use crate::dispatch::Found;
 use crate::fields::Fields;
 use crate::fold;
-use crate::program::{Base, Block, Chain, Program, Rule, Then, to_u32};
+use crate::program::{Base, Chain, Program, Rule, Then, to_u32};
 use crate::test::Test;
 
 /// A node's table on its way to a part.
@@ -41,8 +41,18 @@ impl<F: Fields> Assembly<'_, F> {
             }
             raw = self.raw();
         }
-        let rules = raw.part.own.rules.len();
-        (rules * 2 <= self.common.program.rules.len()).then(|| self.finish(raw))
+        loop {
+            let reached = Reached::by(self.common, &raw.part);
+            if reached.late.is_empty() {
+                let rules = raw.part.own.rules.len();
+                let is_small = rules * 2 <= self.common.program.rules.len();
+                return is_small.then(|| self.finish(raw, reached.folds));
+            }
+            for (chain, number) in reached.late {
+                self.replace(chain, number);
+            }
+            raw = self.raw();
+        }
     }
 
     /// Has a rule that the node has too be the node's own.
@@ -63,8 +73,8 @@ impl<F: Fields> Assembly<'_, F> {
         }
     }
 
-    /// Common rules, by chain and how many stand before them, that lead to chains which the node has
-    /// otherwise, so that what they fold to is not what it was; none if those are too many.
+    /// Common rules that walks come to, by chain and how many stand before them, that lead to chains which
+    /// the node has otherwise, so that what they fold to is not what it was; none if those are too many.
     fn stale(&self, part: &Part<F>) -> Option<Vec<(ChainId, u32)>> {
         let Common { program, index, .. } = self.common;
         let mut asked = BTreeSet::new();
@@ -100,12 +110,12 @@ impl<F: Fields> Assembly<'_, F> {
                     .binary_search_by_key(&number, |(common, _)| *common)
                     .is_ok(),
             };
-            if !is_there || !is_kept {
+            let of = program.chains[chain.index()];
+            if !is_there || !is_kept || !of.is_walked {
                 return false;
             }
-            let of = program.chains[chain.index()];
             let rule = &program.rules[(of.first + number) as usize];
-            is_folded(program, of, of.first + number)
+            program.is_folded(of, of.first + number)
                 || !rule.is_uncertain && fold::find(view, (program, rule), &mut budget).is_some()
         };
         Some(asked.into_iter().filter(is_stale).collect())
@@ -145,6 +155,7 @@ impl<F: Fields> Assembly<'_, F> {
                 first,
                 len,
                 plan: 0,
+                is_walked: true,
             });
         };
         let (mut splices, mut fronts) = (Vec::new(), BTreeMap::new());
@@ -200,8 +211,8 @@ impl<F: Fields> Assembly<'_, F> {
         }
     }
 
-    /// Plans each chain, folds, and finds the tables that packets come to first.
-    fn finish(&self, Raw { mut part, fronts }: Raw<F>) -> Part<F> {
+    /// Plans each chain, keeps the folds, and finds the tables that packets come to first.
+    fn finish(&self, Raw { mut part, fronts }: Raw<F>, folds: Vec<Folded<F>>) -> Part<F> {
         let common = self.common.program;
         let count = to_u32(common.chains.len());
         let has_table = |index: usize| {
@@ -216,24 +227,13 @@ impl<F: Fields> Assembly<'_, F> {
         if let Some(local) = &part.local {
             part.markings = common.folds.markings_of(&local.common, &local.own[0]);
         }
-        let mut found = Vec::new();
-        let view = Patched {
-            common,
-            part: &part,
-        };
-        let mut budget = common.rules.len().saturating_mul(8).saturating_add(1 << 10);
-        for &chain in &part.own.chains {
-            for place in chain.first..chain.first + chain.len {
-                let rule = &part.own.rules[place as usize];
-                if !rule.is_uncertain
-                    && let Some(fold) = fold::find(view, (&part.own, rule), &mut budget)
-                {
-                    found.push((chain, place, fold));
-                }
-            }
-        }
-        for (chain, place, fold) in found {
-            part.own.keep_fold(chain, place, &fold);
+        for Folded {
+            chain,
+            place,
+            found,
+        } in folds
+        {
+            part.own.keep_fold(chain, place, &found);
         }
         for hook in Hook::ALL {
             let view = Patched {
@@ -245,29 +245,6 @@ impl<F: Fields> Assembly<'_, F> {
         part.shrink();
         part
     }
-}
-
-/// Whether what a rule leads to is folded, in itself or in a table.
-fn is_folded<F: Fields>(program: &Program<F>, chain: Chain, place: u32) -> bool {
-    let rule = &program.rules[place as usize];
-    if rule.fold != 0 {
-        return true;
-    }
-    let Some((key, plan)) = program.service_key(rule).zip(chain.plan.checked_sub(1)) else {
-        return false;
-    };
-    program.plans[plan as usize].iter().any(|block| {
-        let Block::Dispatch(table) = block else {
-            return false;
-        };
-        let table = &program.tables[*table as usize];
-        (table.first..table.end).contains(&place)
-            && table.first_rule(key) == Some(place)
-            && matches!(
-                table.lookup().find(key),
-                Found::Endpoints(_) | Found::Fold(_)
-            )
-    })
 }
 
 impl<F: Fields> Patched<'_, F> {

@@ -123,7 +123,7 @@ impl Splicing {
             .collect();
         let ahead = missing.iter().take_while(|rank| own.is_ahead(**rank));
         let keys: Vec<F::Key> = ahead.map_while(|rank| key_at(*rank)).collect();
-        let found = Dispatch::<F>::new(0, &keys).filter(|_| !cuts_table);
+        let found = Dispatch::<F>::new(0, &keys, false).filter(|_| !cuts_table);
         let Some(found) = found else {
             own.table = None;
             return own;
@@ -178,13 +178,13 @@ impl Splicing {
 }
 
 impl<F: Fields> Program<F> {
-    /// The table of Services that a chain begins with.
+    /// The table of Services that a chain begins with; not one by ports.
     pub(super) fn first_table(&self, chain: Chain) -> Option<u32> {
         let plan = chain.plan.checked_sub(1)?;
-        match self.plans[plan as usize].first() {
-            Some(Block::Dispatch(table)) => Some(*table),
-            Some(Block::List(..) | Block::Hashed(_) | Block::Ranges(..)) | None => None,
-        }
+        let Some(&Block::Dispatch(table)) = self.plans[plan as usize].first() else {
+            return None;
+        };
+        (!self.tables[table as usize].is_of_ports).then_some(table)
     }
 
     /// The key of a rule that compares what a table of Services does.
@@ -220,7 +220,7 @@ impl<F: Fields> Program<F> {
         if keys.is_empty() {
             return Front::Common(common);
         }
-        let Some(table) = Dispatch::new(chain.first, &keys) else {
+        let Some(table) = Dispatch::new(chain.first, &keys, false) else {
             return Front::None;
         };
         let behind = table.end;

@@ -57,7 +57,7 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
         if table.first_rule(key) != Some(place) || !self.observe.is_silent() {
             return None;
         }
-        match table.lookup().find(key) {
+        match table.find(key) {
             Found::Endpoints(service) => {
                 let chosen = program.choose(&service, self.choose);
                 Some(self.to(program, chosen, u32::from(service.marking)))
@@ -133,8 +133,17 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
         places: &Range<u32>,
     ) -> Flow {
         let headers = &self.view.packet.headers;
-        let Some(key) = F::key_of(headers).filter(|_| !headers.is_later_fragment) else {
+        if headers.is_later_fragment {
             return Flow::Next;
+        }
+        let Some(key) = F::key_of(headers) else {
+            let of_table = places.start.max(table.first)..places.end.min(table.end);
+            let is_asked = table.is_of_ports && !of_table.is_empty();
+            return if is_asked {
+                self.each_with(chain, splice, of_table, |_| 0)
+            } else {
+                Flow::Next
+            };
         };
         let program = self.code.program(splice.of);
         let mut next = table.first_rule(key);
@@ -207,7 +216,14 @@ impl<F: Fields> Program<F> {
                 Block::List(first, end) => Some(from.max(*first)).filter(|place| place < end),
                 Block::Dispatch(table) => {
                     let table = &self.tables[*table as usize];
-                    let key = F::key_of(headers).filter(|_| !headers.is_later_fragment)?;
+                    if headers.is_later_fragment {
+                        return None;
+                    }
+                    let Some(key) = F::key_of(headers) else {
+                        let place = from.max(table.first);
+                        let is_asked = table.is_of_ports && place < table.end;
+                        return is_asked.then(|| self.foreign(place));
+                    };
                     let mut next = table.first_rule(key);
                     while let Some(place) = next.filter(|&place| place < from) {
                         next = table.rule_after(place);
@@ -221,10 +237,7 @@ impl<F: Fields> Program<F> {
                 Block::Ranges(first, boxes) => {
                     let skipped = from.saturating_sub(*first);
                     let Some(point) = F::point(headers) else {
-                        return (skipped < boxes.len()).then(|| Candidate {
-                            made: 0,
-                            ..self.found(first + skipped)
-                        });
+                        return (skipped < boxes.len()).then(|| self.foreign(first + skipped));
                     };
                     let found =
                         boxes.each(&point, skipped, |place| ControlFlow::Break(first + place));
@@ -240,6 +253,14 @@ impl<F: Fields> Program<F> {
             place,
             made: self.made(place),
             table: None,
+        }
+    }
+
+    /// A rule of which a packet of the other family is asked everything.
+    fn foreign(&self, place: u32) -> Candidate<'_, F> {
+        Candidate {
+            made: 0,
+            ..self.found(place)
         }
     }
 }

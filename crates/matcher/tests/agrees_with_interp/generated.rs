@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use podwire_packet::{Family, FiveTuple, Headers, Mark, Protocol, SimTime, TcpFlags};
 use podwire_ruleset::{
     Choose as _, ConntrackInfo, CtDirection, CtState, CtStatuses, Draw, Hook, HostAddresses,
-    Packet, State, TableName, ipset, iptables,
+    IpvsInfo, Packet, State, TableName, ipset, iptables,
 };
 use proptest::prelude::*;
 
@@ -73,7 +73,14 @@ pub(super) const IPV4: Words = Words {
            create pairs hash:ip,port family inet\nadd pairs 10.0.0.1,tcp:80\nadd pairs 10.0.0.2,udp:53\n\
            add pairs 10.0.0.1,icmp:8/0\n\
            create both hash:net,net family inet\nadd both 10.0.0.0/24,10.0.0.0/8\nadd both 10.0.0.0/8,10.0.1.0/24 nomatch\n\
-           create all list:set\nadd all nets\nadd all pairs\n",
+           create all list:set timeout 0\nadd all nets\nadd all pairs timeout 9\n\
+           create brief hash:net timeout 4 family inet\nadd brief 10.0.0.0/24\nadd brief 10.0.0.2 timeout 2 nomatch\n\
+           add brief 192.0.2.1 timeout 0\n\
+           create thrice hash:ip,port,ip family inet\nadd thrice 10.0.0.1,tcp:80,10.0.0.1\nadd thrice 10.0.0.1,udp:53-81,10.0.0.2\n\
+           create within hash:ip,port,net family inet\nadd within 10.0.0.1,tcp:80,10.0.0.0/24\n\
+           add within 10.0.0.1,tcp:80,10.0.0.2 nomatch\nadd within 10.0.0.1,tcp:81,192.0.2.0/24\n\
+           create masked hash:ip family inet netmask 24\nadd masked 10.0.0.0\nadd masked 192.0.2.0\n\
+           create some bitmap:port range 0-1024\nadd some 53-80\n",
 };
 
 pub(super) const IPV6: Words = Words {
@@ -107,7 +114,14 @@ pub(super) const IPV6: Words = Words {
     sets: "create nets hash:net family inet6\nadd nets fd00::/112\nadd nets fd00::2/128 nomatch\n\
            create pairs hash:ip,port family inet6\nadd pairs fd00::1,tcp:80\nadd pairs fd00::2,udp:53\n\
            create both hash:net,net family inet6\nadd both fd00::/112,fd00::/8\n\
-           create all list:set\nadd all nets\nadd all pairs\n",
+           create all list:set timeout 0\nadd all nets\nadd all pairs timeout 9\n\
+           create brief hash:net timeout 4 family inet6\nadd brief fd00::/112\nadd brief fd00::2 timeout 2 nomatch\n\
+           add brief 2001:db8::1 timeout 0\n\
+           create thrice hash:ip,port,ip family inet6\nadd thrice fd00::1,tcp:80,fd00::1\nadd thrice fd00::1,udp:53-81,fd00::2\n\
+           create within hash:ip,port,net family inet6\nadd within fd00::1,tcp:80,fd00::/112\n\
+           add within fd00::1,tcp:80,fd00::2 nomatch\nadd within fd00::1,tcp:81,2001:db8::/64\n\
+           create masked hash:ip family inet6 netmask 112\nadd masked fd00::\nadd masked 2001:db8::\n\
+           create some bitmap:port range 0-1024\nadd some 53-80\n",
 };
 
 const PORTS: [&str; 4] = ["80", "81", "53", "443"];
@@ -310,7 +324,15 @@ pub(super) fn write_module(line: &mut String, lots: &mut Lots, words: &Words) {
                 ("both", "src,dst"),
                 ("all", "dst,dst"),
                 ("none", "src"),
-            ][lots.below(7)];
+                ("brief", "src"),
+                ("brief", "dst"),
+                ("thrice", "dst,dst,src"),
+                ("thrice", "src,src,dst"),
+                ("within", "dst,dst,src"),
+                ("masked", "src"),
+                ("some", "dst"),
+                ("some", "src"),
+            ][lots.below(15)];
             let option = lots.one(&["", "", " --return-nomatch"]);
             write!(line, " -m set {not}--match-set {name} {directions}{option}")
         }
@@ -325,6 +347,17 @@ pub(super) fn write_module(line: &mut String, lots: &mut Lots, words: &Words) {
                 "--physdev-is-out",
             ])
         ),
+        21 => {
+            let address = words.prefixes[lots.below(5)];
+            let port = lots.one(&PORTS);
+            let tests = [
+                format!("{not}--ipvs"),
+                format!("{not}--vport {port}"),
+                format!("--vproto tcp {not}--vaddr {address}"),
+                format!("{not}--vdir REPLY --vaddr {address}"),
+            ];
+            write!(line, " -m ipvs {}", tests[lots.below(4)])
+        }
         _ => write!(line, " -m comment --comment \"a word\""),
     }
     .unwrap();
@@ -515,14 +548,11 @@ pub(super) fn rules(lots: &mut Lots, words: &Words, table: TableName) -> String 
 
 pub(super) fn host(words: &Words) -> HostAddresses {
     let own = [words.addresses[2], words.addresses[4]].map(|ip| ip.parse().unwrap());
-    let mut host = HostAddresses::of(own);
+    let mut local = HostAddresses::of(own).local().to_vec();
     let cni0 = "cni0".parse().unwrap();
     let address: IpAddr = words.addresses[1].parse().unwrap();
-    host.local
-        .push((podwire_packet::Prefix::host(address), cni0));
-    host.broadcast
-        .push((words.addresses[9].parse().unwrap(), cni0));
-    host
+    local.push((podwire_packet::Prefix::host(address), cni0));
+    HostAddresses::new(local, vec![(words.addresses[9].parse().unwrap(), cni0)])
 }
 
 fn packet<'a>(lots: &mut Lots, words: &Words, hook: Hook, host: &'a HostAddresses) -> Packet<'a> {
@@ -570,6 +600,8 @@ fn packet<'a>(lots: &mut Lots, words: &Words, hook: Hook, host: &'a HostAddresse
     conntrack.dnat = lots.one_in(4);
     conntrack.status = CtStatuses(u16::try_from(lots.below(16)).unwrap());
     conntrack.expires_seconds = [0, 10, 11][lots.below(3)];
+    let of_ipvs = [IpvsInfo::Untouched, IpvsInfo::Answer, IpvsInfo::Request];
+    conntrack.ipvs = of_ipvs[lots.below(3)];
     if lots.one_in(3) {
         conntrack.direction = CtDirection::Reply;
         conntrack.original = Some(FiveTuple {
@@ -603,7 +635,7 @@ fn compare(seed: u64, words: &Words, compared: &mut Compared) {
         .unwrap_or_else(|error| panic!("{error} {:?}: {text}", error.span()));
     let both = Both::new(parsed.rules);
     let mut state = State {
-        sets: ipset::parse(words.sets).unwrap(),
+        sets: ipset::parse(words.sets).unwrap().into(),
         ..State::default()
     };
     let host = host(words);

@@ -321,7 +321,7 @@ fn a_rule_set_that_changes_is_as_one_compiled_anew() {
         let rules = parsed(&generated_text(&mut lots, words, seed % 3), words);
         let donor = parsed(&generated_text(&mut lots, words, seed % 3), words);
         let state = State {
-            sets: ipset::parse(words.sets).unwrap(),
+            sets: ipset::parse(words.sets).unwrap().into(),
             ..State::default()
         };
         let mut changing = Changing::new(rules, donor, generated::host(words), state);

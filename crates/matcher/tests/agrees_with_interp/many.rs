@@ -25,6 +25,8 @@ struct Kinds {
     /// Jumps of lists to a chain that is one choice.
     list_folded: usize,
     services: usize,
+    /// Tables of NodePorts.
+    ports: usize,
     at_once: usize,
     /// Keys that lead to a choice that stands elsewhere.
     folded: usize,
@@ -44,6 +46,7 @@ impl Kinds {
                 self.list += 1;
                 self.list_folded += has(*folded > 0);
             } else if let BlockPlan::Services {
+                by_destination,
                 keys,
                 at_once,
                 folded,
@@ -51,6 +54,7 @@ impl Kinds {
             } = block
             {
                 self.services += 1;
+                self.ports += has(!by_destination);
                 self.at_once += has(*at_once > 0);
                 self.folded += has(*folded > 0);
                 self.asked += has(at_once + folded < *keys);
@@ -67,6 +71,7 @@ impl Kinds {
         self.list += other.list;
         self.list_folded += other.list_folded;
         self.services += other.services;
+        self.ports += other.ports;
         self.at_once += other.at_once;
         self.folded += other.folded;
         self.asked += other.asked;
@@ -129,7 +134,7 @@ fn case_of(text: String, words: &Words) -> Case {
         rules: parsed.rules,
         host: generated::host(words),
         state: State {
-            sets: ipset::parse(words.sets).unwrap(),
+            sets: ipset::parse(words.sets).unwrap().into(),
             ..State::default()
         },
     }
@@ -283,6 +288,7 @@ fn on_many_rule_sets_of_every_kind() {
         ("lists", kinds.list),
         ("lists with folds", kinds.list_folded),
         ("services", kinds.services),
+        ("tables of ports", kinds.ports),
         ("services at once", kinds.at_once),
         ("services elsewhere", kinds.folded),
         ("services asked", kinds.asked),

@@ -173,7 +173,7 @@ fn a_node_whose_rules_differ_is_as_one_compiled_alone() {
         let rules = parsed(&text, words);
         let donor = parsed(&generated_text(&mut lots, words, seed % 3), words);
         let state = State {
-            sets: ipset::parse(words.sets).unwrap(),
+            sets: ipset::parse(words.sets).unwrap().into(),
             ..State::default()
         };
         let host = generated::host(words);

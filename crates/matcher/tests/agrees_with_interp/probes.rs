@@ -83,7 +83,8 @@ fn callers(table: &Table) -> Callers {
 
 impl<'a> Probes<'a> {
     pub(super) fn of(rules: &'a RuleSet, host: &'a HostAddresses) -> Self {
-        let mut addresses: Vec<IpAddr> = host.local.iter().map(|(net, _)| net.address()).collect();
+        let mut addresses: Vec<IpAddr> =
+            host.local().iter().map(|(net, _)| net.address()).collect();
         let mut places = Vec::new();
         for (&name, table) in &rules.tables {
             for (at, chain) in table.chains.values().enumerate() {
@@ -323,7 +324,7 @@ impl<'a> Probes<'a> {
 
     fn own_address(&self, lots: &mut Lots) -> Option<IpAddr> {
         let of_family = |own: &IpAddr| own.is_ipv4() == (self.rules.family == Family::Ipv4);
-        let own = self.host.local.iter().map(|(net, _)| net.address());
+        let own = self.host.local().iter().map(|(net, _)| net.address());
         let own: Vec<IpAddr> = own.filter(of_family).collect();
         own.get(lots.below(own.len().max(1))).copied()
     }

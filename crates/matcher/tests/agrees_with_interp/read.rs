@@ -108,6 +108,86 @@ fn kube_proxys_text_is_read_as_it_is_parsed() {
     assert!(compared.matched * 10 > compared.packets * 6, "{compared:?}");
 }
 
+/// Rules of Services, every seventh of another shape, as `iptables-save` has them: chains by name, and
+/// their names tell nothing of the Services.
+fn many_services(count: usize) -> String {
+    let (chain, endpoint) = (
+        |service: usize| format!("SVC-{:06}", service * 7_919 % count),
+        |service: usize, way: usize| format!("EP-{:06}", (service * 3 + way) * 5_003 % (3 * count)),
+    );
+    let mut rules: Vec<(String, String)> = Vec::new();
+    for service in 0..count {
+        let (high, low) = (service / 250, service % 250);
+        let own = chain(service);
+        rules.push((
+            "SERVICES".into(),
+            format!("-d 10.0.{high}.{low} -p tcp -m tcp --dport 80 -j {own}"),
+        ));
+        if service % 7 == 1 {
+            rules.push((own.clone(), "! -s 10.1.0.0/16 -j MASQ".into()));
+        }
+        for way in 0..3 {
+            let (to, address) = (
+                endpoint(service, way),
+                format!("10.{}.{high}.{low}", 1 + way),
+            );
+            let chance = match way {
+                _ if service % 7 == 2 => "-m recent --rcheck --seconds 60 --name X ",
+                0 => "-m statistic --mode random --probability 0.3333333333 ",
+                1 => "-m statistic --mode random --probability 0.5 ",
+                _ => "",
+            };
+            rules.push((own.clone(), format!("{chance}-j {to}")));
+            rules.push((to.clone(), format!("-s {address} -j MASQ")));
+            let port = if service % 7 == 3 { way + 1 } else { 80 };
+            rules.push((
+                to,
+                format!("-p tcp -m tcp -j DNAT --to-destination {address}:{port}"),
+            ));
+        }
+    }
+    rules.push(("MASQ".into(), "-j MARK --set-xmark 0x4000/0x4000".into()));
+    rules.push(("PREROUTING".into(), "-j SERVICES".into()));
+    // Stable: rules of one chain keep their order.
+    rules.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut chains: Vec<&str> = rules.iter().map(|(chain, _)| &**chain).collect();
+    chains.dedup();
+    let declared: String = chains
+        .iter()
+        .filter(|name| **name != "PREROUTING")
+        .map(|name| format!(":{name} - [0:0]\n"))
+        .collect();
+    let rules: String = rules
+        .iter()
+        .map(|(chain, rule)| format!("-A {chain} {rule}\n"))
+        .collect();
+    format!("*nat\n:PREROUTING ACCEPT [0:0]\n{declared}{rules}COMMIT\n")
+}
+
+#[test]
+fn very_many_services_are_read_as_they_are_parsed() {
+    let text = many_services(7_000);
+    let parsed = iptables::parse(&text, Family::Ipv4).unwrap();
+    let (matcher, _) = Matcher::read(text.as_bytes(), Family::Ipv4).unwrap();
+    let compiled = Matcher::new(&parsed.rules).unwrap();
+    assert_eq!(matcher.plan(), compiled.plan());
+    let plan = matcher.plan();
+    let shown = format!("{plan:?}");
+    assert!(shown.contains("at_once"), "{shown}");
+    let host = HostAddresses::default();
+    let probes = Probes::of(&parsed.rules, &host);
+    let both = Both {
+        interp: Interp::new(parsed.rules.clone()).unwrap(),
+        matcher,
+    };
+    let mut compared = Compared::default();
+    let hook = podwire_ruleset::Hook::Prerouting;
+    for packet in probes.aimed_from(&mut Lots(Draw(1)), TableName::Nat, hook, 200) {
+        both.compare_one(TableName::Nat, &packet, &State::default(), 1, &mut compared);
+    }
+    assert!(compared.matched * 10 > compared.packets * 6, "{compared:?}");
+}
+
 #[test]
 fn a_circle_and_a_chain_that_is_missing_are_refused() {
     let read = |rules: &str| {

@@ -232,7 +232,7 @@ pub(super) fn services(lots: &mut Lots, words: &Words) -> String {
     let mut text = String::from(
         "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
          :POSTROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n\
-         :KUBE-MARK-MASQ - [0:0]\n-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n",
+         :EMPTY - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n",
     );
     for n in 0..services {
         write!(text, ":SVC{n} - [0:0]\n:EXT{n} - [0:0]\n:FW{n} - [0:0]\n").unwrap();
@@ -257,17 +257,63 @@ pub(super) fn services(lots: &mut Lots, words: &Words) -> String {
         let breaks = breaks && lots.one_in(4);
         text += &dispatch(lots, words, services, breaks);
     }
-    text += "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n";
-    for _ in 0..lots.below(8) {
-        let (port, n) = (lots.one(&PORTS), lots.below(services));
-        let to = lots.one(&["EXT", "SVC"]);
+    node_ports(lots, words, services, &mut text);
+    for hook in ["PREROUTING", "OUTPUT"] {
+        if lots.one_in(4) {
+            writeln!(text, "-A {hook} -p tcp -j MARK --set-xmark 0x8/0x8").unwrap();
+        }
+    }
+    text + "COMMIT\n"
+}
+
+/// What stands behind the rules of Services: jumps for some destinations, and a chain of NodePorts.
+fn node_ports(lots: &mut Lots, words: &Words, services: usize, text: &mut String) {
+    let local = "-m addrtype --dst-type LOCAL";
+    for _ in 0..lots.below(3) {
+        let (address, prefix) = (lots.one(words.addresses), lots.one(words.prefixes));
+        let tests = match lots.below(8) {
+            0 => String::new(),
+            1 => "-m addrtype ! --dst-type LOCAL".into(),
+            2 => format!("! -d {prefix} {local}"),
+            3 => format!("-d {address}"),
+            4 => format!("-s {prefix} {local}"),
+            5 => format!("{local} --limit-iface-in"),
+            6 => "-m addrtype --dst-type LOCAL,BROADCAST,MULTICAST".into(),
+            _ => "-m addrtype --src-type LOCAL --dst-type UNICAST".into(),
+        };
+        let to = [
+            "-j KUBE-NODEPORTS",
+            "-g KUBE-NODEPORTS",
+            "-j EMPTY",
+            "-j KUBE-MARK-MASQ",
+        ];
+        writeln!(text, "-A KUBE-SERVICES {tests} {}", lots.one(&to)).unwrap();
+    }
+    writeln!(text, "-A KUBE-SERVICES {local} -j KUBE-NODEPORTS").unwrap();
+    if lots.one_in(6) {
+        *text += "-A KUBE-SERVICES -j MARK --set-xmark 0x10/0x10\n";
+    }
+    let count = [0, 3, 7, 24][lots.below(4)];
+    let breaks = lots.one_in(3);
+    for _ in 0..count {
+        let port = match lots.below(2) {
+            0 => (*lots.one(&PORTS)).to_owned(),
+            _ => (30_000 + lots.below(40)).to_string(),
+        };
+        let protocol = if lots.one_in(4) { "udp" } else { "tcp" };
+        let (to, n) = (lots.one(&["EXT", "EXT", "SVC"]), lots.below(services));
+        let more = if breaks && lots.one_in(5) {
+            format!(" -s {}", lots.one(words.prefixes))
+        } else {
+            String::new()
+        };
+        let flag = if lots.one_in(8) { "-g" } else { "-j" };
         writeln!(
             text,
-            "-A KUBE-NODEPORTS -p tcp -m tcp --dport {port} -j {to}{n}"
+            "-A KUBE-NODEPORTS -p {protocol} -m {protocol} --dport {port}{more} {flag} {to}{n}"
         )
         .unwrap();
     }
-    text + "COMMIT\n"
 }
 
 /// An address of a small part of the world, so that prefixes lie in one another.

@@ -52,7 +52,23 @@ fn value(
     at: SourceSpan,
 ) -> Result<SetEntry, ParseError> {
     match part {
-        SetPart::Ip | SetPart::Net => addresses(text, family, at),
+        SetPart::Ip | SetPart::Net => {
+            let read = addresses(text, family, at)?;
+            match read {
+                SetEntry::Net(prefix) if prefix.is_empty() && !takes_every_address(kind) => {
+                    Err(bad(
+                        text,
+                        "a prefix that this type of set takes, which is one of a bit at least",
+                        at,
+                    ))
+                }
+                SetEntry::Net(_)
+                | SetEntry::Range(_)
+                | SetEntry::Ports(..)
+                | SetEntry::Mac(_)
+                | SetEntry::Word(_) => Ok(read),
+            }
+        }
         SetPart::Port => ports(text, kind, at),
         SetPart::Mac => text
             .parse()
@@ -65,6 +81,17 @@ fn value(
             Err(bad(text, "a device, a mark or the name of a set", at))
         }
     }
+}
+
+/// Whether a prefix of no length can be in such a set: in hash:net,iface and in those of two prefixes
+/// (`IPSET_ERR_INVALID_CIDR` in the `uadt` functions of net/netfilter/ipset/ip_set_hash_*.c).
+fn takes_every_address(kind: &SetKind) -> bool {
+    matches!(
+        kind.parts.as_slice(),
+        [SetPart::Net, SetPart::Interface]
+            | [SetPart::Net, SetPart::Net]
+            | [SetPart::Net, SetPart::Port, SetPart::Net]
+    )
 }
 
 /// An address, a prefix, or two addresses with `-` between them.

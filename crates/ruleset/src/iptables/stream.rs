@@ -3,6 +3,7 @@
 //! A node of a cluster with a million services has text of more than a gigabyte. What stays in
 //! memory here is each chain's name, once, in some 45 bytes.
 
+mod ahead;
 mod error;
 mod lines;
 mod names;

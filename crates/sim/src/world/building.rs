@@ -1,6 +1,6 @@
 //! Namespaces, built when a packet first comes to them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use indexmap::IndexMap;
 use podwire_cluster::{Cni, Pod};
@@ -13,6 +13,8 @@ use crate::rules::RulesError;
 
 /// Where the router meets what lies beyond it.
 pub(super) const WAN: DeviceName = DeviceName::literal("wan0");
+/// kube-proxy's device in IPVS mode (`defaultDummyDevice`, pkg/proxy/ipvs/proxier.go).
+const KUBE_IPVS0: DeviceName = DeviceName::literal("kube-ipvs0");
 
 impl World<'_> {
     /// The router: a device on each node network that names it as gateway, and one to the world.
@@ -80,18 +82,27 @@ impl World<'_> {
         host.sysctls.route_localnet = rules.route_localnet;
         host.ipv4_rules = Some(rules.ipv4);
         host.ipv6_rules = Some(rules.ipv6);
+        if !rules.ipvs.addresses.is_empty() {
+            host.add_link(ipvs_link(&rules.ipvs.addresses));
+        }
+        host.virtual_servers = rules.ipvs.virtual_servers;
         host.listeners = self.node_listeners(index);
         Ok(host)
     }
 
-    /// What listens on a node: kubelet, kube-proxy's health check, pods on the host network, and what
+    /// What listens on a node: kubelet, kube-proxy's health check and metrics, pods on the host network, and what
     /// slices say of the node's addresses; VXLAN's port is the kernel's own.
     fn node_listeners(&self, index: usize) -> Listeners {
         let node = &self.network.nodes()[index];
-        let mut ports = vec![
-            (Protocol::TCP, None, 10_250..=10_250),
-            (Protocol::TCP, None, 10_256..=10_256),
-        ];
+        let mut ports = vec![(Protocol::TCP, None, 10_250..=10_250)];
+        let config = self.cluster.kube_proxy.clone().unwrap_or_default();
+        let config = config.with_defaults();
+        for bound in [&config.healthz_bind_address, &config.metrics_bind_address] {
+            if let Ok(socket) = bound.parse::<SocketAddr>() {
+                let address = Some(socket.ip()).filter(|ip| !ip.is_unspecified());
+                ports.push((Protocol::TCP, address, socket.port()..=socket.port()));
+            }
+        }
         let here = |pod: &&Pod| {
             pod.host_network && !pod.finished && pod.node.as_deref() == Some(&*node.name)
         };
@@ -190,6 +201,18 @@ impl World<'_> {
         nics.filter_map(|nic| nic.gateway)
             .find(|&gateway| segment.contains(gateway))
     }
+}
+
+/// The device that holds the addresses of virtual servers, so that packets for them come to INPUT.
+fn ipvs_link(addresses: &[IpAddr]) -> Link {
+    let link = Link::new(
+        KUBE_IPVS0,
+        LinkKind::Dummy,
+        MacAddr::default(),
+        Link::ETHERNET_MTU,
+    );
+    let hosts = addresses.iter().map(|&ip| (ip, Family::of(ip).bits()));
+    hosts.fold(link, |link, (ip, length)| link.with_address(ip, length))
 }
 
 fn router_mac(number: usize) -> MacAddr {

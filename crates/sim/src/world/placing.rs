@@ -95,7 +95,7 @@ impl World<'_> {
                     .iter()
                     .filter_map(|port| Some((port.protocol, port.port?)));
                 self.slice_ports.entry(ip).or_default().extend(ports);
-                if self.owners.contains_key(&ip) {
+                if self.owners.contains_key(&ip) || self.absent.contains(&ip) {
                     continue;
                 }
                 let node = endpoint

@@ -77,6 +77,6 @@ impl Surroundings for View<'_, '_> {
     }
 
     fn now(&self) -> SimTime {
-        SimTime::START
+        self.world.now
     }
 }

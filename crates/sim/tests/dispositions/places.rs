@@ -70,3 +70,19 @@ fn names_unlike_the_one_typed_are_not_suggested() {
     let told = refusal(&Lab::new(), &Lab::query("pod/zzzzzzzzzz", "10.96.0.1:80"));
     assert_eq!(told, "there is no pod `default/zzzzzzzzzz`");
 }
+
+#[test]
+fn kube_proxy_listens_where_it_is_told_to() {
+    let names = |lab: &Lab, to: &str| {
+        let trace = lab.one(&Lab::query("node/b", to));
+        trace.forward.disposition.name()
+    };
+    let lab = Lab::new();
+    assert_eq!(names(&lab, "192.168.0.1:10256"), "delivered");
+    // Metrics are for the node itself.
+    assert_eq!(names(&lab, "192.168.0.1:10249"), "refused");
+    let config = "healthzBindAddress: 192.168.0.9:99\nmetricsBindAddress: 0.0.0.0\n";
+    let lab = Lab::configured(config, "");
+    assert_eq!(names(&lab, "192.168.0.1:10256"), "refused");
+    assert_eq!(names(&lab, "192.168.0.1:10249"), "delivered");
+}

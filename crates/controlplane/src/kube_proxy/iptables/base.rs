@@ -2,16 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use podwire_packet::{Family, Mark, Prefix};
-use podwire_ruleset::{
-    AddressMatch, ChainName, CtStates, Inv, MarkMatch, Match, NatRange, Origin, Rule, Target,
-};
+use podwire_packet::{Family, Prefix};
+use podwire_ruleset::{AddressMatch, ChainName, CtStates, Inv, Match, Target};
 
 use super::IptablesProxier;
-use super::chains::Jump;
-use super::words::{comment, ctstate, destination, destination_is_local, not_destination, rule};
-use super::written::Placed;
+use crate::kube_proxy::marks::{forwarding, masquerading};
 use crate::kube_proxy::settings::NodePortAddresses;
+use crate::kube_proxy::tables::Placed;
+use crate::kube_proxy::words::{
+    comment, ctstate, destination, destination_is_local, not_destination, rule,
+};
 
 const NODE_PORTS: &str =
     "kubernetes service nodeports; NOTE: this must be the last rule in this chain";
@@ -46,45 +46,20 @@ impl IptablesProxier<'_> {
             let invalid = vec![ctstate(Inv::is(CtStates::INVALID))];
             rules.push(self.base(chain, invalid, Target::Drop));
         }
-        let marked = vec![
-            comment("kubernetes forwarding rules"),
-            Match::Mark(Inv::is(self.mark())),
-        ];
-        rules.push(self.base(chain, marked, Target::Accept));
-        let known = vec![
-            comment("kubernetes forwarding conntrack rule"),
-            ctstate(Inv::is(CtStates::RELATED.union(CtStates::ESTABLISHED))),
-        ];
-        rules.push(self.base(chain, known, Target::Accept));
+        rules.extend(forwarding(&self.settings, chain, self.services.base_origin));
         rules
     }
 
     /// Rules of nat that stand before those of services: masquerading of what is marked, and the
     /// chain that marks.
     pub(super) fn nat_head(&self) -> [Placed; 4] {
-        let value = self.settings.masquerade_mark;
-        let chain = &self.chains.postrouting;
-        let flip = Target::Mark {
-            value,
-            mask: Mark(0),
-        };
-        let set = Target::Mark { value, mask: value };
-        let masquerade = Target::Masquerade(NatRange {
-            random_fully: true,
-            ..NatRange::default()
-        });
-        let snat = vec![comment("kubernetes service traffic requiring SNAT")];
-        [
-            self.base(
-                chain,
-                vec![Match::Mark(Inv::not(self.mark()))],
-                Target::Return,
-            ),
-            // The mark is cleared so that a packet that passes twice is not masqueraded twice.
-            self.base(chain, Vec::new(), flip),
-            self.base(chain, snat, masquerade),
-            self.base(&self.chains.mark_masq, Vec::new(), set),
-        ]
+        let chains = &self.chains;
+        masquerading(
+            &self.settings,
+            &chains.postrouting,
+            &chains.mark_masq,
+            self.services.base_origin,
+        )
     }
 
     /// Rules of nat behind those of services: the way to node ports.
@@ -120,32 +95,10 @@ impl IptablesProxier<'_> {
         }
     }
 
-    fn mark(&self) -> MarkMatch {
-        let mark = self.settings.masquerade_mark;
-        MarkMatch {
-            value: mark,
-            mask: mark,
-        }
-    }
-
     fn base(&self, chain: &ChainName, matches: Vec<Match>, target: Target) -> Placed {
         Placed {
             chain: chain.clone(),
             rule: rule(matches, target, self.services.base_origin),
         }
-    }
-}
-
-impl Jump<'_> {
-    /// The state stands before the comment here.
-    pub(super) fn rule(&self, origin: Origin) -> Rule {
-        let mut matches = Vec::with_capacity(2);
-        if self.only_new {
-            matches.push(ctstate(Inv::is(CtStates::NEW)));
-        }
-        if !self.comment.is_empty() {
-            matches.push(comment(self.comment));
-        }
-        rule(matches, Target::Jump(self.to.clone()), origin)
     }
 }

@@ -2,6 +2,8 @@
 
 use podwire_ruleset::{ChainName, Hook, TableName};
 
+use crate::kube_proxy::tables::Jump;
+
 /// Names of the chains that do not depend on services.
 #[derive(Clone, Debug)]
 pub(super) struct Chains {
@@ -56,8 +58,6 @@ impl Chains {
 
     /// The jumps that lead from built-in chains here, in the order in which a full sync makes sure of
     /// them (`iptablesJumpChains` and `iptablesKubeletJumpChains`, pkg/proxy/iptables/proxier.go).
-    ///
-    /// Each that is missing is inserted at the top, so built-in chains list them the other way round.
     pub(super) fn jumps(&self) -> [Jump<'_>; 14] {
         use Hook::{Forward, Input, Output, Postrouting, Prerouting};
         use TableName::{Filter, Nat};
@@ -91,16 +91,4 @@ impl Chains {
             jump(Filter, Output, &self.firewall, "", false),
         ]
     }
-}
-
-/// A jump from a built-in chain.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Jump<'a> {
-    pub(super) table: TableName,
-    pub(super) from: Hook,
-    pub(super) to: &'a ChainName,
-    /// Empty if there is none.
-    pub(super) comment: &'static str,
-    /// Whether it is for connections in state NEW.
-    pub(super) only_new: bool,
 }

@@ -6,8 +6,8 @@ use podwire_cluster::ObjectName;
 use podwire_ruleset::{ChainName, RuleSet};
 
 use super::IptablesProxier;
-use super::written::OwnChain;
 use crate::kube_proxy::service_ports::ProxiedPort;
+use crate::kube_proxy::tables::{OwnChain, print_tables, to_rule_set};
 
 /// A node's tables over several states of the cluster, each of which kube-proxy meets with a sync.
 ///
@@ -45,6 +45,21 @@ impl<'a> IptablesHistory<'a> {
     /// The next sync: that of the same node's proxier for a later state of the cluster.
     pub fn then(&mut self, next: IptablesProxier<'a>) {
         let is_full = next.labels != self.proxier.labels;
+        self.sync(next, is_full);
+    }
+
+    /// The next sync, if it is full whatever changed: an hour after the last full one.
+    pub fn then_full(&mut self, next: IptablesProxier<'a>) {
+        self.sync(next, true);
+    }
+
+    /// Whether the last sync wrote all chains.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.own.changed.is_none()
+    }
+
+    fn sync(&mut self, next: IptablesProxier<'a>, is_full: bool) {
         self.own.changed = (!is_full).then(|| next.services.changed_since(self.proxier.services));
         self.own.keeps_stale = next.services.is_large;
         self.text = next.sync_text(Some(&mut self.own));
@@ -60,8 +75,12 @@ impl<'a> IptablesHistory<'a> {
     /// The tables after it, as [`IptablesProxier::save_text`] prints them.
     #[must_use]
     pub fn save_text(&self) -> String {
-        self.proxier
-            .print_tables(&self.proxier.tables(Some(&self.own)))
+        let tables = self.proxier.tables(Some(&self.own));
+        print_tables(
+            &tables,
+            self.proxier.family(),
+            self.proxier.estimated_bytes(),
+        )
     }
 
     /// The tables after it, as [`IptablesProxier::rule_set`] gives them.
@@ -69,8 +88,7 @@ impl<'a> IptablesHistory<'a> {
     /// Origins of rules that a partial sync left alone are of the state that they were written in.
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
-        self.proxier
-            .to_rule_set(self.proxier.tables(Some(&self.own)))
+        to_rule_set(self.proxier.tables(Some(&self.own)), self.proxier.family())
     }
 }
 

@@ -9,10 +9,10 @@ use podwire_ruleset::{ChainName, Match, RejectWith, Rule, Target};
 
 use super::IptablesProxier;
 use super::shared::Sharing;
-use super::words::{address_and_port, rule};
-use super::written::{OwnChain, Placed};
 use crate::kube_proxy::port_on_node::PortOnNode;
 use crate::kube_proxy::service_ports::ProxiedPort;
+use crate::kube_proxy::tables::{OwnChain, Placed};
+use crate::kube_proxy::words::{address_and_port, rule};
 
 /// What a service port adds to the tables, in the order of writing.
 ///

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use podwire_ruleset::{Chain, ChainName, TableName};
 
-use super::written::OwnChain;
 use crate::kube_proxy::local_detector::LocalDetector;
+use crate::kube_proxy::tables::{OwnChain, Tables};
 
 /// Whether a node's chains are kept for other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +66,16 @@ type ByName = BTreeMap<(TableName, ChainName), Arc<Chain>>;
 
 impl CommonChains {
     /// Has those chains that are the same be the ones of the first node.
-    pub(super) fn share(&self, table: TableName, chains: &mut [OwnChain]) {
+    pub(super) fn share(&self, tables: &mut Tables) {
         // A node that panicked while it looked left nothing half done.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for own in chains {
-            let first = all.entry((table, own.name().clone()));
-            let first = first.or_insert_with(|| Arc::clone(&own.chain));
-            if is_same(first, &own.chain) {
-                own.chain = Arc::clone(first);
+        for (table, chains) in tables {
+            for own in chains {
+                let first = all.entry((*table, own.name().clone()));
+                let first = first.or_insert_with(|| Arc::clone(&own.chain));
+                if is_same(first, &own.chain) {
+                    own.chain = Arc::clone(first);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use podwire_packet::{FiveTuple, Headers, Mark, Protocol, SimTime, TcpFlags};
 use podwire_ruleset::CtState;
 use proptest::prelude::*;
 
-use crate::conntrack::{may_begin, timeout, tuple_of};
+use crate::conntrack::{Timeouts, may_begin, tuple_of};
 use crate::nat::Manip;
 use crate::{Connection, ConnectionId, Conntrack, ConntrackFull, Direction};
 
@@ -53,7 +53,7 @@ impl Model {
                 let connection = self.get(number).unwrap();
                 connection.seen_reply |= direction == Direction::Reply;
                 let seen_reply = connection.seen_reply;
-                connection.expires = now + timeout(headers.protocol, seen_reply);
+                connection.expires = now + Timeouts::default().of(headers.protocol, seen_reply);
                 let state = [CtState::New, CtState::Established][usize::from(seen_reply)];
                 return Ok((state, Some((number, direction))));
             }
@@ -78,7 +78,7 @@ impl Model {
             snat: false,
             dnat: false,
             mark: Mark(0),
-            expires: now + timeout(headers.protocol, false),
+            expires: now + Timeouts::default().of(headers.protocol, false),
             source_settled: false,
             destination_settled: false,
         };

@@ -4,7 +4,8 @@ use crate::iptables::ParseError;
 use crate::iptables::lex::push_word;
 use crate::iptables::options::{Arg, Opt, Words};
 use crate::{
-    AddressTypeMatch, AddressTypes, Inv, IprangeMatch, PhysdevMatch, SetDirection, SetMatch,
+    AddressTypeMatch, AddressTypes, CtDirection, Inv, IprangeMatch, IpvsMatch, PhysdevMatch,
+    SetDirection, SetMatch,
 };
 
 /// `-m comment`.
@@ -150,6 +151,64 @@ pub(super) fn physdev<'w>(
     option.once(seen, bit)?;
     words.none(option)?;
     *flag = Some(!option.inverted);
+    Ok(true)
+}
+
+/// `-m ipvs`. `--vmethod` and `--vportctl` are not known: a rule with one is kept as it was written.
+pub(super) fn ipvs<'w>(
+    own: &mut IpvsMatch,
+    seen: &mut u32,
+    option: &mut Opt<'w>,
+    words: &mut Words<'w, '_>,
+) -> Result<bool, ParseError> {
+    match option.long() {
+        "ipvs" => {
+            option.once(seen, 1)?;
+            words.none(option)?;
+            own.is_ipvs = Some(!option.inverted);
+        }
+        "vproto" => {
+            option.once(seen, 1 << 1)?;
+            let word = words.value(option)?;
+            let Some(value) = word.protocol()? else {
+                return Err(option.bad_word(word, "a protocol"));
+            };
+            own.protocol = Some(Inv {
+                value,
+                inverted: option.inverted,
+            });
+        }
+        "vaddr" => {
+            option.once(seen, 1 << 2)?;
+            let value = words.value(option)?.network(words.family)?;
+            own.address = Some(Inv {
+                value,
+                inverted: option.inverted,
+            });
+        }
+        "vport" => {
+            option.once(seen, 1 << 3)?;
+            let value = words.value(option)?.port()?;
+            own.port = Some(Inv {
+                value,
+                inverted: option.inverted,
+            });
+        }
+        "vdir" => {
+            option.once(seen, 1 << 4)?;
+            let word = words.value(option)?;
+            let value = match word.text {
+                "ORIGINAL" => CtDirection::Original,
+                "REPLY" => CtDirection::Reply,
+                _ => return Err(option.bad_word(word, "ORIGINAL or REPLY")),
+            };
+            own.direction = Some(Inv {
+                value,
+                inverted: option.inverted,
+            });
+        }
+        _ => return Ok(false),
+    }
     Ok(true)
 }
 

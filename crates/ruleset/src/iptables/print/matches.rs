@@ -10,7 +10,7 @@ use crate::iptables::lex::{push_quoted, push_word};
 use crate::iptables::matches::SET_OPTIONS;
 use crate::{
     AddressTypeMatch, AddressTypes, ConntrackMatch, CtDirection, CtStates, CtStatuses,
-    IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, L4, LimitMatch, MarkMatch, Match,
+    IcmpTypeMatch, InterfaceMatch, Inv, IprangeMatch, IpvsMatch, L4, LimitMatch, MarkMatch, Match,
     MultiportMatch, MultiportSide, PhysdevMatch, Probability, RecentMatch, RecentOperation, Rule,
     SetDirection, SetMatch, StatisticMatch,
 };
@@ -160,6 +160,7 @@ fn one(out: &mut String, own: &Match, wording: Wording, host_lengths: bool, fami
         Match::Statistic(own) => statistic(out, own, save),
         Match::Set(own) => set(out, own, save),
         Match::Physdev(own) => physdev(out, own),
+        Match::Ipvs(own) => ipvs(out, own, save),
         Match::Iprange(own) => iprange(out, own),
         Match::Limit(own) => limit(out, own, save),
         Match::Recent(own) => recent(out, own, save, family),
@@ -470,6 +471,46 @@ fn physdev(out: &mut String, own: &PhysdevMatch) {
     }
     if let Some(is) = own.is_bridged {
         flag(out, !is, "--physdev-is-bridged");
+    }
+}
+
+/// In the order of `ipvs_mt_dump` (extensions/libxt_ipvs.c), which writes protocols as numbers; or in
+/// kube-proxy's.
+fn ipvs(out: &mut String, own: &IpvsMatch, save: bool) {
+    module(out, "ipvs");
+    if let Some(is) = own.is_ipvs {
+        flag(out, !is, "--ipvs");
+    }
+    if save {
+        virtual_protocol(out, own, save);
+    }
+    if let Some(address) = &own.address {
+        option(out, address.inverted, "--vaddr");
+        self::address(out, &address.value, false);
+    }
+    if !save {
+        virtual_protocol(out, own, save);
+    }
+    if let Some(port) = own.port {
+        option(out, port.inverted, "--vport");
+        put(out, format_args!("{}", port.value));
+    }
+    if let Some(direction) = own.direction {
+        option(out, direction.inverted, "--vdir");
+        out.push_str(match direction.value {
+            CtDirection::Original => "ORIGINAL",
+            CtDirection::Reply => "REPLY",
+        });
+    }
+}
+
+fn virtual_protocol(out: &mut String, own: &IpvsMatch, save: bool) {
+    if let Some(protocol) = own.protocol {
+        option(out, protocol.inverted, "--vproto");
+        match protocol_name(protocol.value).filter(|_| !save) {
+            Some(name) => out.push_str(name),
+            None => put(out, format_args!("{}", protocol.value.0)),
+        }
     }
 }
 

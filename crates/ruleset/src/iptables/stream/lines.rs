@@ -4,6 +4,7 @@ use std::io::{BufRead, ErrorKind};
 
 use memchr::{memchr, memrchr};
 
+use super::ahead::{LINES, NONE};
 use super::reader::Reader;
 use super::{ReadError, Sink};
 use crate::iptables::parse::line_words;
@@ -62,8 +63,13 @@ impl<S: Sink> Reader<'_, S> {
             }
         };
         let mut words = Vec::new();
-        let mut rest = valid;
+        let (mut rest, first) = (valid, self.lines);
         while !rest.is_empty() {
+            let place = (self.lines - first) % LINES;
+            if place == 0 {
+                self.look_ahead(rest);
+            }
+            self.guess = self.ahead.get(place).copied().unwrap_or(NONE);
             let end = memchr(b'\n', rest.as_bytes());
             let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
             rest = behind;

@@ -3,6 +3,7 @@
 use miette::SourceSpan;
 use podwire_packet::Family;
 
+use super::ahead::NONE;
 use super::names::Names;
 use super::{ReadError, Sink};
 use crate::iptables::command::{
@@ -14,9 +15,9 @@ use crate::iptables::{ParseError, UnknownOption};
 use crate::{Chain, ChainId, ChainName, Counters, LinkError, RuleId, TableName, Target};
 
 /// The table that is open.
-struct Open {
+pub(super) struct Open {
     /// Its place in [`Reader::tables`].
-    place: usize,
+    pub(super) place: usize,
     /// Number of its `*name` line.
     line: usize,
     /// The line.
@@ -34,8 +35,12 @@ pub(super) struct Reader<'s, S> {
     pub(super) lines: usize,
     family: Family,
     sink: &'s mut S,
-    tables: Vec<(TableName, Names)>,
-    open: Option<Open>,
+    pub(super) tables: Vec<(TableName, Names)>,
+    pub(super) open: Option<Open>,
+    /// The chain that each of the next lines may jump to, if any were looked at ahead.
+    pub(super) ahead: Vec<u32>,
+    /// That of the line that is being read.
+    pub(super) guess: u32,
     rules: RuleReader,
     unknown: Vec<UnknownOption>,
 }
@@ -48,6 +53,8 @@ impl<'s, S: Sink> Reader<'s, S> {
             sink,
             tables: Vec::new(),
             open: None,
+            ahead: Vec::new(),
+            guess: NONE,
             rules: RuleReader::new(S::COMMENTS),
             unknown: Vec::new(),
         }
@@ -124,13 +131,11 @@ impl<'s, S: Sink> Reader<'s, S> {
         };
         let known = self.tables.iter().position(|(table, _)| *table == name);
         let place = known.unwrap_or_else(|| {
-            let mut names = Names::default();
-            for &hook in name.hooks() {
-                let id = names.insert(hook.name());
+            let names = Names::of_built_in(name.hooks().iter().map(|hook| hook.name()));
+            for (&hook, id) in name.hooks().iter().zip((0..).map(ChainId)) {
                 let policy = Chain::built_in(hook).built_in.map(|own| own.policy);
                 self.sink.chain(name, id, hook.name(), policy);
             }
-            names.built_in = names.len();
             self.tables.push((name, names));
             self.tables.len() - 1
         });
@@ -222,7 +227,7 @@ impl<'s, S: Sink> Reader<'s, S> {
         let jump = match &rule.target {
             Some(Target::Jump(to) | Target::Goto(to)) => {
                 // Chains are mostly declared in the order in which rules jump to them.
-                let places = [open.called.0 + 1, from.0 + 1];
+                let places = [self.guess, open.called.0 + 1, from.0 + 1];
                 let found = names
                     .near(to.as_str(), places)
                     .or_else(|| names.find(to.as_str()))
@@ -257,7 +262,7 @@ impl<'s, S: Sink> Reader<'s, S> {
     }
 }
 
-fn find(table: TableName, names: &Names, name: &Word<'_>) -> Result<ChainId, ParseError> {
+fn find(table: TableName, names: &mut Names, name: &Word<'_>) -> Result<ChainId, ParseError> {
     names
         .find(&name.text)
         .ok_or_else(|| ParseError::UnknownChain {
@@ -275,7 +280,7 @@ fn edits(word: &Word<'_>) -> ParseError {
 }
 
 /// Why a rule cannot jump to `to`.
-fn link_error(id: RuleId, chain: &str, to: &ChainName, names: &Names) -> LinkError {
+fn link_error(id: RuleId, chain: &str, to: &ChainName, names: &mut Names) -> LinkError {
     let (table, chain, to) = (id.table, chain.into(), to.clone());
     let rule = id.number as usize;
     if names.find(to.as_str()).is_some() {

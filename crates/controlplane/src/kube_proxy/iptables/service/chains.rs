@@ -6,12 +6,10 @@ use podwire_ruleset::{ChainName, Match, NatRange, RecentOperation, Rule, Target}
 use super::{PortRules, PortWriter};
 use crate::kube_proxy::endpoints::NodeEndpoint;
 use crate::kube_proxy::iptables::shared::{OfNodes, PolicyChains, PolicyKey, Sharing};
-use crate::kube_proxy::iptables::words::{
-    comment, one_of, protocol, recent, rule, source, source_is_local,
-};
-use crate::kube_proxy::iptables::written::OwnChain;
 use crate::kube_proxy::local_detector::LocalDetector;
 use crate::kube_proxy::spelling::Spelling;
+use crate::kube_proxy::tables::OwnChain;
+use crate::kube_proxy::words::{comment, one_of, protocol, recent, rule, source, source_is_local};
 
 impl PortWriter<'_> {
     /// Chains of its own.
@@ -152,12 +150,12 @@ impl PortWriter<'_> {
             let text = || format!("{} -> {}", self.port.name, found.endpoint.text);
             let described = (!self.proxier.services.is_large).then(|| comment(text()));
             let matches = described.into_iter().chain(condition).collect();
-            let target = Target::Jump(found.endpoint.chain.clone());
+            let target = Target::Jump(self.port.endpoint_chain(found.endpoint).clone());
             rule(matches, target, found.origin)
         };
         if let Some(seconds) = self.port.addresses.affinity_seconds {
             rules.extend(endpoints.iter().map(|found| {
-                let chain = &found.endpoint.chain;
+                let chain = self.port.endpoint_chain(found.endpoint);
                 let seen = recent(chain, RecentOperation::Check, Some(seconds), family);
                 to(found, Some(seen))
             }));
@@ -170,6 +168,7 @@ impl PortWriter<'_> {
 
     fn endpoint_chain(&self, found: &NodeEndpoint<'_>) -> OwnChain {
         let endpoint = found.endpoint;
+        let name = self.port.endpoint_chain(endpoint);
         let proxier = self.proxier;
         let described = || (!proxier.services.is_large).then(|| comment(self.port.name.clone()));
 
@@ -182,7 +181,7 @@ impl PortWriter<'_> {
         matches.extend(described());
         if self.port.addresses.affinity_seconds.is_some() {
             let family = proxier.services.family;
-            matches.push(recent(&endpoint.chain, RecentOperation::Set, None, family));
+            matches.push(recent(name, RecentOperation::Set, None, family));
         }
         matches.extend(protocol(self.port.l4));
         let to = NatRange::to(endpoint.address, Some(endpoint.port));
@@ -190,7 +189,7 @@ impl PortWriter<'_> {
 
         OwnChain {
             spelling: Spelling::of_endpoint(endpoint).map(Box::new),
-            ..OwnChain::user(endpoint.chain.clone(), vec![hairpin, translate])
+            ..OwnChain::user(name.clone(), vec![hairpin, translate])
         }
     }
 

@@ -6,10 +6,8 @@ use std::net::IpAddr;
 use podwire_ruleset::{ChainName, L4, Target};
 
 use super::{PortRules, PortWriter};
-use crate::kube_proxy::iptables::words::{
-    comment, destination_is_local, destination_port, protocol,
-};
-use crate::kube_proxy::iptables::written::Placed;
+use crate::kube_proxy::tables::Placed;
+use crate::kube_proxy::words::{comment, destination_is_local, destination_port, protocol};
 
 impl PortWriter<'_> {
     /// Writes them in kube-proxy's order: ClusterIP, externalIPs, load balancer addresses, node port,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use podwire_packet::{Family, Prefix, Protocol};
+use podwire_packet::{Family, Prefix};
 use podwire_ruleset::{
     AddressMatch, AddressTypeMatch, AddressTypes, ChainName, ConntrackMatch, CtStates, Inv, L4,
     Match, Origin, Probability, RecentMatch, RecentOperation, Rule, SetDirection, StatisticMatch,
@@ -30,13 +30,7 @@ pub(super) fn not_destination(prefix: Prefix) -> Match {
 
 /// `-m tcp -p tcp`.
 pub(super) const fn protocol(l4: L4) -> [Match; 2] {
-    let protocol = match l4 {
-        L4::Tcp => Protocol::TCP,
-        L4::Udp => Protocol::UDP,
-        L4::Sctp => Protocol::SCTP,
-        L4::Icmp => Protocol::ICMP,
-        L4::Icmp6 => Protocol::ICMPV6,
-    };
+    let protocol = l4.protocol();
     [Match::Module(l4), Match::Protocol(Inv::is(protocol))]
 }
 
@@ -62,6 +56,14 @@ pub(super) fn address_and_port(text: String, l4: L4, ip: IpAddr, port: u16) -> V
 pub(super) fn source_is_local() -> Match {
     Match::AddressType(AddressTypeMatch {
         src: Some(Inv::is(LOCAL)),
+        ..AddressTypeMatch::default()
+    })
+}
+
+/// `-m addrtype ! --src-type LOCAL`.
+pub(super) fn source_is_not_local() -> Match {
+    Match::AddressType(AddressTypeMatch {
+        src: Some(Inv::not(LOCAL)),
         ..AddressTypeMatch::default()
     })
 }

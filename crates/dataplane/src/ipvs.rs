@@ -1,0 +1,309 @@
+//! IPVS: virtual servers at work.
+//!
+//! [`Ipvs::admit`] says what becomes of a packet for a virtual server: it belongs to a connection, or a
+//! scheduler chooses a real server for a new one. `hook` does to the packet what follows from that.
+//!
+//! A namespace's virtual servers are configuration ([`Netns::virtual_servers`](crate::Netns)); what
+//! schedulers remember of them is made when the first packet comes. How far a node that has run for
+//! long got in its round, or in which order kube-proxy happened to add the real servers, is then left
+//! to chance: round robins begin anywhere in their cycle, and the schedulers that count connections
+//! ask the servers from any of them on. Those that hash leave nothing to chance. [`Ipvs::new`] makes
+//! fresh virtual servers instead, as the kernel has them after `ipvsadm -A` and `-a`.
+//!
+//! # Map
+//! - `service`: a virtual server, its destinations and the schedulers that count.
+//! - `hashing`, `maglev`: the schedulers that hash.
+//! - `connections`, `state`: the connection table, TCP's states and timeouts.
+//! - `hook`: `ip_vs_in` and `ip_vs_out` on their hooks.
+//!
+//! # Departures
+//! - Of forwarding methods masquerading alone is walked; a packet for a server of another is dropped.
+//! - `lblc` and `lblcr` choose as `wlc` does, without their cache of destinations.
+//! - ICMP errors about a connection's packets are not translated.
+//! - SCTP counts as active when packets went both ways; its chunks are not looked at.
+//! - `net.ipv4.vs.conntrack`, `expire_nodest_conn` and `expire_quiescent_template` are on, as
+//!   kube-proxy sets them. A connection is not used again for a new one with the same port.
+//!
+//! # Sources
+//! Linux: net/netfilter/ipvs/ip_vs_{core,conn,ctl,xmit,nfct}.c, and the files of the schedulers.
+
+mod connections;
+mod hashing;
+mod hook;
+mod maglev;
+mod service;
+mod state;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use podwire_packet::{Headers, Prefix, Protocol, SimTime, TcpFlags};
+use podwire_ruleset::Choose;
+use podwire_ruleset::ipvs::{Persistence, RealServer, VirtualAddress, VirtualServers};
+
+use connections::{Connections, TemplateKey};
+use service::Service;
+
+/// An address and port.
+pub type Socket = (IpAddr, u16);
+
+/// What IPVS makes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is for no virtual server, or may not begin a connection: it goes its way.
+    NotTaken,
+    /// It goes to a real server.
+    To {
+        /// The virtual server that the packet is for.
+        virtual_server: VirtualAddress,
+        /// The real server.
+        real: RealServer,
+        /// Whether it was chosen for this packet.
+        is_new: bool,
+    },
+    /// The virtual server has none that takes it (`ip_vs_leave`).
+    NoDestination(VirtualAddress),
+}
+
+/// The virtual servers of a namespace as they are: counters, cursors, connections.
+#[derive(Clone, Debug, Default)]
+pub struct Ipvs {
+    services: BTreeMap<VirtualAddress, Service>,
+    connections: Connections,
+}
+
+impl Ipvs {
+    /// Fresh virtual servers, whose real servers were added in their order.
+    #[must_use]
+    pub fn new(servers: &VirtualServers) -> Self {
+        let services = servers
+            .iter()
+            .map(|(&address, server)| (address, Service::new(server)))
+            .collect();
+        Self {
+            services,
+            connections: Connections::default(),
+        }
+    }
+
+    /// Adds a real server (`ip_vs_add_dest`).
+    pub fn add_real_server(&mut self, of: &VirtualAddress, real: RealServer) {
+        if let Some(service) = self.services.get_mut(of) {
+            service.add(real);
+        }
+    }
+
+    /// Changes a real server's weight (`ip_vs_edit_dest`). With weight 0 it is quiescent: it keeps its
+    /// connections and gets no more.
+    pub fn set_weight(&mut self, of: &VirtualAddress, real: Socket, weight: u16) {
+        if let Some(service) = self.services.get_mut(of) {
+            service.set_weight(real, weight);
+        }
+    }
+
+    /// Removes a real server (`ip_vs_del_dest`); its connections end with their next packet.
+    pub fn remove_real_server(&mut self, of: &VirtualAddress, real: Socket) {
+        if let Some(service) = self.services.get_mut(of) {
+            service.remove(real);
+        }
+    }
+
+    /// Removes a real server as kube-proxy does (`GracefulTerminationManager`,
+    /// pkg/proxy/ipvs/graceful_termination.go): one of TCP that has connections gets weight 0, and
+    /// goes when a later call finds none. Returns whether it is gone.
+    pub fn terminate_gracefully(
+        &mut self,
+        of: &VirtualAddress,
+        real: Socket,
+        now: SimTime,
+    ) -> bool {
+        self.expire(now);
+        let (active, inactive) = self.counts(of, real);
+        let has_connections = active + inactive > 0;
+        if of.protocol == Protocol::TCP && has_connections {
+            self.set_weight(of, real, 0);
+            return false;
+        }
+        self.remove_real_server(of, real);
+        true
+    }
+
+    /// Active and inactive connections of a real server.
+    #[must_use]
+    pub fn counts(&self, of: &VirtualAddress, real: Socket) -> (u32, u32) {
+        let service = self.services.get(of);
+        service.map_or((0, 0), |service| service.counts(real))
+    }
+
+    /// Forgets connections whose time is over.
+    pub fn expire(&mut self, now: SimTime) {
+        while let Some(gone) = self.connections.pop_expired(now) {
+            if let Some(service) = self.services.get_mut(&gone.virtual_server) {
+                service.uncount(gone.real, gone.is_active);
+            }
+        }
+    }
+
+    /// What becomes of a packet from a client (`ip_vs_in_hook`, `ip_vs_schedule`). Virtual servers
+    /// that are `configured` and were not asked yet are made now.
+    pub fn admit(
+        &mut self,
+        configured: Option<&VirtualServers>,
+        headers: &Headers,
+        now: SimTime,
+        choose: &mut impl Choose,
+    ) -> Admission {
+        self.expire(now);
+        let client = (headers.src, headers.sport);
+        let asked = VirtualAddress {
+            protocol: headers.protocol,
+            address: headers.dst,
+            port: headers.dport,
+        };
+        if !matches!(
+            headers.protocol,
+            Protocol::TCP | Protocol::UDP | Protocol::SCTP
+        ) {
+            return Admission::NotTaken;
+        }
+        if let Some(known) = self.connections.find(client, &asked) {
+            let service = self.services.get_mut(&known.service);
+            if let Some(service) = service
+                && let Some(real) = service.real_server(known.real)
+            {
+                let was_active = known.is_active;
+                let is_active = self.connections.seen(client, &asked, headers, true, now);
+                service.recount(known.real, was_active, is_active);
+                return Admission::To {
+                    virtual_server: asked,
+                    real,
+                    is_new: false,
+                };
+            }
+            // The server is gone: sysctl expire_nodest_conn.
+            self.connections.remove(client, &asked);
+        }
+        if headers.protocol == Protocol::TCP && !begins(headers) {
+            return Admission::NotTaken;
+        }
+        let Some(address) = self.find_service(configured, &asked, choose) else {
+            return Admission::NotTaken;
+        };
+        self.schedule(address, asked, headers, now, choose)
+    }
+
+    /// A packet back from a real server: the virtual address and port that it is to come from
+    /// (`ip_vs_out_hook`, `handle_response`).
+    pub fn answer(&mut self, headers: &Headers, now: SimTime) -> Option<Socket> {
+        self.expire(now);
+        let real = (headers.src, headers.sport);
+        let client = (headers.dst, headers.dport);
+        let virtual_server = self
+            .connections
+            .find_answered(headers.protocol, real, client)?;
+        let known = self.connections.find(client, &virtual_server)?;
+        let is_active = self
+            .connections
+            .seen(client, &virtual_server, headers, false, now);
+        if let Some(service) = self.services.get_mut(&known.service) {
+            service.recount(known.real, known.is_active, is_active);
+        }
+        Some((virtual_server.address, virtual_server.port))
+    }
+
+    /// The virtual server of a packet, made if need be: with its port, else with port 0
+    /// (`ip_vs_service_find`).
+    fn find_service(
+        &mut self,
+        configured: Option<&VirtualServers>,
+        asked: &VirtualAddress,
+        choose: &mut impl Choose,
+    ) -> Option<VirtualAddress> {
+        let every_port = VirtualAddress { port: 0, ..*asked };
+        [*asked, every_port].into_iter().find(|address| {
+            if !self.services.contains_key(address)
+                && let Some(server) = configured.and_then(|servers| servers.get(address))
+            {
+                let mut service = Service::new(server);
+                service.begin_anywhere(choose);
+                self.services.insert(*address, service);
+            }
+            self.services.contains_key(address)
+        })
+    }
+
+    fn schedule(
+        &mut self,
+        address: VirtualAddress,
+        asked: VirtualAddress,
+        headers: &Headers,
+        now: SimTime,
+        choose: &mut impl Choose,
+    ) -> Admission {
+        let service = self.services.get_mut(&address).expect("it was found");
+        let template = service
+            .persistence()
+            .map(|persistence| template_key(persistence, headers, address));
+        let remembered = template
+            .as_ref()
+            .and_then(|key| self.connections.template(key))
+            // sysctl expire_quiescent_template: a server with weight 0 gets none of its old clients.
+            .and_then(|real| service.real_server(real))
+            .filter(|real| real.weight > 0);
+        let chosen = remembered.or_else(|| service.schedule(headers, choose));
+        let Some(real) = chosen else {
+            return Admission::NoDestination(asked);
+        };
+        // A virtual server of every port keeps the port (`ip_vs_schedule`).
+        let to = RealServer {
+            port: if address.port == 0 {
+                asked.port
+            } else {
+                real.port
+            },
+            ..real
+        };
+        if let (Some(key), Some(persistence)) = (&template, service.persistence()) {
+            let seconds = persistence.timeout_seconds;
+            self.connections
+                .remember(*key, (real.address, real.port), seconds, now);
+        }
+        if !(service.is_one_packet() && headers.protocol == Protocol::UDP) {
+            let client = (headers.src, headers.sport);
+            let real = (real.address, real.port);
+            let out = (to.address, to.port);
+            let is_active = self.connections.insert(
+                client,
+                asked,
+                address,
+                (real, out),
+                template,
+                headers,
+                now,
+            );
+            service.count(real, is_active);
+        }
+        Admission::To {
+            virtual_server: asked,
+            real: to,
+            is_new: true,
+        }
+    }
+}
+
+/// Whether a TCP packet may begin a connection (`tcp_conn_schedule`).
+const fn begins(headers: &Headers) -> bool {
+    headers.tcp_flags.contains(TcpFlags::SYN) && !headers.tcp_flags.contains(TcpFlags::RST)
+}
+
+fn template_key(
+    persistence: Persistence,
+    headers: &Headers,
+    address: VirtualAddress,
+) -> TemplateKey {
+    let network = Prefix::new(headers.src, persistence.mask_bits).address();
+    (network, address)
+}
+
+#[cfg(test)]
+mod tests;
