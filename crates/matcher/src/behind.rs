@@ -159,7 +159,7 @@ impl<F: Fields> Program<F> {
 
     /// What the table at a hook decides about a packet of that hook for which the front has nothing. The
     /// key is the packet's.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn behind<'m>(
         &'m self,
         (front, hook): (&'m Front, Hook),

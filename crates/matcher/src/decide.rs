@@ -48,10 +48,15 @@ impl<'m, F: Fields> AtHook<'m, F> {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        let slot = self.slot(headers);
-        match self.service(headers, slot) {
-            Some(service) => self.program.translated(like, headers, &service, choose),
-            None => self.decide_elsewhere(slot, like, headers, state, choose),
+        if self.front.is_none() {
+            return self.program.walk(self.hook, like, headers, state, choose);
+        }
+        match self.found(headers, self.slot(headers)) {
+            Found::Endpoints(service) => self.program.translated(like, headers, &service, choose),
+            Found::Fold(fold) => self.program.folded(like, headers, fold, choose),
+            found @ (Found::Nothing | Found::Ask) => {
+                self.decide_elsewhere(&found, like, headers, state, choose)
+            }
         }
     }
 
@@ -61,43 +66,29 @@ impl<'m, F: Fields> AtHook<'m, F> {
         key_of::<F>(headers).map_or(usize::MAX, |key| self.services.slot_of(key))
     }
 
-    /// The Service that a packet is for, if its endpoints stand in its entry.
+    /// What stands there for it; a packet without a key is to be asked about as any.
     #[inline]
-    fn service(&self, headers: &Headers, slot: usize) -> Option<Service<'m, F>> {
-        self.services.service(key_of::<F>(headers)?, slot)
+    fn found(&self, headers: &Headers, slot: usize) -> Found<'m, F> {
+        key_of::<F>(headers).map_or(Found::Ask, |key| self.services.at(slot, key))
     }
 
-    /// What the table decides where the entry of a Service has not the whole answer.
-    #[inline(never)]
+    /// What the table decides where no entry has the answer.
+    #[inline]
     fn decide_elsewhere(
         &self,
-        slot: usize,
+        found: &Found<'_, F>,
         like: &Packet<'_>,
         headers: &Headers,
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        if let Some(front) = self.front
+        if let (Found::Nothing, Some(front)) = (found, self.front)
             && let Some(key) = key_of::<F>(headers)
         {
-            match self.services.at(slot, key) {
-                Found::Fold(fold) => return self.program.folded(like, headers, fold, choose),
-                Found::Nothing => {
-                    let packet = (like, headers);
-                    let front = (front, self.hook);
-                    return self.program.behind(front, key, packet, state, choose);
-                }
-                Found::Endpoints(_) | Found::Ask => {}
-            }
+            let (front, packet) = ((front, self.hook), (like, headers));
+            return self.program.behind(front, key, packet, state, choose);
         }
-        if like.hook == self.hook {
-            return self.program.walk(like, headers, state, choose);
-        }
-        let here = Packet {
-            hook: self.hook,
-            ..*like
-        };
-        self.program.walk(&here, headers, state, choose)
+        self.program.walk(self.hook, like, headers, state, choose)
     }
 
     /// As [`decide`](Self::decide) of each packet with a draw of its own.
@@ -114,6 +105,14 @@ impl<'m, F: Fields> AtHook<'m, F> {
         draws: impl Fn(usize) -> Draw,
         out: &mut [Brief<'m>],
     ) {
+        if self.front.is_none() {
+            for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
+                let (like, headers) = packet.parts(like);
+                let draw = &mut draws(at);
+                *brief = self.program.walk(self.hook, like, headers, state, draw);
+            }
+            return;
+        }
         if self.services.bytes() <= NEAR {
             for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
                 if size_of::<P>() > LINE
@@ -124,11 +123,16 @@ impl<'m, F: Fields> AtHook<'m, F> {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
                 // Each written where it stays: a copy of what was just written in parts would wait.
-                let slot = self.slot(headers);
-                if let Some(service) = self.service(headers, slot) {
-                    *brief = self.program.translated(like, headers, &service, draw);
-                } else {
-                    *brief = self.decide_elsewhere(slot, like, headers, state, draw);
+                match self.found(headers, self.slot(headers)) {
+                    Found::Endpoints(service) => {
+                        *brief = self.program.translated(like, headers, &service, draw);
+                    }
+                    Found::Fold(fold) => {
+                        *brief = self.program.folded(like, headers, fold, draw);
+                    }
+                    found @ (Found::Nothing | Found::Ask) => {
+                        *brief = self.decide_elsewhere(&found, like, headers, state, draw);
+                    }
                 }
             }
             return;
@@ -152,10 +156,16 @@ impl<'m, F: Fields> AtHook<'m, F> {
             {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(first + at);
-                if let Some(service) = self.service(headers, slot) {
-                    *brief = self.program.translated(like, headers, &service, draw);
-                } else {
-                    *brief = self.decide_elsewhere(slot, like, headers, state, draw);
+                match self.found(headers, slot) {
+                    Found::Endpoints(service) => {
+                        *brief = self.program.translated(like, headers, &service, draw);
+                    }
+                    Found::Fold(fold) => {
+                        *brief = self.program.folded(like, headers, fold, draw);
+                    }
+                    found @ (Found::Nothing | Found::Ask) => {
+                        *brief = self.decide_elsewhere(&found, like, headers, state, draw);
+                    }
                 }
             }
             first += BATCH;
@@ -164,25 +174,28 @@ impl<'m, F: Fields> AtHook<'m, F> {
 }
 
 impl<F: Fields> Program<F> {
-    /// What the table decides where no table of Services has the whole answer.
+    /// What the table decides at a hook where no table of Services has the whole answer.
+    #[inline(never)]
     fn walk<'m>(
         &'m self,
+        hook: Hook,
         like: &Packet<'_>,
         headers: &Headers,
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        if let Some(verdict) = self.by_ranges(like, headers) {
+        if let Some(verdict) = self.by_ranges(hook, headers) {
             return Brief {
                 verdict,
                 ..Brief::accept(like)
             };
         }
-        if std::ptr::eq(headers, &raw const like.headers) {
+        if like.hook == hook && std::ptr::eq(headers, &raw const like.headers) {
             return self.run(like, state, choose, &mut ()).brief;
         }
         let packet = Packet {
             headers: *headers,
+            hook,
             ..*like
         };
         self.run(&packet, state, choose, &mut ()).brief
@@ -191,8 +204,8 @@ impl<F: Fields> Program<F> {
     /// The verdict of a base chain that begins with rules of ranges, if the first of them that the packet
     /// is within says it and asks for nothing else, as most of a firewall's do.
     #[inline]
-    fn by_ranges(&self, like: &Packet<'_>, headers: &Headers) -> Option<Verdict> {
-        let base = self.bases[like.hook as usize].as_ref()?;
+    fn by_ranges(&self, hook: Hook, headers: &Headers) -> Option<Verdict> {
+        let base = self.bases[hook as usize].as_ref()?;
         let plan = self.chains[base.chain.index()].plan.checked_sub(1)?;
         let [Block::Ranges(first, boxes), rest @ ..] = &*self.plans[plan as usize] else {
             return None;
@@ -251,6 +264,7 @@ impl<F: Fields> Program<F> {
     }
 
     /// A choice that does not fit into an entry.
+    #[inline(never)]
     pub(crate) fn folded<'m>(
         &'m self,
         like: &Packet<'_>,

@@ -395,20 +395,6 @@ impl<'a, F: Fields> Lookup<'a, F> {
         }
     }
 
-    /// The Service of a key, if its endpoints stand in its entry: what most packets come to, in the fewest
-    /// instructions.
-    #[inline]
-    pub(crate) fn service(&self, key: F::Key, slot: usize) -> Option<Service<'a, F>> {
-        let entry = self.entries.get(slot)?;
-        let count = usize::try_from(key.byte_of(entry.key)).ok()?;
-        let endpoints = entry.endpoints.as_ref().get(..count)?;
-        (count > 0).then_some(Service {
-            endpoints,
-            port: entry.port,
-            marking: entry.marking,
-        })
-    }
-
     /// What stands for a key.
     #[inline]
     pub(crate) fn find(&self, key: F::Key) -> Found<'a, F> {
