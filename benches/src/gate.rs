@@ -18,8 +18,8 @@ use podwire_controlplane::kube_proxy::{
 use podwire_matcher::{Brief, Live, Matcher, Nat};
 use podwire_packet::Family;
 use podwire_ruleset::{
-    Chain, ChainName, Choose as _, Draw, Hook, HostAddresses, Packet, Rule, State, TableName,
-    Verdict, iptables,
+    ChainName, Choose as _, Draw, Hook, HostAddresses, Packet, Rule, State, TableName, Verdict,
+    iptables,
 };
 
 use crate::lookup::Kind;
@@ -145,7 +145,7 @@ fn changes(folder: &Path, each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) ->
     let chains = nat.into_iter().flat_map(|table| &table.chains);
     let services: Vec<(ChainName, Vec<Rule>)> = chains
         .filter(|(name, _)| name.as_str().starts_with("KUBE-SVC-"))
-        .map(|(name, chain): (&ChainName, &Chain)| (name.clone(), chain.rules.clone()))
+        .map(|(name, chain)| (name.clone(), chain.rules.clone()))
         .take(CHANGES)
         .collect();
     assert_eq!(services.len(), CHANGES);

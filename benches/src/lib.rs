@@ -6,8 +6,10 @@
 //!   podwire and other programs are asked the same (`benches/peers/`).
 //! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
 //! - [`sync`]: the cluster on which syncs of kube-proxy are measured (`examples/sync.rs`).
+//! - [`fleet`]: clusters of many nodes (`examples/fleet.rs`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
 
+pub mod fleet;
 pub mod gate;
 pub mod lookup;
 pub mod peers;

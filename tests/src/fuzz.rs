@@ -257,10 +257,7 @@ impl Sink for Streamed {
     }
 
     fn rule(&mut self, id: RuleId, rule: &Rule, _: Option<ChainId>) {
-        let chains = &mut self.0.table_mut(id.table).chains;
-        let (_, chain) = chains
-            .get_index_mut(id.chain.index())
-            .expect("it was declared");
+        let chain = self.0.table_mut(id.table).chain_at_mut(id.chain.index());
         chain.rules.push(rule.clone());
         assert_eq!(chain.rules.len(), id.number as usize);
     }

@@ -16,7 +16,7 @@ use crate::dispatch::Found;
 use crate::fields::Fields;
 use crate::program::{Block, Program, Rule, Then};
 use crate::test::{Test, is_under};
-use crate::walk::Place;
+use crate::walk::{self, Place};
 
 /// The table of Services that every packet of a hook comes to first, past jumps without a test, and what
 /// is behind it.
@@ -201,7 +201,7 @@ impl<F: Fields> Program<F> {
             ..*like
         };
         let start = Some((&*front.callers, place));
-        self.run_from(start, &packet, state, choose, &mut ()).brief
+        walk::run_from(self, start, &packet, state, choose, &mut ()).brief
     }
 
     /// Whether a packet goes through a gate.

@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use podwire_packet::Mark;
 use podwire_ruleset::{ChainId, Inv, Probability};
 
+use crate::code::Code;
 use crate::fields::{Equality, Fields};
 use crate::program::{MarkChange, Program, Rule, Socket, Then, to_u32};
 use crate::test::{Masked, Test};
@@ -38,8 +39,6 @@ pub(crate) struct Fold {
 pub(crate) struct Folds<F: Fields> {
     pub(crate) folds: Vec<Fold>,
     endpoints: Vec<Socket<F::Address>>,
-    /// The ladder of [`LONGEST`] rungs that kube-proxy writes, of which every shorter one is the end.
-    even: Box<[u32; LONGEST]>,
     /// Ladders that are rounded otherwise.
     uneven: Vec<u32>,
     markings: Vec<Marking<F>>,
@@ -105,16 +104,26 @@ impl<F: Fields> Marking<F> {
 
 impl<F: Fields> Default for Folds<F> {
     fn default() -> Self {
-        let ways = |rung: usize| to_u32(LONGEST + 1 - rung);
         Self {
             folds: Vec::new(),
             endpoints: Vec::new(),
-            even: Box::new(std::array::from_fn(|rung| even(ways(rung)))),
             uneven: Vec::new(),
             markings: Vec::new(),
         }
     }
 }
+
+/// The ladder of [`LONGEST`] rungs that kube-proxy writes, of which every shorter one is the end.
+static EVEN: [u32; LONGEST] = {
+    let mut ladder = [0; LONGEST];
+    // From the last rung up, of two ways.
+    let (mut rung, mut ways) = (LONGEST, 1);
+    while rung > 0 {
+        (rung, ways) = (rung - 1, ways + 1);
+        ladder[rung] = even(ways);
+    }
+    ladder
+};
 
 /// The threshold of the first of so many ways that are even.
 const fn even(ways: u32) -> u32 {
@@ -129,15 +138,15 @@ impl<F: Fields> Folds<F> {
 
     /// The longest of the ladders that even ways share.
     #[inline]
-    pub(crate) fn even(&self) -> &[u32] {
-        &self.even[..]
+    pub(crate) const fn even(&self) -> &[u32] {
+        &EVEN
     }
 
     /// The thresholds of an even ladder to so many ways, at most [`LONGEST`] + 1.
     #[inline]
     pub(crate) fn ladder(&self, ways: usize) -> &[u32] {
         let first = (LONGEST + 1).saturating_sub(ways);
-        self.even.get(first..).unwrap_or_default()
+        EVEN.get(first..).unwrap_or_default()
     }
 
     pub(crate) fn thresholds(&self, fold: &Fold) -> &[u32] {
@@ -165,6 +174,32 @@ impl<F: Fields> Folds<F> {
         self.folds[fold as usize].count as usize
     }
 
+    /// The markings that ask for a source, with another in its place; ascending.
+    pub(crate) fn markings_of(
+        &self,
+        source: &Masked<F::Address>,
+        other: &Masked<F::Address>,
+    ) -> Vec<(u32, Marking<F>)> {
+        let is_of = |own: &Marking<F>| (own.source, own.source_mask) == (source.value, source.mask);
+        let with_other = |own: &Marking<F>| Marking {
+            source: other.value,
+            source_mask: other.mask,
+            ..*own
+        };
+        (0..)
+            .zip(&self.markings)
+            .filter(|(_, own)| is_of(own))
+            .map(|(place, own)| (place, with_other(own)))
+            .collect()
+    }
+
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.folds.shrink_to_fit();
+        self.endpoints.shrink_to_fit();
+        self.uneven.shrink_to_fit();
+        self.markings.shrink_to_fit();
+    }
+
     /// Lets go of the last fold, which nothing refers to.
     pub(crate) fn forget_last(&mut self) {
         if let Some(fold) = self.folds.pop() {
@@ -172,21 +207,15 @@ impl<F: Fields> Folds<F> {
         }
     }
 
-    fn add(&mut self, found: &Finding<F>) -> Option<u32> {
-        let ladder: Vec<u32> = found.thresholds.clone();
+    /// Keeps a fold.
+    pub(crate) fn add(&mut self, found: &Finding<F>) -> u32 {
+        let ladder = &found.thresholds;
         let count = found.endpoints.len();
-        let are_even = (2..=to_u32(count)).rev().zip(&ladder).all(|(ways, &is)| {
-            // kube-proxy writes ten decimals, which may round otherwise.
-            even(ways).abs_diff(is) <= 1
-        });
-        if count == 0 || !are_even {
-            return None;
-        }
         let shared = count <= LONGEST && self.ladder(count) == ladder;
         let uneven = if shared {
             0
         } else {
-            self.uneven.extend(&ladder);
+            self.uneven.extend(ladder);
             to_u32(self.uneven.len() - ladder.len() + 1)
         };
         let own = found.changes.by_sort();
@@ -206,7 +235,7 @@ impl<F: Fields> Folds<F> {
             marking: to_u32(marking),
         });
         self.endpoints.extend(&found.endpoints);
-        Some(to_u32(self.folds.len() - 1))
+        to_u32(self.folds.len() - 1)
     }
 }
 
@@ -232,12 +261,16 @@ enum Matches<A> {
 
 impl<F: Fields> Facts<F> {
     /// Of the packets that a rule matches.
-    fn of(program: &Program<F>, rule: &Rule) -> Self {
+    fn of<'m>(code: impl Code<'m, F>, (program, rule): Placed<'m, F>) -> Self
+    where
+        F: 'm,
+    {
         let mut facts = Self {
             equality: Equality::default(),
             are_whole: rule.needs_transport,
         };
         for test in program.tests_of(rule) {
+            let test = code.test(program, test);
             if let Some(known) = test.equality() {
                 // What is tested twice is known once; that suffices.
                 facts.equality = facts.equality.and(known).unwrap_or(facts.equality);
@@ -248,13 +281,20 @@ impl<F: Fields> Facts<F> {
     }
 
     /// Which of them a rule matches; none if that is not known.
-    fn matched_by(&self, program: &Program<F>, rule: &Rule) -> Option<Matches<F::Address>> {
+    fn matched_by<'m>(
+        &self,
+        code: impl Code<'m, F>,
+        (program, rule): Placed<'m, F>,
+    ) -> Option<Matches<F::Address>>
+    where
+        F: 'm,
+    {
         if rule.is_uncertain || rule.needs_transport && !self.are_whole {
             return None;
         }
         let mut asked = Matches::All;
         for test in program.tests_of(rule) {
-            let own = self.held_by(test)?;
+            let own = self.held_by(code.test(program, test))?;
             asked = match (asked, own) {
                 (asked, Matches::All) => asked,
                 (_, Matches::None) => return Some(Matches::None),
@@ -333,10 +373,20 @@ fn straight<F: Fields>(test: &Test<F>) -> Option<(Equality<F>, bool)> {
 }
 
 /// A fold as it is found.
-struct Finding<F: Fields> {
+pub(crate) struct Finding<F: Fields> {
     changes: Changes<F>,
     endpoints: Vec<Socket<F::Address>>,
     thresholds: Vec<u32>,
+}
+
+impl<F: Fields> Finding<F> {
+    /// Whether there is an endpoint, and each has the same chance.
+    fn is_even(&self) -> bool {
+        let ways = (2..=to_u32(self.endpoints.len())).rev();
+        let mut ladder = ways.zip(&self.thresholds);
+        // kube-proxy writes ten decimals, which may round otherwise.
+        !self.endpoints.is_empty() && ladder.all(|(ways, &is)| even(ways).abs_diff(is) <= 1)
+    }
 }
 
 /// Rules that may be looked at for one fold, and chains that may go on in one another: more are a
@@ -347,15 +397,20 @@ const MAX_RULES: usize = 1 << 16;
 const FREE: usize = 1 << 8;
 const MAX_CHAINS: usize = 16;
 
-impl<F: Fields> Program<F> {
-    /// Folds the chain that a rule jumps to, for the packets of that rule; gives the fold's place.
-    ///
-    /// `budget` is how many rules may still be looked at in this program beyond those that every fold may.
-    pub(crate) fn fold(&mut self, rule: &Rule, budget: &mut usize) -> Option<u32> {
-        let to = rule.then.chain()?;
-        let facts = Facts::of(self, rule);
-        let nothing = MarkChange::default();
-        let mut found = Finding {
+/// Finds what the chain that a rule jumps to folds to, for the packets of that rule.
+///
+/// `budget` is how many rules may still be looked at beyond those that every fold may.
+pub(crate) fn find<'m, F: Fields + 'm>(
+    code: impl Code<'m, F>,
+    rule: Placed<'m, F>,
+    budget: &mut usize,
+) -> Option<Finding<F>> {
+    let to = rule.1.then.chain()?;
+    let nothing = MarkChange::default();
+    let mut search = Search {
+        code,
+        facts: Facts::of(code, rule),
+        found: Finding {
             changes: Changes {
                 always: nothing,
                 source: Masked {
@@ -368,32 +423,34 @@ impl<F: Fields> Program<F> {
             },
             endpoints: Vec::new(),
             thresholds: Vec::new(),
-        };
-        let before = budget.saturating_add(FREE).min(MAX_RULES);
-        let mut allowed = before;
-        let is_fold = self.follow(to, &facts, &mut found, MAX_CHAINS, &mut allowed);
-        *budget -= (before - allowed).saturating_sub(FREE);
-        if is_fold.is_some() {
-            self.folds.add(&found)
-        } else {
-            None
-        }
-    }
+        },
+        budget: budget.saturating_add(FREE).min(MAX_RULES),
+    };
+    let before = search.budget;
+    let is_fold = search.follow(to, MAX_CHAINS);
+    *budget -= (before - search.budget).saturating_sub(FREE);
+    is_fold.map(|()| search.found).filter(Finding::is_even)
+}
 
+/// A rule and its program.
+pub(crate) type Placed<'m, F> = (&'m Program<F>, &'m Rule);
+
+/// A fold that is being looked for.
+struct Search<F: Fields, K> {
+    code: K,
+    facts: Facts<F>,
+    found: Finding<F>,
+    budget: usize,
+}
+
+impl<'m, F: Fields + 'm, K: Code<'m, F>> Search<F, K> {
     /// Goes through a chain; some if every packet is translated in it.
-    fn follow(
-        &self,
-        chain: ChainId,
-        facts: &Facts<F>,
-        found: &mut Finding<F>,
-        deep: usize,
-        budget: &mut usize,
-    ) -> Option<()> {
-        let rules = self.rules_of(chain);
-        for rule in rules {
-            *budget = budget.checked_sub(1)?;
-            let Some(matched) = facts.matched_by(self, rule) else {
-                if self.is_done_already(rule, &found.changes) {
+    fn follow(&mut self, chain: ChainId, deep: usize) -> Option<()> {
+        for placed in self.code.rules(chain) {
+            let (_, rule) = placed;
+            self.budget = self.budget.checked_sub(1)?;
+            let Some(matched) = self.facts.matched_by(self.code, placed) else {
+                if self.is_done_already(placed) {
                     continue;
                 }
                 return None;
@@ -401,11 +458,11 @@ impl<F: Fields> Program<F> {
             if matches!(matched, Matches::None) {
                 continue;
             }
-            if let Some(change) = self.mark_change(rule) {
-                if !found.endpoints.is_empty() {
+            if let Some(change) = self.mark_change(placed) {
+                if !self.found.endpoints.is_empty() {
                     return None;
                 }
-                found.changes.add(change, matched)?;
+                self.found.changes.add(change, matched)?;
                 continue;
             }
             if rule.then == Then::Nothing && !matches!(matched, Matches::ByChance(_)) {
@@ -414,15 +471,14 @@ impl<F: Fields> Program<F> {
             match matched {
                 Matches::None | Matches::From(_) => return None,
                 Matches::ByChance(threshold) => {
-                    self.end(rule, facts, found)?;
-                    found.thresholds.push(threshold);
+                    self.end(placed)?;
+                    self.found.thresholds.push(threshold);
                 }
                 Matches::All => {
-                    if self.end(rule, facts, found).is_some() {
+                    if self.end(placed).is_some() {
                         return Some(());
                     }
-                    let next = rule.then.chain()?;
-                    return self.follow(next, facts, found, deep.checked_sub(1)?, budget);
+                    return self.follow(rule.then.chain()?, deep.checked_sub(1)?);
                 }
             }
         }
@@ -432,7 +488,7 @@ impl<F: Fields> Program<F> {
 
     /// Whether a rule does only what was done to every packet already, so that it does not matter which
     /// of them it matches. One that remembers, draws or is not known does more.
-    fn is_done_already(&self, rule: &Rule, changes: &Changes<F>) -> bool {
+    fn is_done_already(&self, (program, rule): Placed<'m, F>) -> bool {
         let is_plain = |test: &Test<F>| {
             let has_more = matches!(
                 test,
@@ -440,27 +496,29 @@ impl<F: Fields> Program<F> {
             );
             !has_more
         };
+        let changes = &self.found.changes;
         !rule.is_uncertain
-            && self.tests_of(rule).iter().all(is_plain)
-            && self.mark_change(rule) == Some(changes.always)
+            && program.tests_of(rule).iter().all(is_plain)
+            && self.mark_change((program, rule)) == Some(changes.always)
             && changes.always.is_idempotent()
             && changes.from_source == MarkChange::default()
     }
 
     /// What a rule does to the mark, if that is all that it does.
-    fn mark_change(&self, rule: &Rule) -> Option<MarkChange> {
+    fn mark_change(&self, (program, rule): Placed<'m, F>) -> Option<MarkChange> {
         if let Then::Mark(change) = rule.then {
-            return Some(self.marks[change as usize]);
+            return Some(program.marks[change as usize]);
         }
         let Then::Jump(chain) = rule.then else {
             return None;
         };
-        let [only] = self.rules_of(chain) else {
+        let mut rules = self.code.rules(chain);
+        let (Some((program, only)), None) = (rules.next(), rules.next()) else {
             return None;
         };
         let is_plain = only.test_count == 0 && !only.is_uncertain && !only.needs_transport;
         match only.then {
-            Then::Mark(change) if is_plain => Some(self.marks[change as usize]),
+            Then::Mark(change) if is_plain => Some(program.marks[change as usize]),
             Then::Mark(_)
             | Then::Nothing
             | Then::Jump(_)
@@ -474,13 +532,14 @@ impl<F: Fields> Program<F> {
     }
 
     /// Adds the endpoint that a rule leads to: itself a translation, or a jump to a chain with one.
-    fn end(&self, rule: &Rule, facts: &Facts<F>, found: &mut Finding<F>) -> Option<()> {
+    fn end(&mut self, (program, rule): Placed<'m, F>) -> Option<()> {
         let (socket, own) = if let Then::Dnat(socket) = rule.then {
-            (self.sockets[socket as usize], None)
+            (program.sockets[socket as usize], None)
         } else {
-            self.leaf(rule.then.chain()?, facts)?
+            self.leaf(rule.then.chain()?)?
         };
         let own = own.unwrap_or_default();
+        let found = &mut self.found;
         if found.endpoints.is_empty() {
             found.changes.hairpin = own;
         } else if found.changes.hairpin != own {
@@ -491,27 +550,24 @@ impl<F: Fields> Program<F> {
     }
 
     /// A chain that may mark packets of one address and then translates to it.
-    fn leaf(
-        &self,
-        chain: ChainId,
-        facts: &Facts<F>,
-    ) -> Option<(Socket<F::Address>, Option<MarkChange>)> {
-        let (marks, translates) = match self.rules_of(chain) {
-            [marks, translates, ..] if !matches!(marks.then, Then::Dnat(_)) => {
-                (Some(marks), translates)
-            }
-            [translates, ..] => (None, translates),
-            [] => return None,
+    fn leaf(&self, chain: ChainId) -> Option<(Socket<F::Address>, Option<MarkChange>)> {
+        let mut rules = self.code.rules(chain);
+        let first = rules.next()?;
+        let (marks, translates) = if matches!(first.1.then, Then::Dnat(_)) {
+            (None, first)
+        } else {
+            (Some(first), rules.next()?)
         };
-        let (Then::Dnat(socket), Matches::All) =
-            (translates.then, facts.matched_by(self, translates)?)
-        else {
+        let (Then::Dnat(socket), Matches::All) = (
+            translates.1.then,
+            self.facts.matched_by(self.code, translates)?,
+        ) else {
             return None;
         };
-        let socket = self.sockets[socket as usize];
+        let socket = translates.0.sockets[socket as usize];
         let own = match marks {
             None => None,
-            Some(rule) => match facts.matched_by(self, rule)? {
+            Some(rule) => match self.facts.matched_by(self.code, rule)? {
                 Matches::None => None,
                 Matches::From(source) if is_host::<F>(&source, socket.address) => {
                     Some(self.mark_change(rule)?)

@@ -15,7 +15,8 @@
 //! - `program`: what the compiler writes and the walk reads.
 //! - Forms of a run of rules: `dispatch` (destination, protocol and port), `tuple_space` (hash tables, one a
 //!   kind of rule), `boxes` (prefixes and ranges), or a list. [`Matcher::plan`] says which were chosen.
-//! - [`Live`]: rules that change, a chain at a time.
+//! - [`Live`]: rules that change, a chain at a time. [`Shared`] and [`Overlay`]: rules that many nodes have
+//!   nearly alike. What they and one matcher have in common for a walk is in `code`.
 //! - `fields`: a packet's headers as numbers; `view`: the packet as rules have changed it; `test`: what a rule
 //!   asks; `addrtype`, `sets`, `memory` belong to it.
 //!
@@ -42,6 +43,7 @@ mod addrtype;
 mod behind;
 mod boxes;
 mod brief;
+mod code;
 mod compile;
 mod decide;
 mod dispatch;
@@ -52,6 +54,7 @@ mod hook_entry;
 mod live;
 mod lower;
 mod memory;
+mod overlay;
 mod plan;
 mod prefetch;
 mod program;
@@ -75,6 +78,7 @@ use crate::fields::{Fields, Narrow, Wide};
 pub use crate::hook_entry::HookEntry;
 use crate::hook_entry::OfFamily;
 pub use crate::live::{ChangeError, Live};
+pub use crate::overlay::{Overlay, Shared};
 use crate::program::Program;
 pub use crate::read::CompileError;
 use crate::walk::Outcome;

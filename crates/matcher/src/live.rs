@@ -7,7 +7,7 @@
 //!
 //! What a change leaves behind in the pools is cleared, by compiling all, once it is more than half.
 
-mod callers;
+pub(crate) mod callers;
 
 use podwire_ruleset::{
     CallGraph, Chain, ChainId, ChainName, LinkError, Rule, RuleSet, Table, TableName, Target,

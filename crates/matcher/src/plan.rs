@@ -198,7 +198,7 @@ fn put<T>(all: &mut Vec<T>, free: &mut Vec<u32>, thing: T) -> u32 {
 }
 
 /// The bits that the rules of a table of Services compare.
-fn service_mask<F: Fields>() -> F {
+pub(crate) fn service_mask<F: Fields>() -> F {
     let address = F::destination(F::all_bits()).union(F::foreign());
     address.union(port_mask())
 }

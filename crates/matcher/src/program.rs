@@ -5,7 +5,7 @@
 
 use indexmap::IndexSet;
 use podwire_packet::Mark;
-use podwire_ruleset::{ChainId, Hook, Policy, RuleId, TableName, Target, Verdict};
+use podwire_ruleset::{ChainId, Hook, Policy, TableName, Target, Verdict};
 use rustc_hash::FxBuildHasher;
 
 use crate::behind::Front;
@@ -193,15 +193,6 @@ impl<F: Fields> Program<F> {
         self.chains.get(chain.index()).map_or(&[], |chain| {
             &self.rules[chain.first as usize..(chain.first + chain.len) as usize]
         })
-    }
-
-    /// What the rule at a place of a chain is called.
-    pub(crate) fn id(&self, chain: ChainId, place: u32) -> RuleId {
-        RuleId {
-            table: self.table,
-            chain,
-            number: place - self.chains[chain.index()].first + 1,
-        }
     }
 }
 

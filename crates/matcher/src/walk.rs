@@ -1,5 +1,8 @@
 //! The walk: a packet through a program, where no table had the whole answer.
 
+mod spliced;
+
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use podwire_packet::Mark;
@@ -11,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::boxes::Boxes;
 use crate::brief::{Brief, Nat};
+use crate::code::Code;
 use crate::dispatch::Found;
 use crate::fields::Fields;
 use crate::memory::Memory;
@@ -65,56 +69,72 @@ impl<F: Fields> Program<F> {
         choose: &mut impl Choose,
         observe: &mut impl Observe,
     ) -> Outcome<'m> {
-        self.run_from(None, packet, state, choose, observe)
+        run_from(self, None, packet, state, choose, observe)
     }
+}
 
-    /// As [`run`](Self::run), from a place on, to which these calls have led.
-    pub(crate) fn run_from<'m>(
-        &'m self,
-        start: Option<(&[Place], Place)>,
-        packet: &Packet<'_>,
-        state: &State,
-        choose: &mut impl Choose,
-        observe: &mut impl Observe,
-    ) -> Outcome<'m> {
-        let mut walk = Walk {
-            program: self,
-            view: View::new(packet),
-            memory: Memory::new(state),
-            nat: Nat::None,
-            notrack: false,
-            trace: false,
-            uncertain: None,
-            choose,
-            observe,
-        };
-        let verdict = match self.bases[packet.hook as usize] {
-            Some(base) => {
-                let (callers, place) = start.unwrap_or((&[], Place::start_of(base.chain)));
-                walk.from(&base, callers.into(), place)
-            }
-            None => Verdict::Accept,
-        };
-        Outcome {
-            brief: Brief {
-                verdict,
-                notrack: walk.notrack,
-                trace: walk.trace,
-                remembers: !walk.memory.effects.is_empty(),
-                is_uncertain: walk.uncertain.is_some(),
-                mark: walk.view.mark,
-                conntrack_mark: walk.view.conntrack_mark,
-                nat: walk.nat,
-            },
-            effects: walk.memory.effects,
-            uncertain: walk.uncertain,
+/// Takes a packet through the base chain of its hook.
+#[inline]
+pub(crate) fn run<'m, F: Fields + 'm>(
+    code: impl Code<'m, F>,
+    packet: &Packet<'_>,
+    state: &State,
+    choose: &mut impl Choose,
+    observe: &mut impl Observe,
+) -> Outcome<'m> {
+    run_from(code, None, packet, state, choose, observe)
+}
+
+/// As [`run`], from a place on, to which these calls have led.
+#[inline]
+pub(crate) fn run_from<'m, F: Fields + 'm>(
+    code: impl Code<'m, F>,
+    start: Option<(&[Place], Place)>,
+    packet: &Packet<'_>,
+    state: &State,
+    choose: &mut impl Choose,
+    observe: &mut impl Observe,
+) -> Outcome<'m> {
+    let mut walk = Walk {
+        code,
+        of: PhantomData,
+        view: View::new(packet),
+        memory: Memory::new(state),
+        nat: Nat::None,
+        notrack: false,
+        trace: false,
+        uncertain: None,
+        choose,
+        observe,
+    };
+    let verdict = match code.base(packet.hook) {
+        Some(base) => {
+            let first = || Place::start_of(code.enter(base.chain));
+            let (callers, place) = start.unwrap_or_else(|| (&[], first()));
+            walk.from(&base, callers.into(), place)
         }
+        None => Verdict::Accept,
+    };
+    Outcome {
+        brief: Brief {
+            verdict,
+            notrack: walk.notrack,
+            trace: walk.trace,
+            remembers: !walk.memory.effects.is_empty(),
+            is_uncertain: walk.uncertain.is_some(),
+            mark: walk.view.mark,
+            conntrack_mark: walk.view.conntrack_mark,
+            nat: walk.nat,
+        },
+        effects: walk.memory.effects,
+        uncertain: walk.uncertain,
     }
 }
 
 /// A packet on its way, and what was decided so far.
-struct Walk<'m, 'p, F: Fields, C, O> {
-    program: &'m Program<F>,
+struct Walk<'m, 'p, F: Fields, K, C, O> {
+    code: K,
+    of: PhantomData<&'m Program<F>>,
     view: View<'p>,
     memory: Memory<'p>,
     nat: Nat<'m>,
@@ -125,7 +145,7 @@ struct Walk<'m, 'p, F: Fields, C, O> {
     observe: &'p mut O,
 }
 
-impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
+impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C, O> {
     fn from(&mut self, base: &Base, mut callers: Callers, mut at: Place) -> Verdict {
         loop {
             let next = match self.through(&mut at) {
@@ -135,16 +155,16 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
                         rule: place + 1,
                         ..at
                     });
-                    Some(Place::start_of(chain))
+                    Some(Place::start_of(self.code.enter(chain)))
                 }
-                Flow::Replace(chain) => Some(Place::start_of(chain)),
+                Flow::Replace(chain) => Some(Place::start_of(self.code.enter(chain))),
                 Flow::Next | Flow::Return => callers.pop(),
             };
             match next {
                 Some(next) => at = next,
                 None => {
                     self.observe
-                        .policy(self.program.table, self.view.packet.hook);
+                        .policy(self.code.table(), self.view.packet.hook);
                     return base.verdict();
                 }
             }
@@ -154,11 +174,15 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
     /// Goes through a chain from a place on, until a rule leads elsewhere; the place stays there.
     #[inline]
     fn through(&mut self, at: &mut Place) -> Flow {
-        let chain = &self.program.chains[at.chain.index()];
+        if let Some(splice) = self.code.splice(at.chain) {
+            return self.through_splice(at, splice);
+        }
+        let chain = self.code.chain(at.chain);
         let Some(plan) = chain.plan.checked_sub(1) else {
             return self.each(at.chain, chain.first.max(at.rule)..chain.first + chain.len);
         };
-        while let Some(block) = self.program.plans[plan as usize].get(at.block as usize) {
+        let plan = &self.code.program(at.chain).plans[plan as usize];
+        while let Some(block) = plan.get(at.block as usize) {
             let flow = match block {
                 Block::List(first, end) => self.each(at.chain, (*first).max(at.rule)..*end),
                 Block::Dispatch(table) => self.dispatch(at, *table),
@@ -178,7 +202,8 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
 
     /// Asks a table of Services, and then its rules where the table has not the whole answer.
     fn dispatch(&mut self, at: &Place, table: u32) -> Flow {
-        let table = &self.program.tables[table as usize];
+        let program = self.code.program(at.chain);
+        let table = &program.tables[table as usize];
         let headers = &self.view.packet.headers;
         if headers.is_later_fragment {
             return Flow::Next;
@@ -194,10 +219,10 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
                 Found::Nothing => return Flow::Next,
                 Found::Ask => {}
                 Found::Endpoints(service) => {
-                    let chosen = self.program.choose(&service, self.choose);
-                    return self.to(chosen, u32::from(service.marking));
+                    let chosen = program.choose(&service, self.choose);
+                    return self.to(program, chosen, u32::from(service.marking));
                 }
-                Found::Fold(fold) => return self.fold(fold),
+                Found::Fold(fold) => return self.fold(program, fold),
             }
         }
         // A walk that comes back goes on behind a rule of the same key.
@@ -238,7 +263,7 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
     /// Asks all of rules, of a packet whose addresses are of the other family.
     fn foreign(&mut self, chain: ChainId, places: std::ops::Range<u32>) -> Flow {
         for place in places {
-            let flow = self.ask_from(chain, place, 0);
+            let flow = self.ask_rule(self.code.program(chain), place, 0, chain, place);
             if !matches!(flow, Flow::Next) {
                 return flow;
             }
@@ -261,20 +286,31 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
     /// Asks a rule, and does what it says.
     #[inline]
     fn ask(&mut self, chain: ChainId, place: u32) -> Flow {
-        let made = self.program.rules[place as usize].made;
-        self.ask_from(chain, place, made)
+        let program = self.code.program(chain);
+        let made = program.rules[place as usize].made;
+        self.ask_rule(program, place, made, chain, place)
     }
 
-    /// Asks the tests of a rule behind the first few, and does what it says.
+    /// Asks the tests of a rule of a program behind the first few, and does what it says; `number` is
+    /// its place as its chain counts.
     #[inline]
-    fn ask_from(&mut self, chain: ChainId, place: u32, made: u8) -> Flow {
-        let rule = &self.program.rules[place as usize];
+    fn ask_rule(
+        &mut self,
+        program: &'m Program<F>,
+        place: u32,
+        made: u8,
+        chain: ChainId,
+        number: u32,
+    ) -> Flow {
+        let code = self.code;
+        let rule = &program.rules[place as usize];
         if rule.needs_transport && self.view.packet.headers.is_later_fragment {
             return Flow::Next;
         }
-        let (program, tests) = (self.program, self.program.tests_of(rule));
-        let id = || program.id(chain, place);
+        let tests = program.tests_of(rule);
+        let id = || code.id(chain, number);
         for test in &tests[usize::from(made)..] {
+            let test = code.test(program, test);
             if !test.holds(id, &self.view, &mut self.memory, self.choose) {
                 return Flow::Next;
             }
@@ -287,41 +323,41 @@ impl<'m, F: Fields, C: Choose, O: Observe> Walk<'m, '_, F, C, O> {
             self.observe.matched(id());
         }
         if rule.fold != 0 && self.observe.is_silent() {
-            return self.fold(rule.fold - 1);
+            return self.fold(program, rule.fold - 1);
         }
         match rule.then {
             Then::Nothing => Flow::Next,
-            Then::Jump(called) => Flow::Call(called, place),
+            Then::Jump(called) => Flow::Call(called, number),
             Then::Goto(called) => Flow::Replace(called),
             Then::Mark(change) => {
-                self.view.mark = self.program.marks[change as usize].of(self.view.mark);
+                self.view.mark = program.marks[change as usize].of(self.view.mark);
                 Flow::Next
             }
             Then::Accept => Flow::End(Verdict::Accept),
             Then::Drop => Flow::End(Verdict::Drop),
             Then::Return => Flow::Return,
             Then::Dnat(socket) => {
-                let socket = self.program.sockets[socket as usize];
+                let socket = program.sockets[socket as usize];
                 self.nat = Nat::To(F::address_of(socket.address), socket.port);
                 Flow::End(Verdict::Accept)
             }
-            Then::Target(target) => self.apply(id(), &self.program.targets[target as usize]),
+            Then::Target(target) => self.apply(id(), &program.targets[target as usize]),
         }
     }
 
     /// Lets a fold decide.
-    fn fold(&mut self, fold: u32) -> Flow {
-        let folds = &self.program.folds;
+    fn fold(&mut self, program: &'m Program<F>, fold: u32) -> Flow {
+        let folds = &program.folds;
         let fold = &folds.folds[fold as usize];
         let rung = self.choose.even_ladder(folds.thresholds(fold));
-        self.to(folds.endpoints(fold)[rung], fold.marking)
+        self.to(program, folds.endpoints(fold)[rung], fold.marking)
     }
 
     /// Marks and translates as the folded chain does.
     #[inline]
-    fn to(&mut self, socket: Socket<F::Address>, marking: u32) -> Flow {
+    fn to(&mut self, program: &'m Program<F>, socket: Socket<F::Address>, marking: u32) -> Flow {
         let source = self.view.packet.headers.src;
-        let marking = self.program.folds.marking(marking);
+        let marking = self.code.marking(program, marking);
         self.view.mark = marking.of(self.view.mark, source, socket.address);
         self.nat = Nat::To(F::address_of(socket.address), socket.port);
         Flow::End(Verdict::Accept)

@@ -22,6 +22,8 @@ mod live;
 mod many;
 #[path = "agrees_with_interp/mutated.rs"]
 mod mutated;
+#[path = "agrees_with_interp/overlay.rs"]
+mod overlay;
 #[path = "agrees_with_interp/probes.rs"]
 mod probes;
 #[path = "agrees_with_interp/read.rs"]
@@ -30,7 +32,7 @@ mod read;
 mod shapes;
 
 use podwire_interp::Interp;
-use podwire_matcher::Matcher;
+use podwire_matcher::{Brief, Matcher, Overlay};
 use podwire_ruleset::{
     Choose, Classify, Decision, Draw, Hook, Observe, Packet, RuleId, RuleSet, State, TableName,
     outcomes,
@@ -57,9 +59,44 @@ impl Observe for Events {
 }
 
 /// Both evaluators of one rule set.
-struct Both {
+struct Both<M = Matcher> {
     interp: Interp,
-    matcher: Matcher,
+    matcher: M,
+}
+
+/// What compiles a rule set.
+trait Compiled: Classify {
+    fn decide(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        state: &State,
+        choose: &mut dyn Choose,
+    ) -> Brief<'_>;
+}
+
+impl Compiled for Matcher {
+    fn decide(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        state: &State,
+        mut choose: &mut dyn Choose,
+    ) -> Brief<'_> {
+        self.decide(table, packet, state, &mut choose)
+    }
+}
+
+impl Compiled for Overlay {
+    fn decide(
+        &self,
+        table: TableName,
+        packet: &Packet<'_>,
+        state: &State,
+        mut choose: &mut dyn Choose,
+    ) -> Brief<'_> {
+        self.decide(table, packet, state, &mut choose)
+    }
 }
 
 /// How much was compared.
@@ -79,7 +116,9 @@ impl Both {
             interp: Interp::new(rules).expect("the rules hang together"),
         }
     }
+}
 
+impl<M: Compiled> Both<M> {
     /// Asks both, and returns the state that the answer leaves.
     fn compare(
         &self,
@@ -112,8 +151,7 @@ impl Both {
             .collect();
         assert_eq!(unwatched, decisions, "{packet:?}");
 
-        let brief =
-            first_outcomes(|mut choose| self.matcher.decide(table, packet, state, &mut choose));
+        let brief = first_outcomes(|choose| self.matcher.decide(table, packet, state, choose));
         assert_eq!(brief.len(), decisions.len(), "{packet:?}");
         for ((probability, brief), (expected, decision)) in brief.iter().zip(&decisions) {
             assert!(
@@ -129,7 +167,7 @@ impl Both {
     }
 }
 
-impl Both {
+impl<M: Compiled> Both<M> {
     /// Asks both with one draw: what rules are met, what is decided, and whether `decide` says so.
     fn compare_one(
         &self,

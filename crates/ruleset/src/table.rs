@@ -257,8 +257,9 @@ impl Chain {
 /// A table: its chains, in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
-    /// Chains by name.
-    pub chains: IndexMap<ChainName, Chain>,
+    /// Chains by name. The rule sets of many nodes share those that are the same on all of them;
+    /// [`chain_mut`](Self::chain_mut) copies a shared one first.
+    pub chains: IndexMap<ChainName, Arc<Chain>>,
 }
 
 impl Table {
@@ -269,16 +270,23 @@ impl Table {
             chains: name
                 .hooks()
                 .iter()
-                .map(|&hook| (hook.into(), Chain::built_in(hook)))
+                .map(|&hook| (hook.into(), Arc::new(Chain::built_in(hook))))
                 .collect(),
         }
     }
 
     /// The chain of that name, made empty if there was none.
     pub fn chain_mut(&mut self, name: &ChainName) -> &mut Chain {
-        self.chains
-            .entry(name.clone())
-            .or_insert_with(|| Chain::user(name.clone()))
+        let chain = self.chains.entry(name.clone());
+        Arc::make_mut(chain.or_insert_with(|| Arc::new(Chain::user(name.clone()))))
+    }
+
+    /// The chain at a place, which must be there, to change it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn chain_at_mut(&mut self, place: usize) -> &mut Chain {
+        Arc::make_mut(&mut self.chains[place])
     }
 
     /// Where a chain stands in the table.
@@ -290,7 +298,7 @@ impl Table {
     /// The chain at a place.
     #[must_use]
     pub fn chain(&self, id: ChainId) -> Option<&Chain> {
-        self.chains.get_index(id.index()).map(|(_, chain)| chain)
+        self.chains.get_index(id.index()).map(|(_, chain)| &**chain)
     }
 
     /// The built-in chain that is asked at `hook`.

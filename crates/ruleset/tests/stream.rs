@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use miette::Diagnostic;
 use podwire_packet::Family;
@@ -43,7 +44,7 @@ impl Sink for Build {
             _ => None,
         };
         assert_eq!(jump, named);
-        let rules = &mut table.chains[id.chain.index()].rules;
+        let rules = &mut table.chain_at_mut(id.chain.index()).rules;
         rules.push(rule.clone());
         assert_eq!(rules.len(), id.number as usize);
     }
@@ -62,7 +63,7 @@ fn stream(input: impl BufRead, family: Family) -> Streamed {
 fn told(mut rules: RuleSet) -> String {
     for table in rules.tables.values_mut() {
         for chain in table.chains.values_mut() {
-            chain.counters = Counters::default();
+            Arc::make_mut(chain).counters = Counters::default();
         }
     }
     format!("{rules:?}")

@@ -9,8 +9,8 @@ use podwire_packet::{Family, Protocol};
 use podwire_ruleset::digits::push_number;
 use podwire_ruleset::{ChainName, Origin};
 
-use super::known_port::EndpointConditions;
 use super::endpoint_text::EndpointText;
+use super::known_port::EndpointConditions;
 use super::names::ChainHash;
 use super::service_ports::{ProxiedPort, parse_ip};
 

@@ -10,6 +10,7 @@ use podwire_ruleset::ChainId;
 use smallvec::SmallVec;
 
 use crate::fields::Fields;
+use crate::fold::{self, Finding};
 use crate::program::{Block, Chain, Program, Rule, Then};
 
 /// Rules that are looked at before they are folded, and of each chain that they jump to.
@@ -92,14 +93,21 @@ impl<F: Fields> Program<F> {
         if rule.is_uncertain || !matches!(rule.then, Then::Jump(_) | Then::Goto(_)) {
             return false;
         }
-        let Some(fold) = self.fold(&rule, budget) else {
+        let Some(found) = fold::find(&*self, (self, &rule), budget) else {
             return false;
         };
+        self.keep_fold(chain, place, &found);
+        true
+    }
+
+    /// Keeps what the chain that the rule at a place of a chain jumps to folds to.
+    pub(crate) fn keep_fold(&mut self, chain: Chain, place: u32, found: &Finding<F>) {
+        let rule = self.rules[place as usize];
+        let fold = self.folds.add(found);
         self.rules[place as usize].fold = fold + 1;
         if rule.made == rule.hashable && u32::from(rule.made) == rule.test_count {
             self.enter(chain, place, &rule, fold);
         }
-        true
     }
 
     /// Writes a fold into the table of Services that its rule is of, if it is of one.

@@ -134,15 +134,23 @@ pub(super) fn family_of(path: &Path) -> Family {
 
 /// The texts of one node of every case: all nodes have nearly the same rules.
 pub(super) fn files() -> Vec<PathBuf> {
+    let is_asked = |path: &PathBuf| file_name(path).contains("tables-save.node-a");
+    all_files().into_iter().filter(is_asked).collect()
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// The texts of all nodes.
+pub(super) fn all_files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/kube-proxy");
     let cases = std::fs::read_dir(root).expect("golden files");
     let files = cases.flat_map(|case| std::fs::read_dir(case.unwrap().path()).expect("a case"));
     let paths = files.map(|file| file.unwrap().path());
-    let is_asked = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy();
-        name.contains("tables-save.node-a")
-    };
-    paths.filter(is_asked).collect()
+    paths
+        .filter(|path| file_name(path).contains("tables-save.node-"))
+        .collect()
 }
 
 #[test]

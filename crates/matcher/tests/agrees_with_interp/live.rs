@@ -26,10 +26,10 @@ struct Changes {
     replaced: usize,
 }
 
-struct Changing {
+pub(super) struct Changing {
     live: Live,
     /// The rules as the changes say they are.
-    expected: RuleSet,
+    pub(super) expected: RuleSet,
     /// Rules to take chains from.
     donor: RuleSet,
     host: HostAddresses,
@@ -44,7 +44,7 @@ fn rules_of(of: &RuleSet, table: TableName, chain: &ChainName) -> Vec<Rule> {
 }
 
 impl Changing {
-    fn new(rules: RuleSet, donor: RuleSet, host: HostAddresses, state: State) -> Self {
+    pub(super) fn new(rules: RuleSet, donor: RuleSet, host: HostAddresses, state: State) -> Self {
         Self {
             live: Live::new(rules.clone()).unwrap(),
             expected: rules,
@@ -192,7 +192,12 @@ impl Changing {
             return;
         };
         let has_ladder = |chain: &&Chain| chain.rules.iter().any(is_rung);
-        let services: Vec<&Chain> = own.chains.values().filter(has_ladder).collect();
+        let services: Vec<&Chain> = own
+            .chains
+            .values()
+            .map(|chain| &**chain)
+            .filter(has_ladder)
+            .collect();
         if services.is_empty() {
             return;
         }
@@ -236,7 +241,7 @@ impl Changing {
         }
     }
 
-    fn change(&mut self, lots: &mut Lots) {
+    pub(super) fn change(&mut self, lots: &mut Lots) {
         let table = self.any_table(lots);
         let chain = self.any_chain(lots, table);
         match lots.below(12) {
@@ -287,11 +292,11 @@ impl Changing {
     }
 }
 
-fn parsed(text: &str, words: &Words) -> RuleSet {
+pub(super) fn parsed(text: &str, words: &Words) -> RuleSet {
     iptables::parse(text, words.family).unwrap().rules
 }
 
-fn generated_text(lots: &mut Lots, words: &Words, kind: usize) -> String {
+pub(super) fn generated_text(lots: &mut Lots, words: &Words, kind: usize) -> String {
     match kind {
         0 => TableName::ALL
             .iter()
@@ -302,7 +307,7 @@ fn generated_text(lots: &mut Lots, words: &Words, kind: usize) -> String {
     }
 }
 
-fn cases() -> usize {
+pub(super) fn cases() -> usize {
     super::many::number_from("PODWIRE_AGREEMENT_CASES", 30)
 }
 

@@ -1,6 +1,7 @@
 //! The table that is being read: its chains come, are emptied and go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use miette::SourceSpan;
 
@@ -39,7 +40,7 @@ impl Open {
     pub(super) fn close(self, table: &mut Table) {
         for (name, inserted) in self.inserted {
             if let Some(chain) = table.chains.get_mut(&name) {
-                put_in_front(chain, inserted);
+                put_in_front(Arc::make_mut(chain), inserted);
             }
         }
         if !self.deleted.is_empty() {
@@ -81,7 +82,7 @@ impl Open {
         name: &Word<'_>,
     ) -> Result<&'a mut Chain, ParseError> {
         let place = self.place(table, name)?;
-        Ok(&mut table.chains[place])
+        Ok(table.chain_at_mut(place))
     }
 
     /// Makes a chain, or empties it.
@@ -136,7 +137,7 @@ impl Open {
             self.inserted.clear();
             for name in self.filled.drain(..) {
                 if let Some(chain) = table.chains.get_mut(&name) {
-                    chain.rules.clear();
+                    Arc::make_mut(chain).rules.clear();
                 }
             }
             return Ok(());

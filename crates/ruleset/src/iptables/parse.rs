@@ -257,7 +257,7 @@ impl<'t> Parser<'t> {
             self.reader
                 .report((self.line, line, self.line_start), &rule, &mut self.unknown);
         }
-        let chain = &mut self.rules.table_mut(open.name).chains[place];
+        let chain = self.rules.table_mut(open.name).chain_at_mut(place);
         if existing == 0 {
             open.filled.push(chain.name.clone());
         }
