@@ -16,6 +16,7 @@
 //! - Forms of a run of rules: `dispatch` (destination, protocol and port), `tuple_space` (hash tables, one a
 //!   kind of rule), `boxes` (prefixes and ranges), or a list. [`Matcher::plan`] says which were chosen.
 //! - [`Live`]: rules that change, a chain at a time.
+//! - [`NftMatcher`]: the same of nftables, a walk of its own, in `nft`.
 //! - `fields`: a packet's headers as numbers; `view`: the packet as rules have changed it; `test`: what a rule
 //!   asks; `addrtype`, `sets`, `memory` belong to it.
 //!
@@ -52,6 +53,7 @@ mod hook_entry;
 mod live;
 mod lower;
 mod memory;
+mod nft;
 mod plan;
 mod prefetch;
 mod program;
@@ -63,6 +65,7 @@ mod view;
 mod walk;
 
 use podwire_packet::Family;
+use podwire_ruleset::nft as tables;
 use podwire_ruleset::{
     CallGraph, Choose, Classify, Decision, Hook, LinkError, Observe, Packet, RuleSet, State,
     TableName,
@@ -75,6 +78,7 @@ use crate::fields::{Fields, Narrow, Wide};
 pub use crate::hook_entry::HookEntry;
 use crate::hook_entry::OfFamily;
 pub use crate::live::{ChangeError, Live};
+pub use crate::nft::NftMatcher;
 use crate::program::Program;
 pub use crate::read::CompileError;
 use crate::walk::Outcome;
@@ -83,6 +87,7 @@ use crate::walk::Outcome;
 #[derive(Clone, Debug)]
 pub struct Matcher {
     tables: Tables,
+    nft: Option<Box<NftMatcher>>,
 }
 
 /// Programs by table.
@@ -115,7 +120,15 @@ impl Matcher {
                 Family::Ipv4 => Tables::Ipv4(compile_all(rules)),
                 Family::Ipv6 => Tables::Ipv6(compile_all(rules)),
             },
+            nft: None,
         })
+    }
+
+    /// The same rules, with nftables' beside them.
+    #[must_use]
+    pub fn with_nft(mut self, nft: NftMatcher) -> Self {
+        self.nft = Some(Box::new(nft));
+        self
     }
 }
 
@@ -193,6 +206,24 @@ impl Classify for Matcher {
                 Some(program) => whole(program.run(packet, state, choose, observe)),
                 None => Decision::accept(packet),
             },
+        }
+    }
+    fn base_chains(&self, hook: Hook) -> &[tables::HookedChain] {
+        let nft = self.nft.as_ref();
+        nft.map_or(&[], |nft| nft.base_chains(hook))
+    }
+
+    fn classify_chain(
+        &self,
+        chain: tables::BaseChainId,
+        packet: &Packet<'_>,
+        state: &tables::State,
+        choose: &mut impl Choose,
+        observe: &mut impl tables::Observe,
+    ) -> tables::Decision {
+        match &self.nft {
+            Some(nft) => nft.classify(chain, packet, state, choose, observe),
+            None => Decision::accept(packet),
         }
     }
 }
