@@ -15,10 +15,10 @@ use podwire_matcher::{Brief, Live, Matcher, Nat};
 use podwire_packet::Family;
 use podwire_ruleset::{
     Chain, ChainName, Choose as _, Draw, Hook, HostAddresses, Packet, Rule, State, TableName,
-    Verdict, iptables,
+    Verdict, iptables, nft,
 };
 
-use crate::lookup::Kind;
+use crate::lookup::{Kind, Tables};
 use crate::policy::Policy;
 
 /// Packets of an operation, and of a batch.
@@ -41,6 +41,12 @@ const SERVICES: [(&str, Kind, u32); 4] = [
     ("node-ports-1000", Kind::NodePort, 1_000),
 ];
 
+/// Tables of 1,000 Services in nftables mode.
+const NFTABLES: [(&str, Kind); 2] = [
+    ("nftables-1000", Kind::ClusterIp),
+    ("nftables-1000-ipv6", Kind::ClusterIpV6),
+];
+
 /// Writes the rules that [`operations`] reads.
 ///
 /// # Errors
@@ -48,6 +54,9 @@ const SERVICES: [(&str, Kind, u32); 4] = [
 pub fn write_rules(folder: &Path) -> io::Result<()> {
     for (name, kind, services) in SERVICES {
         fs::write(folder.join(name), kind.iptables_save(services))?;
+    }
+    for (name, kind) in NFTABLES {
+        fs::write(folder.join(name), kind.nftables(1_000))?;
     }
     for (name, policy) in policies() {
         fs::write(folder.join(name), policy.iptables_save())?;
@@ -98,6 +107,7 @@ pub fn operations(
             });
         }
     }
+    nftables(folder, &host, &mut each)?;
     for (name, policy) in policies() {
         let matcher = read(&fs::read(folder.join(name))?, Family::Ipv4)?;
         let flows = policy.packets(PACKETS, 1);
@@ -125,6 +135,40 @@ pub fn operations(
         black_box(Matcher::read(black_box(&text[..]), Family::Ipv4).is_ok());
     });
     changes(folder, &mut each)
+}
+
+/// The base chain that translates, asked about Services and about none.
+fn nftables(
+    folder: &Path,
+    host: &HostAddresses,
+    each: &mut impl FnMut(&str, u64, &mut dyn FnMut()),
+) -> io::Result<()> {
+    for (name, kind) in NFTABLES {
+        let text = fs::read_to_string(folder.join(name))?;
+        let Tables { matcher, chain, .. } = Tables::new(&text, kind.family());
+        let mut draw = Draw(1);
+        let hits: Vec<Packet<'_>> = (0..PACKETS)
+            .map(|_| kind.packet(draw.one_of(1_000), host))
+            .collect();
+        let misses: Vec<Packet<'_>> = hits.iter().map(without_service).collect();
+        let state = nft::State::default();
+        for (case, packets) in [("hit", &hits), ("miss", &misses)] {
+            let mut ask =
+                |packet: &Packet<'_>| matcher.classify(chain, packet, &state, &mut draw, &mut ());
+            let translated = packets.iter().filter(|packet| ask(packet).nat.is_some());
+            let right = if case == "hit" { PACKETS } else { 0 };
+            assert_eq!(translated.count(), right, "{name}");
+            let name = format!("decide/{name}/{case}");
+            each(&name, TIMES * PACKETS as u64, &mut || {
+                for _ in 0..TIMES {
+                    for packet in packets {
+                        black_box(&ask(black_box(packet)));
+                    }
+                }
+            });
+        }
+    }
+    Ok(())
 }
 
 /// One endpoint goes, and comes back.
