@@ -258,10 +258,14 @@ impl Packets<'_> {
         let first = *own.first()?;
         own.extend(node.pod_cidr(family)?.nth(1));
         own.push(IpAddr::from([127, 0, 0, 1]));
-        let on_node = |ip: IpAddr| match ip {
-            _ if ip.is_loopback() => DestinationKind::Loopback,
-            _ if ip == first => DestinationKind::NodeIp,
-            _ => DestinationKind::OtherNodeIp,
+        let on_node = |ip: IpAddr| {
+            if ip.is_loopback() {
+                DestinationKind::Loopback
+            } else if ip == first {
+                DestinationKind::NodeIp
+            } else {
+                DestinationKind::OtherNodeIp
+            }
         };
         let mut targets: Vec<(IpAddr, DestinationKind, u16)> = Vec::new();
         let service = &self.cluster.services[&port.service];
@@ -321,12 +325,15 @@ impl Packets<'_> {
             }
         };
         let is_outside = matches!(sender, SenderKind::Outside | SenderKind::OutsideInRange);
-        let sender = match sender {
-            SenderKind::Node if is_elsewhere => SenderKind::OtherNode,
-            SenderKind::Pod if is_elsewhere => SenderKind::PodElsewhere,
-            SenderKind::Endpoint if is_elsewhere => SenderKind::EndpointElsewhere,
-            kind => kind,
-        };
+        let elsewhere = [
+            (SenderKind::Node, SenderKind::OtherNode),
+            (SenderKind::Pod, SenderKind::PodElsewhere),
+            (SenderKind::Endpoint, SenderKind::EndpointElsewhere),
+        ];
+        let of_elsewhere = elsewhere
+            .iter()
+            .find(|(here, _)| is_elsewhere && *here == sender);
+        let sender = of_elsewhere.map_or(sender, |&(_, there)| there);
         if destination == DestinationKind::Loopback && sender != SenderKind::Node {
             return None;
         }
@@ -376,7 +383,11 @@ fn told(world: &mut World<'_>, query: &Query) -> Vec<(String, u32)> {
                 format!("{} {} from {} {answered}", flow.dst, flow.dport, flow.src)
             }
             Disposition::Rejected { with, .. } => format!("rejected {with:?}"),
-            other => other.name().to_owned(),
+            other @ (Disposition::Dropped(_)
+            | Disposition::Refused
+            | Disposition::Unroutable(_)
+            | Disposition::Mtu { .. }
+            | Disposition::Ttl) => other.name().to_owned(),
         };
         match ends.iter_mut().find(|(known, _)| *known == end) {
             Some((_, probability)) => *probability += trace.probability,

@@ -6,6 +6,9 @@
 //! filter at FORWARD for Services without endpoints and for policies (`podwire_bench::policy`). Not timed:
 //! making the rules and the packets, conntrack, and what becomes of the decision.
 //!
+//! Of nftables (`lookup/nftables/…`) it is kube-proxy's base chain of type nat at PREROUTING, by `classify` of
+//! both evaluators.
+//!
 //! - `interp`: `classify` of the reference, rule by rule.
 //! - `matcher`: `decide` of the compiled one; `matcher-batch`: all packets in one call of `decide_batch`.
 //! - `bare-probe`, of Services only: a hash table keyed on destination address, protocol and port gives the
@@ -30,13 +33,13 @@ use criterion::{
     BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use hashbrown::HashMap;
-use podwire_bench::lookup::{Answers, Case, ENDPOINTS, Kind, Node, PACKETS};
+use podwire_bench::lookup::{Answers, Case, ENDPOINTS, Kind, Node, PACKETS, Tables};
 use podwire_bench::policy::Policy;
 use podwire_interp::Interp;
 use podwire_matcher::{Brief, Matcher};
 use podwire_packet::{Family, Headers, Protocol};
 use podwire_ruleset::{
-    Choose, Classify, Draw, Hook, HostAddresses, Packet, State, TableName, Verdict, iptables,
+    Choose, Classify, Draw, Hook, HostAddresses, Packet, State, TableName, Verdict, iptables, nft,
 };
 use rustc_hash::FxBuildHasher;
 
@@ -98,6 +101,63 @@ fn measure(c: &mut Criterion, node: &Node, case: Case) {
         }
     }
     group.finish();
+}
+
+/// kube-proxy's nftables: one lookup in a map of all Services, and the chains that it leads to.
+fn nftables(c: &mut Criterion) {
+    for services in SIZES {
+        for (kind, name) in [
+            (Kind::ClusterIp, "ipv4"),
+            (Kind::ClusterIpV6, "ipv6"),
+            (Kind::NodePort, "ipv4-nodeport"),
+        ] {
+            let node = Node::new(kind, services);
+            let tables = Tables::new(&kind.nftables(services), kind.family());
+            let Tables {
+                interp,
+                matcher,
+                chain,
+            } = &tables;
+            let state = nft::State::default();
+            for case in [Case::Random, Case::Miss] {
+                let packets = node.packets(case);
+                let right = expected(kind, case);
+                let mut draw = Draw(1);
+                let own = node.counted(&packets, |packet| {
+                    interp.classify(*chain, packet, &state, &mut draw, &mut ())
+                });
+                let compiled = node.counted(&packets, |packet| {
+                    matcher.classify(*chain, packet, &state, &mut draw, &mut ())
+                });
+                assert_eq!((own, compiled), (right, right), "{kind:?}, {}", case.name());
+                let name = format!("lookup/nftables/{name}/services={services}/{}", case.name());
+                let mut group = group(c, &name);
+                group.bench_function("interp", |b| {
+                    b.iter(|| {
+                        for (_, packet) in &packets {
+                            let packet = black_box(packet);
+                            black_box(&interp.classify(*chain, packet, &state, &mut draw, &mut ()));
+                        }
+                    });
+                });
+                group.bench_function("matcher", |b| {
+                    b.iter(|| {
+                        for (_, packet) in &packets {
+                            let packet = black_box(packet);
+                            black_box(&matcher.classify(
+                                *chain,
+                                packet,
+                                &state,
+                                &mut draw,
+                                &mut (),
+                            ));
+                        }
+                    });
+                });
+                group.finish();
+            }
+        }
+    }
 }
 
 fn policies(c: &mut Criterion) {
@@ -267,6 +327,6 @@ criterion_group! {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(50))
         .measurement_time(Duration::from_millis(150));
-    targets = services, policies
+    targets = services, nftables, policies
 }
 criterion_main!(benches);

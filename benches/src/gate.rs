@@ -19,10 +19,10 @@ use podwire_matcher::{Brief, Live, Matcher, Nat};
 use podwire_packet::Family;
 use podwire_ruleset::{
     ChainName, Choose as _, Draw, Hook, HostAddresses, Packet, Rule, State, TableName, Verdict,
-    iptables,
+    iptables, nft,
 };
 
-use crate::lookup::Kind;
+use crate::lookup::{Kind, Tables};
 use crate::policy::Policy;
 use crate::sync;
 
@@ -50,6 +50,12 @@ const SERVICES: [(&str, Kind, u32); 4] = [
     ("node-ports-1000", Kind::NodePort, 1_000),
 ];
 
+/// Tables of 1,000 Services in nftables mode.
+const NFTABLES: [(&str, Kind); 2] = [
+    ("nftables-1000", Kind::ClusterIp),
+    ("nftables-1000-ipv6", Kind::ClusterIpV6),
+];
+
 /// Writes the rules that [`operations`] reads.
 ///
 /// # Errors
@@ -57,6 +63,9 @@ const SERVICES: [(&str, Kind, u32); 4] = [
 pub fn write_rules(folder: &Path) -> io::Result<()> {
     for (name, kind, services) in SERVICES {
         fs::write(folder.join(name), kind.iptables_save(services))?;
+    }
+    for (name, kind) in NFTABLES {
+        fs::write(folder.join(name), kind.nftables(1_000))?;
     }
     for (name, policy) in policies() {
         fs::write(folder.join(name), policy.iptables_save())?;
@@ -107,6 +116,7 @@ pub fn operations(
             });
         }
     }
+    nftables(folder, &host, &mut each)?;
     for (name, policy) in policies() {
         let matcher = read(&fs::read(folder.join(name))?, Family::Ipv4)?;
         let flows = policy.packets(PACKETS, 1);
@@ -137,6 +147,40 @@ pub fn operations(
     syncs(&mut each)
 }
 
+/// The base chain that translates, asked about Services and about none.
+fn nftables(
+    folder: &Path,
+    host: &HostAddresses,
+    each: &mut impl FnMut(&str, u64, &mut dyn FnMut()),
+) -> io::Result<()> {
+    for (name, kind) in NFTABLES {
+        let text = fs::read_to_string(folder.join(name))?;
+        let Tables { matcher, chain, .. } = Tables::new(&text, kind.family());
+        let mut draw = Draw(1);
+        let hits: Vec<Packet<'_>> = (0..PACKETS)
+            .map(|_| kind.packet(draw.one_of(1_000), host))
+            .collect();
+        let misses: Vec<Packet<'_>> = hits.iter().map(without_service).collect();
+        let state = nft::State::default();
+        for (case, packets) in [("hit", &hits), ("miss", &misses)] {
+            let mut ask =
+                |packet: &Packet<'_>| matcher.classify(chain, packet, &state, &mut draw, &mut ());
+            let translated = packets.iter().filter(|packet| ask(packet).nat.is_some());
+            let right = if case == "hit" { PACKETS } else { 0 };
+            assert_eq!(translated.count(), right, "{name}");
+            let name = format!("decide/{name}/{case}");
+            each(&name, TIMES * PACKETS as u64, &mut || {
+                for _ in 0..TIMES {
+                    for packet in packets {
+                        black_box(&ask(black_box(packet)));
+                    }
+                }
+            });
+        }
+    }
+    Ok(())
+}
+
 /// One endpoint goes, and comes back.
 fn changes(folder: &Path, each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) -> io::Result<()> {
     let text = fs::read_to_string(folder.join("services-1000"))?;
@@ -163,6 +207,9 @@ fn changes(folder: &Path, each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) ->
     Ok(())
 }
 
+/// Makes the text of a sync.
+type Sync<'a> = dyn Fn() -> Result<String, ProxierError> + 'a;
+
 /// First syncs of kube-proxy, from objects in memory to text; and one after an endpoint changed.
 fn syncs(each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) -> io::Result<()> {
     let cluster = sync::cluster(RENDERED, ENDPOINTS);
@@ -183,7 +230,7 @@ fn syncs(each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) -> io::Result<()> {
         let proxier = IpvsProxier::new(&cluster, &ports, sync::NODE);
         proxier.map(|proxier| proxier.program().text())
     };
-    let sync_of: [(&str, &str, u64, &dyn Fn() -> Result<String, ProxierError>); 3] = [
+    let sync_of: [(&str, &str, u64, &Sync<'_>); 3] = [
         ("iptables", "-A ", services * 32 + 9, &iptables),
         ("nftables", "add rule ", services * 22 + 22, &nftables),
         ("ipvs", "-a ", services * u64::from(ENDPOINTS), &ipvs),

@@ -5,13 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use podwire_cluster::{
     AddressKind, Cluster, EndpointSlice, IpMode, LoadBalancerIngress, ServiceType, synthetic,
 };
-use podwire_controlplane::kube_proxy::{IptablesProxier, KubeProxyVersion, ServicePorts};
-use podwire_interp::Interp;
-use podwire_matcher::Matcher;
+use podwire_controlplane::kube_proxy::{
+    IptablesProxier, KubeProxyVersion, NftablesForm, NftablesProxier, ServicePorts,
+};
+use podwire_interp::{Interp, NftInterp};
+use podwire_matcher::{Matcher, NftMatcher};
 use podwire_packet::{DeviceName, Family, Headers, Mark, Prefix, Protocol, SimTime};
 use podwire_ruleset::{
-    Choose, Classify, ConntrackInfo, CtState, Draw, Hook, HostAddresses, NatKind, Packet, State,
-    TableName, Verdict,
+    Choose, Classify, ConntrackInfo, CtState, Decision, Draw, Hook, HostAddresses, NatKind, Packet,
+    State, TableName, Verdict, nft,
 };
 
 /// How many packets a case has.
@@ -111,6 +113,49 @@ impl Kind {
         let (name, _) = cluster.nodes.first().expect("there is a node");
         let proxier = IptablesProxier::new(&cluster, &ports, name).expect("the node's proxier");
         proxier.save_text()
+    }
+
+    /// A node's table as kube-proxy writes it in nftables mode, as commands for `nft -f`.
+    ///
+    /// # Panics
+    /// As [`Node::new`].
+    #[must_use]
+    pub fn nftables(self, services: u32) -> String {
+        let cluster = cluster(self, services);
+        let ports = ServicePorts::new(&cluster, self.family(), KubeProxyVersion::default());
+        let (name, _) = cluster.nodes.first().expect("there is a node");
+        let proxier = NftablesProxier::new(&cluster, &ports, name).expect("the node's proxier");
+        proxier.text(NftablesForm::Commands)
+    }
+}
+
+/// A node's nftables.
+#[derive(Debug)]
+pub struct Tables {
+    /// The reference evaluator.
+    pub interp: NftInterp,
+    /// The compiled one.
+    pub matcher: NftMatcher,
+    /// The base chain that translates at PREROUTING.
+    pub chain: nft::BaseChainId,
+}
+
+impl Tables {
+    /// The tables of a node of kube-proxy's text.
+    ///
+    /// # Panics
+    /// If kube-proxy does not write such text.
+    #[must_use]
+    pub fn new(text: &str, family: Family) -> Self {
+        let rules = nft::parse(text).expect("kube-proxy's own text").rules;
+        let matcher = NftMatcher::new(&rules, family).expect("kube-proxy's rules hang together");
+        let mut chains = matcher.base_chains(Hook::Prerouting).iter();
+        let of_nat = chains.find(|chain| chain.is_nat);
+        Self {
+            chain: of_nat.expect("kube-proxy has such a chain").chain,
+            interp: NftInterp::new(rules, family).expect("the matcher takes the same rules"),
+            matcher,
+        }
     }
 }
 
@@ -219,10 +264,21 @@ impl Node {
     /// Asks about every packet once, and counts answers by whether they are right.
     #[must_use]
     pub fn answers(&self, evaluator: &impl Classify, packets: &[(u32, Packet<'_>)]) -> Answers {
-        let (state, mut draw, mut answers) = (State::default(), Draw(1), Answers::default());
+        let (state, mut draw, table) = (State::default(), Draw(1), self.kind.asked().1);
+        self.counted(packets, |packet| {
+            evaluator.classify(table, packet, &state, &mut draw, &mut ())
+        })
+    }
+
+    /// Counts answers by whether they are right.
+    pub fn counted<R, E>(
+        &self,
+        packets: &[(u32, Packet<'_>)],
+        mut decide: impl FnMut(&Packet<'_>) -> Decision<R, E>,
+    ) -> Answers {
+        let mut answers = Answers::default();
         for (service, packet) in packets {
-            let table = self.kind.asked().1;
-            let decision = evaluator.classify(table, packet, &state, &mut draw, &mut ());
+            let decision = decide(packet);
             let counter = match (decision.verdict, &decision.nat) {
                 (Verdict::Accept, None) => &mut answers.untouched,
                 (Verdict::Reject(_), None) => &mut answers.rejected,

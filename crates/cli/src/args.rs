@@ -466,7 +466,7 @@ Examples:
   iptables-save | podwire match --rules - --packets packets.jsonl
   podwire match --rules tests/data/node.rules --explain-plan")]
 pub(crate) struct MatchArgs {
-    /// iptables-save text, or - for standard input
+    /// Text of iptables-save or of nft list ruleset, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) rules: PathBuf,
     /// ipset save text

@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 use podwire_packet::Family;
 use podwire_ruleset::nft::{
-    BaseChainId, Chain, ChainKind, Decision, ElementId, HookedChain, LinkError, Name, Observe,
-    RuleId, RuleSet, State, Table, Verdict as RuleVerdict, check,
+    BaseChainId, Chain, Decision, ElementId, HookedChain, LinkError, Name, Observe, RuleId,
+    RuleSet, State, Table, Verdict as RuleVerdict, check,
 };
 use podwire_ruleset::{ChainId, Choose, Hook, Packet, Policy, Verdict};
 
@@ -62,21 +62,7 @@ impl NftInterp {
     pub fn new(rules: impl Into<Arc<RuleSet>>, family: Family) -> Result<Self, LinkError> {
         let rules = rules.into();
         check(&rules)?;
-        let chains = Hook::ALL.map(|hook| {
-            let chains = rules.at(hook, family).into_iter();
-            let chains = chains.filter_map(|(table, chain)| hooked(&rules, table, chain));
-            chains.collect::<Vec<_>>()
-        });
-        let of_nat = chains.iter().flatten().filter(|chain| chain.is_nat);
-        let first_nat = of_nat.map(|chain| chain.chain).min();
-        let hooks = chains.map(|chains| {
-            let chains = chains.into_iter();
-            let with_age = |chain: HookedChain| HookedChain {
-                is_older_than_nat: first_nat.is_some_and(|nat| chain.chain < nat),
-                ..chain
-            };
-            chains.map(with_age).collect()
-        });
+        let hooks = rules.hooked(family);
         Ok(Self { rules, hooks })
     }
 
@@ -116,18 +102,6 @@ impl NftInterp {
             None => Decision::accept(packet),
         }
     }
-}
-
-/// How the kernel has a chain in the list of its hook.
-fn hooked(rules: &RuleSet, table: u32, chain: ChainId) -> Option<HookedChain> {
-    let (_, found) = rules.tables.get_index(table as usize)?;
-    let base = found.chain(chain)?.base?;
-    Some(HookedChain {
-        chain: BaseChainId { table, chain },
-        is_nat: base.kind == ChainKind::Nat,
-        priority: base.priority,
-        is_older_than_nat: false,
-    })
 }
 
 /// One walk through a table.

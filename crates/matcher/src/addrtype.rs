@@ -84,3 +84,24 @@ pub(crate) fn types_of(host: &HostAddresses, address: IpAddr, device: Option<Dev
         }
     }
 }
+
+/// The one type that `fib … type` of nftables gives an address.
+pub(crate) fn fib_type(
+    host: &HostAddresses,
+    address: IpAddr,
+    device: Option<DeviceName>,
+) -> AddressType {
+    match types_of(host, address, device) {
+        Types::One(kind) => kind,
+        Types::Several(types) => {
+            let order = [
+                AddressType::Unspec,
+                AddressType::Multicast,
+                AddressType::Local,
+            ];
+            let mut order = order.into_iter();
+            let first = order.find(|&kind| types & bit(kind) != 0);
+            first.unwrap_or(AddressType::Unicast)
+        }
+    }
+}

@@ -17,6 +17,7 @@
 //!   kind of rule), `boxes` (prefixes and ranges), or a list. [`Matcher::plan`] says which were chosen.
 //! - [`Live`]: rules that change, a chain at a time. [`Shared`] and [`Overlay`]: rules that many nodes have
 //!   nearly alike. What they and one matcher have in common for a walk is in `code`.
+//! - [`NftMatcher`]: the same of nftables, a walk of its own, in `nft`.
 //! - `fields`: a packet's headers as numbers; `view`: the packet as rules have changed it; `test`: what a rule
 //!   asks; `addrtype`, `sets`, `memory` belong to it.
 //!
@@ -54,6 +55,7 @@ mod hook_entry;
 mod live;
 mod lower;
 mod memory;
+mod nft;
 mod overlay;
 mod plan;
 mod prefetch;
@@ -66,6 +68,7 @@ mod view;
 mod walk;
 
 use podwire_packet::Family;
+use podwire_ruleset::nft as tables;
 use podwire_ruleset::{
     CallGraph, Choose, Classify, Decision, Hook, LinkError, Observe, Packet, RuleSet, State,
     TableName,
@@ -78,6 +81,7 @@ use crate::fields::{Fields, Narrow, Wide};
 pub use crate::hook_entry::HookEntry;
 use crate::hook_entry::OfFamily;
 pub use crate::live::{ChangeError, Live};
+pub use crate::nft::NftMatcher;
 pub use crate::overlay::{Overlay, Shared};
 use crate::program::Program;
 pub use crate::read::CompileError;
@@ -87,6 +91,7 @@ use crate::walk::Outcome;
 #[derive(Clone, Debug)]
 pub struct Matcher {
     tables: Tables,
+    nft: Option<Box<NftMatcher>>,
 }
 
 /// Programs by table.
@@ -119,7 +124,15 @@ impl Matcher {
                 Family::Ipv4 => Tables::Ipv4(compile_all(rules)),
                 Family::Ipv6 => Tables::Ipv6(compile_all(rules)),
             },
+            nft: None,
         })
+    }
+
+    /// The same rules, with nftables' beside them.
+    #[must_use]
+    pub fn with_nft(mut self, nft: NftMatcher) -> Self {
+        self.nft = Some(Box::new(nft));
+        self
     }
 }
 
@@ -197,6 +210,24 @@ impl Classify for Matcher {
                 Some(program) => whole(program.run(packet, state, choose, observe)),
                 None => Decision::accept(packet),
             },
+        }
+    }
+    fn base_chains(&self, hook: Hook) -> &[tables::HookedChain] {
+        let nft = self.nft.as_ref();
+        nft.map_or(&[], |nft| nft.base_chains(hook))
+    }
+
+    fn classify_chain(
+        &self,
+        chain: tables::BaseChainId,
+        packet: &Packet<'_>,
+        state: &tables::State,
+        choose: &mut impl Choose,
+        observe: &mut impl tables::Observe,
+    ) -> tables::Decision {
+        match &self.nft {
+            Some(nft) => nft.classify(chain, packet, state, choose, observe),
+            None => Decision::accept(packet),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Matcher {
                 (Tables::Ipv6(programs), unknown)
             }
         };
-        Ok((Self { tables }, unknown))
+        Ok((Self { tables, nft: None }, unknown))
     }
 }
 

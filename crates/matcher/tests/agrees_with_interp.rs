@@ -22,6 +22,8 @@ mod live;
 mod many;
 #[path = "agrees_with_interp/mutated.rs"]
 mod mutated;
+#[path = "agrees_with_interp/nft.rs"]
+mod nft;
 #[path = "agrees_with_interp/overlay.rs"]
 mod overlay;
 #[path = "agrees_with_interp/probes.rs"]

@@ -1,12 +1,11 @@
-//! One hook: its tables in kernel order, and every outcome.
+//! One hook: what hangs on it is asked in kernel order, and every outcome told.
 
-use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use podwire_packet::{Family, Mark, socket};
 use podwire_ruleset::{
-    CERTAIN, Choose, Classify, ConntrackInfo, CtState, Hook, HostAddresses, NatKind, NatRange,
-    Packet, RuleId, RuleSet, State, TableName, Verdict, outcomes,
+    CERTAIN, Choose, ConntrackInfo, CtState, Decision, HostAddresses, NatKind, NatRange, Packet,
+    Verdict, outcomes,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -14,32 +13,46 @@ use serde_json::value::RawValue;
 
 use super::packet::PacketLine;
 
+/// A node's rules in one language, and who evaluates them.
+pub(super) trait Asked {
+    /// Names a rule.
+    type Rule: Copy + PartialEq;
+
+    /// A rule's name for people.
+    fn label(&self, rule: Self::Rule) -> String;
+
+    /// Asks all that hangs on the packet's hook, in the kernel's order, until something ends it.
+    fn ask(&self, at: &mut AtHook<'_, Self::Rule>, choose: &mut dyn Choose);
+}
+
+/// A packet at its hook, and what has become of it so far.
+pub(super) struct AtHook<'h, R> {
+    pub(super) packet: Packet<'h>,
+    pub(super) outcome: Outcome<R>,
+}
+
 /// What can become of a packet at a hook.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Outcome {
+pub(super) struct Outcome<R> {
     verdict: Verdict,
     dnat: Option<(IpAddr, u16)>,
     masquerade: bool,
     snat: Option<IpAddr>,
     mark: Mark,
-    rules: Vec<RuleId>,
-    uncertain: Option<RuleId>,
+    pub(super) rules: Vec<R>,
+    uncertain: Option<R>,
 }
 
 /// Every outcome with its probability. Those that look alike are one; they are sorted by rules.
-pub(super) fn outcomes_of(
-    evaluator: &impl Classify,
-    rules: &RuleSet,
-    state: &State,
-    line: &PacketLine,
-) -> Vec<(f64, Outcome)> {
+pub(super) fn outcomes_of<A: Asked>(asked: &A, line: &PacketLine) -> Vec<(f64, Outcome<A::Rule>)> {
     let host = HostAddresses::of(line.local.iter().copied());
-    let mut all = outcomes(|choose| evaluate(evaluator, state, line, &host, choose));
-    let by_rules = |a: &Outcome, b: &Outcome| -> Ordering {
-        labels(rules, &a.rules).cmp(&labels(rules, &b.rules))
-    };
-    all.sort_by(|(_, a), (_, b)| by_rules(a, b));
-    let mut merged: Vec<(f64, Outcome)> = Vec::with_capacity(all.len());
+    let mut all = outcomes(|choose| {
+        let mut at = AtHook::new(line, &host);
+        asked.ask(&mut at, choose);
+        at.outcome
+    });
+    all.sort_by_cached_key(|(_, outcome)| labels(asked, &outcome.rules));
+    let mut merged: Vec<(f64, Outcome<A::Rule>)> = Vec::with_capacity(all.len());
     for (probability, outcome) in all {
         match merged.iter_mut().find(|(_, same)| *same == outcome) {
             Some((sum, _)) => *sum += probability,
@@ -49,74 +62,66 @@ pub(super) fn outcomes_of(
     merged
 }
 
-/// The tables of a hook in the order in which the kernel asks them: source translation comes last.
-const fn tables(hook: Hook) -> [TableName; 5] {
-    use TableName::{Filter, Mangle, Nat, Raw, Security};
-    match hook {
-        Hook::Prerouting | Hook::Output | Hook::Forward => [Raw, Mangle, Nat, Filter, Security],
-        Hook::Input | Hook::Postrouting => [Raw, Mangle, Filter, Security, Nat],
-    }
-}
-
-fn evaluate(
-    evaluator: &impl Classify,
-    state: &State,
-    line: &PacketLine,
-    host: &HostAddresses,
-    choose: &mut dyn Choose,
-) -> Outcome {
-    let mut state = state.clone();
-    let mut choose = choose;
-    let mut packet = Packet {
-        headers: line.headers(),
-        mark: line.mark,
-        hook: line.hook,
-        input: line.input,
-        output: line.output,
-        physdev_in: line.physdev_in,
-        physdev_out: line.physdev_out,
-        conntrack: ConntrackInfo::of_state(line.ctstate),
-        host,
-        now: podwire_packet::SimTime::START,
-    };
-    let mut outcome = Outcome {
-        verdict: Verdict::Accept,
-        dnat: None,
-        masquerade: false,
-        snat: None,
-        mark: line.mark,
-        rules: Vec::new(),
-        uncertain: None,
-    };
-    for table in tables(line.hook) {
-        // nat is asked about the first packet of a connection only.
-        if table == TableName::Nat && packet.conntrack.state != CtState::New {
-            continue;
+impl<'h, R> AtHook<'h, R> {
+    fn new(line: &PacketLine, host: &'h HostAddresses) -> Self {
+        Self {
+            packet: Packet {
+                headers: line.headers(),
+                mark: line.mark,
+                hook: line.hook,
+                input: line.input,
+                output: line.output,
+                physdev_in: line.physdev_in,
+                physdev_out: line.physdev_out,
+                conntrack: ConntrackInfo::of_state(line.ctstate),
+                host,
+                now: podwire_packet::SimTime::START,
+            },
+            outcome: Outcome {
+                verdict: Verdict::Accept,
+                dnat: None,
+                masquerade: false,
+                snat: None,
+                mark: line.mark,
+                rules: Vec::new(),
+                uncertain: None,
+            },
         }
-        let decision = evaluator.classify(table, &packet, &state, &mut choose, &mut outcome.rules);
-        state.apply(&decision.effects);
+    }
+
+    /// Whether rules that translate are asked: of the first packet of a connection only.
+    pub(super) fn is_first(&self) -> bool {
+        self.packet.conntrack.state == CtState::New
+    }
+
+    /// Does to the packet what rules decided; whether it goes on.
+    pub(super) fn carry_out<E>(
+        &mut self,
+        decision: Decision<R, E>,
+        choose: &mut dyn Choose,
+    ) -> bool {
+        let Self { packet, outcome } = self;
         packet.mark = decision.mark;
         packet.conntrack.mark = decision.conntrack_mark;
         outcome.mark = decision.mark;
-        outcome.uncertain = outcome.uncertain.or(decision.uncertain);
+        if outcome.uncertain.is_none() {
+            outcome.uncertain = decision.uncertain;
+        }
         if decision.notrack {
             packet.conntrack = ConntrackInfo::of_state(CtState::Untracked);
         }
         if let Some((kind, range)) = decision.nat {
-            translate(&mut packet, &mut outcome, kind, &range, choose);
+            translate(packet, outcome, kind, &range, choose);
         }
-        if decision.verdict != Verdict::Accept {
-            outcome.verdict = decision.verdict;
-            break;
-        }
+        outcome.verdict = decision.verdict;
+        decision.verdict == Verdict::Accept
     }
-    outcome
 }
 
 /// Notes a translation; the tables behind nat see the packet's new destination.
-fn translate(
+fn translate<R>(
     packet: &mut Packet<'_>,
-    outcome: &mut Outcome,
+    outcome: &mut Outcome<R>,
     kind: NatKind,
     range: &NatRange,
     choose: &mut dyn Choose,
@@ -175,8 +180,8 @@ fn pick(range: &NatRange, choose: &mut dyn Choose) -> Option<IpAddr> {
     }
 }
 
-fn labels(rules: &RuleSet, ids: &[RuleId]) -> Vec<String> {
-    ids.iter().map(|&id| rules.label(id)).collect()
+fn labels<A: Asked>(asked: &A, ids: &[A::Rule]) -> Vec<String> {
+    ids.iter().map(|&id| asked.label(id)).collect()
 }
 
 /// The answer to a packet.
@@ -200,12 +205,12 @@ struct OutcomeJson {
 }
 
 /// The answer as it is printed.
-pub(super) fn answer<'a>(
-    rules: &RuleSet,
+pub(super) fn answer<'a, A: Asked>(
+    asked: &A,
     line: &'a PacketLine,
-    outcomes: Vec<(f64, Outcome)>,
+    outcomes: Vec<(f64, Outcome<A::Rule>)>,
 ) -> AnswerLine<'a> {
-    let json = |(probability, outcome): (f64, Outcome)| OutcomeJson {
+    let json = |(probability, outcome): (f64, Outcome<A::Rule>)| OutcomeJson {
         probability: probability_json(probability),
         verdict: match outcome.verdict {
             Verdict::Accept => "ACCEPT",
@@ -216,8 +221,8 @@ pub(super) fn answer<'a>(
         masquerade: outcome.masquerade,
         snat: outcome.snat,
         mark: outcome.mark.0,
-        rules: labels(rules, &outcome.rules),
-        uncertain: outcome.uncertain.map(|id| rules.label(id)),
+        rules: labels(asked, &outcome.rules),
+        uncertain: outcome.uncertain.map(|id| asked.label(id)),
     };
     AnswerLine {
         id: &line.id,

@@ -18,7 +18,7 @@ struct Named {
     receivers: BTreeSet<(IpAddr, Protocol, u16)>,
 }
 
-fn beside(address: IpAddr) -> IpAddr {
+pub(super) fn beside(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) ^ 1).into()),
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) ^ 1).into()),
@@ -134,8 +134,7 @@ pub(super) fn family_of(path: &Path) -> Family {
 
 /// The texts of one node of every case: all nodes have nearly the same rules.
 pub(super) fn files() -> Vec<PathBuf> {
-    let is_asked = |path: &PathBuf| file_name(path).contains("tables-save.node-a");
-    all_files().into_iter().filter(is_asked).collect()
+    files_of("tables-save.node-a")
 }
 
 pub(super) fn file_name(path: &Path) -> String {
@@ -144,12 +143,17 @@ pub(super) fn file_name(path: &Path) -> String {
 
 /// The texts of all nodes.
 pub(super) fn all_files() -> Vec<PathBuf> {
+    files_of("tables-save.node-")
+}
+
+/// The golden files with that in their names.
+pub(super) fn files_of(part: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/kube-proxy");
     let cases = std::fs::read_dir(root).expect("golden files");
     let files = cases.flat_map(|case| std::fs::read_dir(case.unwrap().path()).expect("a case"));
     let paths = files.map(|file| file.unwrap().path());
     paths
-        .filter(|path| file_name(path).contains("tables-save.node-"))
+        .filter(|path| file_name(path).contains(part))
         .collect()
 }
 

@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use podwire_packet::Family;
 
 use super::{
-    Element, ElementId, Expression, Key, Match, MetaKey, Name, Operand, Rule, RuleId, Set, Span,
-    Statement,
+    BaseChainId, Element, ElementId, Expression, HookedChain, Key, Match, MetaKey, Name, Operand,
+    Rule, RuleId, Set, Span, Statement,
 };
 use crate::{ChainId, Hook, Policy};
 
@@ -263,6 +263,35 @@ impl RuleSet {
         chains.sort_by_key(|&(priority, ..)| priority);
         let places = chains.into_iter().map(|(_, table, id)| (table, id));
         places.collect()
+    }
+
+    /// The base chains that see packets of a family as the kernel has them in the lists of its hooks, in
+    /// the order of [`Hook::ALL`].
+    #[must_use]
+    pub fn hooked(&self, family: Family) -> [Vec<HookedChain>; 5] {
+        let chains = Hook::ALL.map(|hook| {
+            let chains = self.at(hook, family).into_iter();
+            let chains = chains.filter_map(|(table, chain)| {
+                let (_, found) = self.tables.get_index(table as usize)?;
+                let base = found.chain(chain)?.base?;
+                Some(HookedChain {
+                    chain: BaseChainId { table, chain },
+                    is_nat: base.kind == ChainKind::Nat,
+                    priority: base.priority,
+                    is_older_than_nat: false,
+                })
+            });
+            chains.collect::<Vec<_>>()
+        });
+        let of_nat = chains.iter().flatten().filter(|chain| chain.is_nat);
+        let first_nat = of_nat.map(|chain| chain.chain).min();
+        chains.map(|chains| {
+            let with_age = |chain: HookedChain| HookedChain {
+                is_older_than_nat: first_nat.is_some_and(|nat| chain.chain < nat),
+                ..chain
+            };
+            chains.into_iter().map(with_age).collect()
+        })
     }
 
     /// The rule that an id names.
