@@ -84,7 +84,7 @@ pub(crate) fn walk(
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(world.first_state(at)?),
         };
-        let view = View { world, at };
+        let view = View::new(world, at);
         let mut watch = Recorder {
             at,
             steps: &mut *steps,
@@ -103,6 +103,7 @@ pub(crate) fn walk(
                 &mut watch,
             ),
         };
+        view.check()?;
         match outcome {
             Outcome::Ended(disposition) => {
                 let disposition = of_service_address(world, at, disposition, flow);
