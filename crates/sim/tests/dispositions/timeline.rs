@@ -252,3 +252,52 @@ fn a_question_about_a_moment_changes_nothing() {
     assert_eq!(all.len(), 1);
     assert_eq!(timeline.now(), at);
 }
+
+/// Events of a cluster whose Service `metrics` has these slices too.
+fn events_with(slices: &str, text: &str) -> Events {
+    let lab = Lab::with(&format!("{METRICS}---\n{slices}"));
+    read_events(
+        Path::new("events.ron"),
+        &format!("Events({text})"),
+        Some(lab.cluster),
+    )
+    .expect("events")
+}
+
+#[test]
+fn an_unrelated_sync_moves_no_client_in_nftables_mode() {
+    const STICKY: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: sticky, namespace: default}
+spec: {clusterIP: 10.96.0.60, sessionAffinity: ClientIP, ports: [{port: 80, protocol: TCP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: sticky-1, namespace: default, labels: {kubernetes.io/service-name: sticky}}
+addressType: IPv4
+ports: [{name: '', port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.244.1.20]}, {addresses: [10.244.1.21]}, {addresses: [10.244.1.22]}]
+";
+    // One more Service with affinity, whose name sorts before: its sets come first in the table.
+    let other = STICKY.replace("sticky", "another").replace("0.60", "0.61");
+    let text = format!(
+        "events: [(at: \"2s\", objects: r#\"{other}\"#), (at: \"4s\", delete: [\"svc/default/another\"])], \
+         probes: [(at: \"1s\", every: \"100ms\", until: \"6s\", \
+                   from: \"pod/default/client-a\", to: \"svc/default/sticky:80\")]"
+    );
+    let mut events = events_with(STICKY, &text);
+    for change in &mut events.changes {
+        let config = change.cluster.kube_proxy.get_or_insert_default();
+        config.set("mode", "nftables").expect("a mode");
+    }
+    let told = happenings(&events, "1.30");
+    let mut servers: Vec<_> = packets(&told)
+        .into_iter()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, end)| end)
+        .collect();
+    assert_eq!(servers.len(), 51);
+    servers.dedup();
+    assert_eq!(servers.len(), 1, "{servers:?}");
+}
