@@ -264,6 +264,87 @@ fn events_with(slices: &str, text: &str) -> Events {
     .expect("events")
 }
 
+/// The slices of `metrics` after the last change: `PORT: ADDRESS ADDRESS`, with `-` before those not ready.
+fn slices_at_last(events: &Events) -> Vec<String> {
+    let last = events.changes.last().expect("a state");
+    let slices = last.cluster.endpoint_slices.values();
+    let told = slices.map(|slice| {
+        let port = slice.ports[0].port.expect("a port");
+        let endpoints = slice.endpoints.iter().map(|endpoint| {
+            let mark = if endpoint.ready { "" } else { "-" };
+            format!(" {mark}{}", endpoint.addresses[0])
+        });
+        format!("{port}:{}", endpoints.collect::<String>())
+    });
+    told.collect()
+}
+
+const SECOND_SLICE: &str = "\
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: metrics-2, namespace: default, labels: {kubernetes.io/service-name: metrics}}
+addressType: IPv4
+ports: [{name: '', port: 9125, protocol: UDP}]
+endpoints: [{addresses: [10.244.1.10], nodeName: b}, {addresses: [10.244.1.11], nodeName: b, conditions: {ready: false}}]
+";
+
+#[test]
+fn endpoints_that_stay_keep_their_slice_port_and_conditions() {
+    let told = |wanted: &str| {
+        let text =
+            format!("events: [(at: \"1s\", endpoints: {{\"default/metrics\": [{wanted}]}})]");
+        slices_at_last(&events_with(SECOND_SLICE, &text))
+    };
+    assert_eq!(
+        told("\"10.244.1.11\", \"10.244.1.10\""),
+        ["8125:", "9125: 10.244.1.10 -10.244.1.11"]
+    );
+    assert_eq!(
+        told("\"10.244.1.10\", \"10.244.1.12\""),
+        ["8125: 10.244.1.12", "9125: 10.244.1.10"]
+    );
+}
+
+#[test]
+fn a_pod_of_both_families_is_an_endpoint_in_those_that_its_service_has() {
+    let text = "events: [(at: \"1s\", endpoints: {\"default/metrics\": [\"pod/default/web-b\"]})]";
+    assert_eq!(slices_at_last(&events(text)), ["8125: 10.244.1.2"]);
+}
+
+#[test]
+fn an_address_that_was_deleted_comes_back_when_it_is_listed_again() {
+    let probe = format!("probes: [(at: \"500ms\", every: \"1s\", until: \"3500ms\", {ONE_WAY})]");
+    let listed = "{\"default/metrics\": [\"10.244.1.9\"]}";
+    let text = format!(
+        "events: [(at: \"1s\", delete: [\"10.244.1.9\"]), \
+                  (at: \"2s\", endpoints: {{\"default/metrics\": []}}), \
+                  (at: \"3s\", endpoints: {listed})], {probe}"
+    );
+    assert_eq!(
+        packets(&happenings(&events(&text), "1.30")),
+        [
+            "500 delivered for 10.244.1.9",
+            "1500 unroutable for 10.244.1.9",
+            "2500 rejected for 10.96.0.50",
+            "3500 delivered for 10.244.1.9",
+        ]
+    );
+    // That its slice still lists it says nothing.
+    let stale = format!(
+        "events: [(at: \"1s\", delete: [\"10.244.1.9\"]), (at: \"2s\", endpoints: {listed})], {probe}"
+    );
+    let told = happenings(&events(&stale), "1.30");
+    assert_eq!(packets(&told)[3], "3500 unroutable for 10.244.1.9");
+    // A slice of that name, or another, that lists it anew does.
+    let slice = METRICS.split("---\n").nth(1).expect("a slice");
+    let applied = format!(
+        "events: [(at: \"1s\", delete: [\"10.244.1.9\", \"endpointslice/default/metrics-1\"]), \
+                  (at: \"3s\", objects: r#\"{slice}\"#)], {probe}"
+    );
+    let told = happenings(&events(&applied), "1.30");
+    assert_eq!(packets(&told)[3], "3500 delivered for 10.244.1.9");
+}
+
 #[test]
 fn an_unrelated_sync_moves_no_client_in_nftables_mode() {
     const STICKY: &str = "\
