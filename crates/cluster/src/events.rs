@@ -20,8 +20,8 @@
 //!
 //! - `endpoints` makes addresses, or pods, the ready endpoints of a Service; those that it had stay as
 //!   they are. `delete` takes `KIND/NAMESPACE/NAME` of a pod, Service or EndpointSlice, `node/NAME`, or
-//!   the address of a pod that is no object. It is there again when a slice lists it
-//!   anew.
+//!   the address of a pod that is no object. A pod that is no object is there until then, whether or not a
+//!   slice still lists it, and again when one lists it anew.
 //! - Nothing follows from an event that the file does not say: a deleted pod stays in its slices until
 //!   another event takes it out, as it does until the EndpointSlice controller has seen it.
 //! - A probe without `sport` sends each packet from a port of its own, from 40000 on: new flows. With one

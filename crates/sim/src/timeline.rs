@@ -351,6 +351,7 @@ impl<'c> Timeline<'c> {
         self.options.absent.clone_from(&change.absent);
         let mut world = World::new(&change.cluster, &self.options)?;
         world.now = self.now;
+        world.keep_places(&self.world);
         let before = std::mem::replace(&mut self.world, world);
         let memory = std::mem::take(&mut self.memory);
         for (id, state) in memory {

@@ -346,6 +346,29 @@ fn an_address_that_was_deleted_comes_back_when_it_is_listed_again() {
 }
 
 #[test]
+fn an_endpoint_that_is_no_object_outlives_its_slice() {
+    for gone in [
+        "endpoints: {\"default/metrics\": []}",
+        "delete: [\"endpointslice/default/metrics-1\"]",
+    ] {
+        // Until the sync is done at 1050 ms, the node still sends to it.
+        let text = format!(
+            "events: [(at: \"1s\", {gone})],
+             probes: [(at: \"995ms\", every: \"20ms\", until: \"1060ms\", {ONE_WAY})]"
+        );
+        assert_eq!(
+            packets(&happenings(&events(&text), "1.30")),
+            [
+                "995 delivered for 10.244.1.9",
+                "1015 delivered for 10.244.1.9",
+                "1035 delivered for 10.244.1.9",
+                "1055 rejected for 10.96.0.50",
+            ]
+        );
+    }
+}
+
+#[test]
 fn an_unrelated_sync_moves_no_client_in_nftables_mode() {
     const STICKY: &str = "\
 apiVersion: v1
