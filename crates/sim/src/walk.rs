@@ -145,6 +145,10 @@ fn of_service_address(
     disposition: Disposition,
     flow: FiveTuple,
 ) -> Disposition {
+    // With a route for the address back to a node that did not translate it, it went in a circle.
+    if matches!(disposition, Disposition::Ttl) && world.is_service_address(flow.dst) {
+        return Disposition::Unroutable(Unroutable::ServiceAddress(flow.dst));
+    }
     let Disposition::Unroutable(why) = disposition else {
         return disposition;
     };
