@@ -348,6 +348,7 @@ Examples:
   podwire trace -f models/two-node.ron --from pod/default/client --to svc/apps/web-service:80
   podwire trace -f models/two-node.ron --from node/node01 --to 10.107.37.188:80 --all -o json
   podwire trace -f models/two-node.ron --from 10.8.11.200 --to 10.107.37.188:80 --via node/node01")]
+#[command(mut_arg("filename", |arg| arg.required(false).required_unless_present("events")))]
 pub(crate) struct TraceArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -372,7 +373,7 @@ pub(crate) struct TraceArgs {
     /// Every way that rules leave to chance, with its probability
     #[arg(long)]
     pub(crate) all: bool,
-    /// Events that happen to the cluster, as `podwire run` reads them
+    /// Events that happen to the cluster, as `podwire run` reads them; without -f, to the one they name
     #[arg(long, value_name = "EVENTS.ron", requires = "at")]
     pub(crate) events: Option<PathBuf>,
     /// When the packet is sent

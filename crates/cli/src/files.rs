@@ -9,7 +9,7 @@ use podwire_cluster::{
 };
 use podwire_controlplane::kube_proxy::KubeProxyVersion;
 use podwire_packet::{Family, Prefix};
-use podwire_sim::Options;
+use podwire_sim::{Options, TimelineError};
 
 use crate::args::{ClusterArgs, Global};
 use crate::failure::Failure;
@@ -47,6 +47,15 @@ pub(crate) fn read_events(
         tell_release(global, &first.cluster, options(args)?.kube_proxy_version);
     }
     Ok(events)
+}
+
+/// Says what is wrong with a timeline. A fault of a probe is one of the events' file.
+pub(crate) fn timeline_failure(events: &Path, error: &TimelineError) -> Failure {
+    if matches!(error, TimelineError::Probe { .. }) {
+        Failure::input(format_args!("{}:{error}", events.display()))
+    } else {
+        Failure::input(error)
+    }
 }
 
 /// Applies what the command line changes.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use self::outcome::Outcome;
 use crate::args::{Global, RunArgs, RunOutput};
 use crate::failure::{Answer, Failure};
-use crate::files::{options, read_events};
+use crate::files::{options, read_events, timeline_failure};
 
 pub(crate) fn run(
     global: &Global,
@@ -26,7 +26,7 @@ pub(crate) fn run(
     let services = ServiceStates::new(&events, options.kube_proxy_version);
     let namespace = &cluster.namespace;
     let mut timeline = Timeline::new(&events, &services, &options, namespace, global.seed)
-        .map_err(|error| failed(args, &error))?;
+        .map_err(|error| timeline_failure(&args.events, &error))?;
     let mut text = text::Report::new(&events, global.verbose > 0);
     let mut all_arrive = true;
     while let Some(happening) = timeline.step(None).map_err(Failure::input)? {
@@ -47,16 +47,6 @@ pub(crate) fn run(
         text.finish(out)?;
     }
     Ok(all_arrive.into())
-}
-
-/// A fault of a probe is one of the events' file.
-fn failed(args: &RunArgs, error: &podwire_sim::TimelineError) -> Failure {
-    let is_of_file = matches!(error, podwire_sim::TimelineError::Probe { .. });
-    if is_of_file {
-        Failure::input(format_args!("{}:{error}", args.events.display()))
-    } else {
-        Failure::input(error)
-    }
 }
 
 /// A happening as a program reads it.

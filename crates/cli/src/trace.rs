@@ -14,7 +14,7 @@ pub(crate) use record::reason;
 
 use crate::args::{Global, TextOrJson, TraceArgs};
 use crate::failure::{Answer, Failure};
-use crate::files::{options, read_cluster, read_events};
+use crate::files::{options, read_cluster, read_events, timeline_failure};
 
 pub(crate) fn run(
     global: &Global,
@@ -33,7 +33,7 @@ pub(crate) fn run(
         via: args.via.as_deref().map(via_node).transpose()?,
     };
     let options = options(&args.cluster)?;
-    let Some(events) = &args.events else {
+    let Some(path) = &args.events else {
         let cluster = read_cluster(global, &args.cluster)?;
         let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
         let traces = if args.all {
@@ -44,10 +44,10 @@ pub(crate) fn run(
         tell_refused(global, &world);
         return tell(&world, args, traces, out);
     };
-    let events = read_events(global, events, &args.cluster)?;
+    let events = read_events(global, path, &args.cluster)?;
     let services = ServiceStates::new(&events, options.kube_proxy_version);
     let mut timeline = Timeline::new(&events, &services, &options, namespace, global.seed)
-        .map_err(Failure::input)?;
+        .map_err(|error| timeline_failure(path, &error))?;
     let at = SimTime::START + args.at.unwrap_or_default().0;
     let traces = if args.all {
         timeline.trace_all(at, &query)

@@ -20,7 +20,8 @@
 //!
 //! - `endpoints` makes addresses, or pods, the ready endpoints of a Service; those that it had stay as
 //!   they are. `delete` takes `KIND/NAMESPACE/NAME` of a pod, Service or EndpointSlice, `node/NAME`, or
-//!   the address of a pod that is no object.
+//!   the address of a pod that is no object. A pod that is no object is there until then, whether or not a
+//!   slice still lists it, and again when one lists it anew.
 //! - Nothing follows from an event that the file does not say: a deleted pod stays in its slices until
 //!   another event takes it out, as it does until the EndpointSlice controller has seen it.
 //! - A probe without `sport` sends each packet from a port of its own, from 40000 on: new flows. With one
@@ -164,6 +165,7 @@ pub fn read_events(path: &Path, text: &str, given: Option<Cluster>) -> Result<Ev
         let of_node = self::timing(&mut reader, &said.watch_delay, &said.sync_takes, timing);
         nodes.insert(name.clone(), of_node);
     }
+    let mut names = BTreeSet::new();
     let probes = model
         .probes
         .iter()
@@ -171,7 +173,12 @@ pub fn read_events(path: &Path, text: &str, given: Option<Cluster>) -> Result<Ev
         .filter_map(|(number, at)| {
             let said = reader.get(at, "probes")?;
             let place = reader.place(at);
-            probe(&mut reader, number, place, said)
+            let probe = probe(&mut reader, number, place, said)?;
+            if !names.insert(probe.name.clone()) {
+                let name = probe.name.clone();
+                reader.fault(at, Problem::SameProbe { name });
+            }
+            Some(probe)
         })
         .collect();
     let changes = apply::changes(&mut reader, path, folder, first, &model.events)?;
@@ -244,7 +251,17 @@ fn probe(reader: &mut Reader<'_>, number: usize, place: Place, said: &ProbeModel
         None => Duration::ZERO,
     };
     let until = match &said.until {
-        Some(until) => time(reader, until, "until")?,
+        Some(said) => {
+            let until = time(reader, said, "until")?;
+            if every.is_zero() {
+                let why = "is sent once";
+                reader.fault(said, Problem::Until { why });
+            } else if until < at {
+                let why = "begins later";
+                reader.fault(said, Problem::Until { why });
+            }
+            until
+        }
         None => at,
     };
     let nanos = until.saturating_sub(at).as_nanos();

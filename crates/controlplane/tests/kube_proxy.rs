@@ -354,6 +354,36 @@ fn ipvs_takes_the_schedulers_that_the_kernel_has() {
 }
 
 #[test]
+fn a_node_without_addresses_for_node_ports_has_no_entries_of_them_in_ipvs_mode() {
+    const LOCAL: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: default}
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: Local
+  healthCheckNodePort: 31000
+  clusterIP: 10.103.0.1
+  ports: [{port: 80, nodePort: 30080, protocol: TCP}]
+";
+    let sets = |range: &str| {
+        let config = config(&format!("nodePortAddresses: [{range}]"));
+        let cluster = cluster(&[NODE, LOCAL, &config]);
+        let services = ipv4_ports(&cluster);
+        let proxier = IpvsProxier::new(&cluster, &services, "node-a").unwrap();
+        proxier.program().text()
+    };
+    for entry in [
+        "add KUBE-NODE-PORT-TCP 30080",
+        "add KUBE-NODE-PORT-LOCAL-TCP 30080",
+        "add KUBE-HEALTH-CHECK-NODE-PORT 31000",
+    ] {
+        assert!(sets("192.168.10.0/24").contains(entry), "{entry}");
+        assert!(!sets("172.16.0.0/12").contains(entry), "{entry}");
+    }
+}
+
+#[test]
 fn virtual_servers_of_excluded_cidrs_outlive_their_service() {
     let with = |cidrs: &str| {
         let config = config(&format!("ipvs: {{excludeCIDRs: [{cidrs}]}}"));

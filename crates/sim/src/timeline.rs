@@ -352,6 +352,7 @@ impl<'c> Timeline<'c> {
         self.options.absent.clone_from(&change.absent);
         let mut world = World::new(&change.cluster, &self.options)?;
         world.now = self.now;
+        world.keep_places(&self.world);
         let before = std::mem::replace(&mut self.world, world);
         let States { netns, balancers } = std::mem::take(&mut self.memory);
         for (id, state) in netns {
@@ -436,9 +437,20 @@ impl<'c> Timeline<'c> {
         let node = world.node_index(proxy.node());
         let mut no_memory = NetnsState::default();
         let state = node.and_then(|node| memory.netns.get_mut(&NetnsId::Node(node)));
-        let conntrack = &mut state.unwrap_or(&mut no_memory).conntrack;
+        let state = state.unwrap_or(&mut no_memory);
         let version = options.kube_proxy_version;
+        let before = proxy.rules.clone();
+        let conntrack = &mut state.conntrack;
         let report = proxy.sync(events, &services.0, world, version, conntrack, self.now)?;
+        for (memory, family) in [
+            (&mut state.ipv4.nft, Family::Ipv4),
+            (&mut state.ipv6.nft, Family::Ipv6),
+        ] {
+            let rules = (before.of(family).nft(), proxy.rules.of(family).nft());
+            if let (Some(before), Some(after)) = rules {
+                memory.carry_over(before.rules(), after.rules());
+            }
+        }
         if let Some(node) = node {
             world.set_rules(node, proxy.rules.clone());
             // A service port that is gone takes its clients with it (`DeleteService`).

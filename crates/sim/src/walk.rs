@@ -92,7 +92,7 @@ pub(crate) fn walk(
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(world.first_state(at)?),
         };
-        let view = View { world, at };
+        let view = View::new(world, at);
         let mut watch = Recorder {
             at,
             steps: &mut *steps,
@@ -111,6 +111,7 @@ pub(crate) fn walk(
                 &mut watch,
             ),
         };
+        view.check()?;
         match outcome {
             Outcome::Ended(disposition) => {
                 let disposition = of_service_address(world, at, disposition, flow);
@@ -152,6 +153,10 @@ fn of_service_address(
     disposition: Disposition,
     flow: FiveTuple,
 ) -> Disposition {
+    // With a route for the address back to a node that did not translate it, it went in a circle.
+    if matches!(disposition, Disposition::Ttl) && world.is_service_address(flow.dst) {
+        return Disposition::Unroutable(Unroutable::ServiceAddress(flow.dst));
+    }
     let Disposition::Unroutable(why) = disposition else {
         return disposition;
     };

@@ -151,6 +151,12 @@ impl State<'_, '_> {
             shifted(&mut slice.meta.source);
             let ready = slice.endpoints.iter().filter(|e| e.ready).count();
             told.push(format!("EndpointSlice {name} applied: {ready} ready"));
+            // Who is listed anew is there; who was before may be gone all the same.
+            let before = cluster.endpoint_slices.get(&name);
+            let before: BTreeSet<IpAddr> = before.into_iter().flat_map(ready_addresses).collect();
+            for ip in ready_addresses(&slice).filter(|ip| !before.contains(ip)) {
+                self.change.absent.remove(&ip);
+            }
             cluster.endpoint_slices.insert(name, slice);
         }
         told.into_iter().for_each(|text| self.tell(text));
@@ -209,10 +215,6 @@ impl State<'_, '_> {
     /// Makes those the ready endpoints of a Service.
     fn set_endpoints(&mut self, service: &str, wanted: &[String]) -> Result<(), Problem> {
         let cluster = &mut self.change.cluster;
-        let mut ips = Vec::new();
-        for text in wanted {
-            ips.extend(addresses(cluster, text)?);
-        }
         let of_service = |slice: &EndpointSlice| {
             let name = slice.service();
             name.is_some_and(|name| name.to_string() == service)
@@ -230,6 +232,19 @@ impl State<'_, '_> {
             let what = format!("endpoint slice of a Service `{service}`");
             return Err(unknown(&what, services.iter()));
         }
+        let kinds: BTreeSet<Family> = names
+            .iter()
+            .filter_map(|name| family(&cluster.endpoint_slices[name]))
+            .collect();
+        let mut ips = Vec::new();
+        for text in wanted {
+            ips.extend(addresses(cluster, text, &kinds)?);
+        }
+        let lost = ips.iter().find(|ip| !kinds.contains(&Family::of(**ip)));
+        if let Some(ip) = lost {
+            let what = format!("slice of Service `{service}` for {ip}");
+            return Err(unknown(&what, names.iter().map(ObjectName::to_string)));
+        }
         let ready = |cluster: &Cluster| -> usize {
             let slices = names
                 .iter()
@@ -240,36 +255,32 @@ impl State<'_, '_> {
                 .count()
         };
         let before = ready(cluster);
+        // Endpoints that stay do so in their slices; the first slice of a family takes the new ones.
+        let stay: BTreeSet<IpAddr> = ips.iter().copied().collect();
+        let mut listed = BTreeSet::new();
         for name in &names {
-            let Some(slice) = cluster.endpoint_slices.get_mut(name) else {
+            if let Some(slice) = cluster.endpoint_slices.get_mut(name) {
+                slice
+                    .endpoints
+                    .retain(|endpoint| address(endpoint).is_some_and(|ip| stay.contains(&ip)));
+                listed.extend(slice.endpoints.iter().filter_map(address));
+            }
+        }
+        for ip in ips {
+            if !listed.insert(ip) {
                 continue;
-            };
-            let is_of_kind = |ip: &IpAddr| match Family::of(*ip) {
-                Family::Ipv4 => slice.address_type == AddressKind::Ipv4,
-                Family::Ipv6 => slice.address_type == AddressKind::Ipv6,
-            };
-            let (of_slice, others): (Vec<_>, Vec<_>) = ips.into_iter().partition(is_of_kind);
-            ips = others;
-            let address = |endpoint: &Endpoint| {
-                let first = endpoint.addresses.first();
-                first.and_then(|text| text.parse::<IpAddr>().ok())
-            };
-            slice
-                .endpoints
-                .retain(|endpoint| address(endpoint).is_some_and(|ip| of_slice.contains(&ip)));
-            for ip in of_slice {
-                if !slice.endpoints.iter().any(|one| address(one) == Some(ip)) {
-                    slice
-                        .endpoints
-                        .push(new_endpoint(&cluster.pods, &cluster.nodes, ip));
-                }
+            }
+            self.change.absent.remove(&ip);
+            let endpoint = new_endpoint(&cluster.pods, &cluster.nodes, ip);
+            let first = names.iter().find(|name| {
+                let slice = cluster.endpoint_slices.get(*name);
+                slice.and_then(family) == Some(Family::of(ip))
+            });
+            if let Some(slice) = first.and_then(|name| cluster.endpoint_slices.get_mut(name)) {
+                slice.endpoints.push(endpoint);
             }
         }
         let after = ready(cluster);
-        if let Some(ip) = ips.first() {
-            let what = format!("slice of Service `{service}` for {ip}");
-            return Err(unknown(&what, names.iter().map(ObjectName::to_string)));
-        }
         self.tell(format!(
             "endpoints of Service {service}: {before} ready, now {after}"
         ));
@@ -277,8 +288,31 @@ impl State<'_, '_> {
     }
 }
 
-/// An address, or those of a pod.
-fn addresses(cluster: &Cluster, text: &str) -> Result<Vec<IpAddr>, Problem> {
+/// The family of a slice; none if it lists names.
+const fn family(slice: &EndpointSlice) -> Option<Family> {
+    match slice.address_type {
+        AddressKind::Ipv4 => Some(Family::Ipv4),
+        AddressKind::Ipv6 => Some(Family::Ipv6),
+        AddressKind::Fqdn => None,
+    }
+}
+
+/// The address of an endpoint that proxies see.
+fn address(endpoint: &Endpoint) -> Option<IpAddr> {
+    endpoint.addresses.first()?.parse().ok()
+}
+
+fn ready_addresses(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> {
+    let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready);
+    ready.filter_map(address)
+}
+
+/// An address, or those of a pod that are of a wanted family; all if none is.
+fn addresses(
+    cluster: &Cluster,
+    text: &str,
+    wanted: &BTreeSet<Family>,
+) -> Result<Vec<IpAddr>, Problem> {
     if let Ok(ip) = text.parse() {
         return Ok(vec![ip]);
     }
@@ -287,8 +321,14 @@ fn addresses(cluster: &Cluster, text: &str) -> Result<Vec<IpAddr>, Problem> {
         .and_then(|rest| rest.split_once('/'));
     let pod =
         name.and_then(|(namespace, name)| cluster.pods.get(&ObjectName::new(namespace, name)));
-    pod.map(|pod| pod.ips.clone())
-        .ok_or_else(|| named(text, cluster.pods.keys()))
+    let pod = pod.ok_or_else(|| named(text, cluster.pods.keys()))?;
+    let ips = pod.ips.iter().copied();
+    let fitting: Vec<_> = ips.filter(|ip| wanted.contains(&Family::of(*ip))).collect();
+    Ok(if fitting.is_empty() {
+        pod.ips.clone()
+    } else {
+        fitting
+    })
 }
 
 fn named<'n>(object: &str, known: impl Iterator<Item = &'n ObjectName>) -> Problem {

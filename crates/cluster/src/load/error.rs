@@ -330,6 +330,26 @@ pub enum Problem {
         /// How many may be.
         most: u64,
     },
+    /// A probe ends without a second packet that could be the last.
+    #[error("`until` says when a probe ends that {why}")]
+    #[diagnostic(
+        code(podwire::cluster::until),
+        help("accepted: a time from `at` on, with `every` longer than 0s")
+    )]
+    Until {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Two probes cannot be told apart.
+    #[error("there is a probe `{name}` already")]
+    #[diagnostic(
+        code(podwire::cluster::same_probe),
+        help("give each a `name` of its own")
+    )]
+    SameProbe {
+        /// What both are called.
+        name: String,
+    },
     /// A file that another names cannot be read.
     #[error("{reason}")]
     #[diagnostic(

@@ -336,7 +336,7 @@ impl Service {
                 idle.or_else(|| self.least_of(Destination::expected_delay))
             }
             Scheduler::FailOver => self.heaviest(|_| true),
-            Scheduler::Overflow => self.heaviest(|d| d.active < u32::from(d.real.weight)),
+            Scheduler::Overflow => self.heaviest(|d| d.active <= u32::from(d.real.weight)),
             Scheduler::SourceHashing => of_table(
                 &|offset| hashing::source_bucket(headers.src, port, offset),
                 falls_back,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use podwire_packet::SimTime;
 
-use super::{Effect, SetId, StatementId, Value};
+use super::{Effect, RuleSet, SetId, StatementId, Value};
 use crate::LimitState;
 
 /// Whether a set has an element, if a rule had a say in it.
@@ -61,5 +61,19 @@ impl State {
                 Effect::Logged { .. } => {}
             }
         }
+    }
+
+    /// Goes on from the rules of before to those that a transaction of kube-proxy leaves. A set that is
+    /// in both, by table and name, keeps its elements; what a rule remembers ends with it, as
+    /// kube-proxy flushes the chains that it writes.
+    pub fn carry_over(&mut self, before: &RuleSet, after: &RuleSet) {
+        let elements = std::mem::take(&mut self.elements);
+        let kept = elements.into_iter().filter_map(|(id, elements)| {
+            let (table, set) = before.set_name(id)?;
+            Some((after.set_id(table, set)?, elements))
+        });
+        self.elements = kept.collect();
+        self.limits.clear();
+        self.counts.clear();
     }
 }

@@ -8,7 +8,7 @@ use podwire_packet::Family;
 
 use super::{
     BaseChainId, Element, ElementId, Expression, HookedChain, Key, Match, MetaKey, Name, Operand,
-    Rule, RuleId, Set, Span, Statement,
+    Rule, RuleId, Set, SetId, Span, Statement,
 };
 use crate::{ChainId, Hook, Policy};
 
@@ -308,6 +308,22 @@ impl RuleSet {
         let (_, table) = self.tables.get_index(id.set.table as usize)?;
         let (_, set) = table.sets.get_index(id.set.set as usize)?;
         set.elements.get_index(id.element as usize)
+    }
+
+    /// The names of a table and a set of it.
+    pub(super) fn set_name(&self, id: SetId) -> Option<(&(TableFamily, Name), &Name)> {
+        let (name, table) = self.tables.get_index(id.table as usize)?;
+        let (set, _) = table.sets.get_index(id.set as usize)?;
+        Some((name, set))
+    }
+
+    /// The set of those names.
+    pub(super) fn set_id(&self, table: &(TableFamily, Name), set: &Name) -> Option<SetId> {
+        let (index, _, found) = self.tables.get_full(table)?;
+        Some(SetId {
+            table: u32::try_from(index).ok()?,
+            set: u32::try_from(found.sets.get_index_of(set)?).ok()?,
+        })
     }
 
     /// A rule's name for people and tests: `ip kube-proxy/services/1`.

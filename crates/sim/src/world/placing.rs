@@ -1,5 +1,6 @@
 //! Who is where: every address gets its owner, every device its wire.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use podwire_cluster::{ObjectName, Pod};
@@ -112,6 +113,34 @@ impl World<'_> {
                 }
             }
         }
+    }
+
+    /// Keeps who has an address without being an object, and was not said to be gone: that a slice no
+    /// longer lists a pod does not end it.
+    pub(crate) fn keep_places(&mut self, before: &World<'_>) {
+        let of_objects: BTreeSet<IpAddr> = before
+            .cluster
+            .pods
+            .values()
+            .flat_map(|pod| pod.ips.iter().copied())
+            .collect();
+        for pod in &before.pods {
+            let ip = pod.addresses[0];
+            let node = self.node_index(&before.network.nodes()[pod.node].name);
+            if let Some(node) = node.filter(|_| !of_objects.contains(&ip) && self.is_free(ip)) {
+                self.add_pod(pod.name.clone(), node, vec![ip]);
+            }
+        }
+        for host in &before.outside {
+            if self.is_free(host.address) {
+                self.add_outside(host.address);
+            }
+        }
+    }
+
+    /// Whether somebody may have an address that nobody has.
+    fn is_free(&self, ip: IpAddr) -> bool {
+        !self.owners.contains_key(&ip) && !self.absent.contains(&ip) && !self.is_service_address(ip)
     }
 
     fn add_pod(&mut self, name: Option<ObjectName>, node: usize, addresses: Vec<IpAddr>) {

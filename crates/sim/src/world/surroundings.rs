@@ -1,19 +1,49 @@
 //! What a namespace sees of the links that its devices are on.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use podwire_controlplane::cni::{CNI0, PodNetwork};
-use podwire_dataplane::Surroundings;
+use podwire_dataplane::{Netns, Surroundings};
+use podwire_interp::Interp;
 use podwire_packet::{DeviceName, MacAddr, SimTime};
 
 use super::World;
 use super::building::WAN;
+use crate::rules::RulesError;
 use crate::topology::{NetnsId, Vertex};
 
 /// What one namespace sees around it.
 pub(crate) struct View<'w, 'c> {
-    pub(crate) world: &'w World<'c>,
-    pub(crate) at: NetnsId,
+    world: &'w World<'c>,
+    at: NetnsId,
+    /// Why a namespace on the same link could not be made.
+    fault: OnceCell<RulesError>,
+}
+
+impl<'w, 'c> View<'w, 'c> {
+    pub(crate) const fn new(world: &'w World<'c>, at: NetnsId) -> Self {
+        Self {
+            world,
+            at,
+            fault: OnceCell::new(),
+        }
+    }
+
+    /// Another namespace. One that cannot be made answers nobody, and is the view's fault.
+    fn neighbor(&self, id: NetnsId) -> Option<Rc<Netns<Interp>>> {
+        let netns = self.world.netns(id);
+        netns.map_err(|error| drop(self.fault.set(error))).ok()
+    }
+
+    /// What was seen through the view was right.
+    ///
+    /// # Errors
+    /// [`RulesError`] of the first namespace that could not be made.
+    pub(crate) fn check(self) -> Result<(), RulesError> {
+        self.fault.into_inner().map_or(Ok(()), Err)
+    }
 }
 
 /// A link-layer network: who is in the same one can answer ARP.
@@ -42,7 +72,7 @@ impl Surroundings for View<'_, '_> {
         let here = self.world.domain(self.at, device)?;
         if here == Domain::Shared(Vertex::Beyond) && self.at != NetnsId::Router {
             // From beyond, every address is behind the router.
-            let router = self.world.netns(NetnsId::Router).ok()?;
+            let router = self.neighbor(NetnsId::Router)?;
             return router.links.get(&WAN).map(|link| link.mac);
         }
         let owner = self.world.owner(address)?;
@@ -50,10 +80,10 @@ impl Surroundings for View<'_, '_> {
             && node == *of
         {
             // A host answers for each of its addresses on every link (sysctl `arp_ignore` 0).
-            let host = self.world.netns(owner).ok()?;
+            let host = self.neighbor(owner)?;
             return host.links.get(&CNI0).map(|bridge| bridge.mac);
         }
-        let netns = self.world.netns(owner).ok()?;
+        let netns = self.neighbor(owner)?;
         let link = netns
             .links
             .values()

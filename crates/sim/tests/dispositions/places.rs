@@ -15,6 +15,21 @@ fn refusal(lab: &Lab, query: &Query) -> String {
 }
 
 #[test]
+fn rules_that_cannot_be_made_are_said_wherever_the_packet_needs_them() {
+    let lab = Lab::configured("mode: ipvs\nipvs: {scheduler: fastest}\n", "");
+    for (from, to) in [
+        ("pod/client-a", "pod/web-b:8080"),
+        ("pod/client-a", "pod/web-a:8080"),
+        ("pod/client-a", "192.168.0.2:22"),
+        ("203.0.113.9", "10.244.0.2:8080"),
+        ("node/a", "pod/web-b:8080"),
+    ] {
+        let told = refusal(&lab, &Lab::query(from, to));
+        assert!(told.contains("`fastest` is not"), "{from} to {to}: {told}");
+    }
+}
+
+#[test]
 fn an_address_of_no_one_host_is_no_place() {
     let lab = Lab::new();
     for (from, to) in [

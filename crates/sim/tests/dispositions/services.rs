@@ -234,6 +234,18 @@ fn an_outside_client_reaches_a_cluster_ip_by_a_node_it_has_a_route_to() {
 }
 
 #[test]
+fn a_port_that_the_service_has_not_is_unroutable_by_a_node_too() {
+    let lab = cluster_ip(&BOTH);
+    for from in ["203.0.113.9", "192.168.0.77", "pod/client-b", "node/b"] {
+        let end = describe(&lab.one(&via("a", from, "10.96.0.10:81")));
+        assert!(
+            end.starts_with("unroutable: 10.96.0.10 is an address of Services"),
+            "{from}: {end}"
+        );
+    }
+}
+
+#[test]
 fn an_answer_that_passes_the_translating_node_by_is_refused() {
     // Local traffic is not masqueraded. Node a translates for an endpoint on b, which answers the
     // client directly.

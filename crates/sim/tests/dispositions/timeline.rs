@@ -256,3 +256,156 @@ fn a_question_about_a_moment_changes_nothing() {
     assert_eq!(all.len(), 1);
     assert_eq!(timeline.now(), at);
 }
+
+/// Events of a cluster whose Service `metrics` has these slices too.
+fn events_with(slices: &str, text: &str) -> Events {
+    let lab = Lab::with(&format!("{METRICS}---\n{slices}"));
+    read_events(
+        Path::new("events.ron"),
+        &format!("Events({text})"),
+        Some(lab.cluster),
+    )
+    .expect("events")
+}
+
+/// The slices of `metrics` after the last change: `PORT: ADDRESS ADDRESS`, with `-` before those not ready.
+fn slices_at_last(events: &Events) -> Vec<String> {
+    let last = events.changes.last().expect("a state");
+    let slices = last.cluster.endpoint_slices.values();
+    let told = slices.map(|slice| {
+        let port = slice.ports[0].port.expect("a port");
+        let endpoints = slice.endpoints.iter().map(|endpoint| {
+            let mark = if endpoint.ready { "" } else { "-" };
+            format!(" {mark}{}", endpoint.addresses[0])
+        });
+        format!("{port}:{}", endpoints.collect::<String>())
+    });
+    told.collect()
+}
+
+const SECOND_SLICE: &str = "\
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: metrics-2, namespace: default, labels: {kubernetes.io/service-name: metrics}}
+addressType: IPv4
+ports: [{name: '', port: 9125, protocol: UDP}]
+endpoints: [{addresses: [10.244.1.10], nodeName: b}, {addresses: [10.244.1.11], nodeName: b, conditions: {ready: false}}]
+";
+
+#[test]
+fn endpoints_that_stay_keep_their_slice_port_and_conditions() {
+    let told = |wanted: &str| {
+        let text =
+            format!("events: [(at: \"1s\", endpoints: {{\"default/metrics\": [{wanted}]}})]");
+        slices_at_last(&events_with(SECOND_SLICE, &text))
+    };
+    assert_eq!(
+        told("\"10.244.1.11\", \"10.244.1.10\""),
+        ["8125:", "9125: 10.244.1.10 -10.244.1.11"]
+    );
+    assert_eq!(
+        told("\"10.244.1.10\", \"10.244.1.12\""),
+        ["8125: 10.244.1.12", "9125: 10.244.1.10"]
+    );
+}
+
+#[test]
+fn a_pod_of_both_families_is_an_endpoint_in_those_that_its_service_has() {
+    let text = "events: [(at: \"1s\", endpoints: {\"default/metrics\": [\"pod/default/web-b\"]})]";
+    assert_eq!(slices_at_last(&events(text)), ["8125: 10.244.1.2"]);
+}
+
+#[test]
+fn an_address_that_was_deleted_comes_back_when_it_is_listed_again() {
+    let probe = format!("probes: [(at: \"500ms\", every: \"1s\", until: \"3500ms\", {ONE_WAY})]");
+    let listed = "{\"default/metrics\": [\"10.244.1.9\"]}";
+    let text = format!(
+        "events: [(at: \"1s\", delete: [\"10.244.1.9\"]), \
+                  (at: \"2s\", endpoints: {{\"default/metrics\": []}}), \
+                  (at: \"3s\", endpoints: {listed})], {probe}"
+    );
+    assert_eq!(
+        packets(&happenings(&events(&text), "1.30")),
+        [
+            "500 delivered for 10.244.1.9",
+            "1500 unroutable for 10.244.1.9",
+            "2500 rejected for 10.96.0.50",
+            "3500 delivered for 10.244.1.9",
+        ]
+    );
+    // That its slice still lists it says nothing.
+    let stale = format!(
+        "events: [(at: \"1s\", delete: [\"10.244.1.9\"]), (at: \"2s\", endpoints: {listed})], {probe}"
+    );
+    let told = happenings(&events(&stale), "1.30");
+    assert_eq!(packets(&told)[3], "3500 unroutable for 10.244.1.9");
+    // A slice of that name, or another, that lists it anew does.
+    let slice = METRICS.split("---\n").nth(1).expect("a slice");
+    let applied = format!(
+        "events: [(at: \"1s\", delete: [\"10.244.1.9\", \"endpointslice/default/metrics-1\"]), \
+                  (at: \"3s\", objects: r#\"{slice}\"#)], {probe}"
+    );
+    let told = happenings(&events(&applied), "1.30");
+    assert_eq!(packets(&told)[3], "3500 delivered for 10.244.1.9");
+}
+
+#[test]
+fn an_endpoint_that_is_no_object_outlives_its_slice() {
+    for gone in [
+        "endpoints: {\"default/metrics\": []}",
+        "delete: [\"endpointslice/default/metrics-1\"]",
+    ] {
+        // Until the sync is done at 1050 ms, the node still sends to it.
+        let text = format!(
+            "events: [(at: \"1s\", {gone})],
+             probes: [(at: \"995ms\", every: \"20ms\", until: \"1060ms\", {ONE_WAY})]"
+        );
+        assert_eq!(
+            packets(&happenings(&events(&text), "1.30")),
+            [
+                "995 delivered for 10.244.1.9",
+                "1015 delivered for 10.244.1.9",
+                "1035 delivered for 10.244.1.9",
+                "1055 rejected for 10.96.0.50",
+            ]
+        );
+    }
+}
+
+#[test]
+fn an_unrelated_sync_moves_no_client_in_nftables_mode() {
+    const STICKY: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: sticky, namespace: default}
+spec: {clusterIP: 10.96.0.60, sessionAffinity: ClientIP, ports: [{port: 80, protocol: TCP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: sticky-1, namespace: default, labels: {kubernetes.io/service-name: sticky}}
+addressType: IPv4
+ports: [{name: '', port: 8080, protocol: TCP}]
+endpoints: [{addresses: [10.244.1.20]}, {addresses: [10.244.1.21]}, {addresses: [10.244.1.22]}]
+";
+    // One more Service with affinity, whose name sorts before: its sets come first in the table.
+    let other = STICKY.replace("sticky", "another").replace("0.60", "0.61");
+    let text = format!(
+        "events: [(at: \"2s\", objects: r#\"{other}\"#), (at: \"4s\", delete: [\"svc/default/another\"])], \
+         probes: [(at: \"1s\", every: \"100ms\", until: \"6s\", \
+                   from: \"pod/default/client-a\", to: \"svc/default/sticky:80\")]"
+    );
+    let mut events = events_with(STICKY, &text);
+    for change in &mut events.changes {
+        let config = change.cluster.kube_proxy.get_or_insert_default();
+        config.set("mode", "nftables").expect("a mode");
+    }
+    let told = happenings(&events, "1.30");
+    let mut servers: Vec<_> = packets(&told)
+        .into_iter()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, end)| end)
+        .collect();
+    assert_eq!(servers.len(), 51);
+    servers.dedup();
+    assert_eq!(servers.len(), 1, "{servers:?}");
+}

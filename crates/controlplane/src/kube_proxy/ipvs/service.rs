@@ -114,8 +114,7 @@ impl<'a> PortWriter<'_, 'a> {
             self.write_external(port, at, &server);
         }
         // Without an address for the node port, kube-proxy gives up on the rest of the service port.
-        let has_node_port_address = port.node_port == 0 || !self.node_ips.is_empty();
-        if addresses.health_check_node_port != 0 && has_node_port_address {
+        if addresses.health_check_node_port != 0 && !self.lacks_node_ips(port) {
             let health_check = addresses.health_check_node_port;
             self.sets
                 .add_port(KubeSet::HealthCheckNodePort, health_check);
@@ -139,9 +138,14 @@ impl<'a> PortWriter<'_, 'a> {
             self.bind(ip);
             self.serve(ip, at, server.clone());
         }
-        if port.node_port != 0 {
+        if port.node_port != 0 && !self.lacks_node_ips(port) {
             self.write_node_port(port, server);
         }
+    }
+
+    /// Whether a node port is wanted and the node has no address for it.
+    const fn lacks_node_ips(&self, port: &ProxiedPort<'_>) -> bool {
+        port.node_port != 0 && self.node_ips.is_empty()
     }
 
     fn write_vip(&mut self, port: &'a ProxiedPort<'a>, ip: IpAddr, at: PortOf) {
