@@ -254,8 +254,9 @@ fn syncs(each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) -> io::Result<()> {
     live.sync([SliceChange::Set(&slices[1])]);
     each(&format!("sync/iptables/{RENDERED}/change"), 2, &mut || {
         for slice in &slices {
-            // The Service's chain and that of the new endpoint: large clusters keep the old one.
-            assert_eq!(live.sync([SliceChange::Set(slice)]).len(), 2);
+            // The Service's chain, and at first that of the new endpoint: large clusters keep the old ones.
+            let changed = live.sync([SliceChange::Set(slice)]).len();
+            assert!((1..=2).contains(&changed), "{changed}");
         }
     });
     each(&format!("sync/iptables/{RENDERED}/partial"), 1, &mut || {
