@@ -91,6 +91,30 @@ impl<'m, F: Fields> AtHook<'m, F> {
         self.program.walk(self.hook, like, headers, state, choose)
     }
 
+    /// Writes what the table decides about a packet of a batch, each case where it is to stay: a copy of what
+    /// was just written in parts would wait.
+    #[expect(clippy::inline_always, reason = "see `AtHook::decide`")]
+    #[inline(always)]
+    fn write(
+        &self,
+        found: &Found<'m, F>,
+        like: &Packet<'_>,
+        headers: &Headers,
+        state: &State,
+        draw: &mut Draw,
+        brief: &mut Brief<'m>,
+    ) {
+        match found {
+            Found::Endpoints(service) => {
+                *brief = self.program.translated(like, headers, service, draw);
+            }
+            Found::Fold(fold) => *brief = self.program.folded(like, headers, *fold, draw),
+            Found::Nothing | Found::Ask => {
+                *brief = self.decide_elsewhere(found, like, headers, state, draw);
+            }
+        }
+    }
+
     /// As [`decide`](Self::decide) of each packet with a draw of its own.
     ///
     /// Where entries stand is worked out for 64 packets before anything is decided, and they are asked for: so
@@ -122,18 +146,8 @@ impl<'m, F: Fields> AtHook<'m, F> {
                 }
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
-                // Each written where it stays: a copy of what was just written in parts would wait.
-                match self.found(headers, self.slot(headers)) {
-                    Found::Endpoints(service) => {
-                        *brief = self.program.translated(like, headers, &service, draw);
-                    }
-                    Found::Fold(fold) => {
-                        *brief = self.program.folded(like, headers, fold, draw);
-                    }
-                    found @ (Found::Nothing | Found::Ask) => {
-                        *brief = self.decide_elsewhere(&found, like, headers, state, draw);
-                    }
-                }
+                let found = self.found(headers, self.slot(headers));
+                self.write(&found, like, headers, state, draw, brief);
             }
             return;
         }
@@ -156,17 +170,8 @@ impl<'m, F: Fields> AtHook<'m, F> {
             {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(first + at);
-                match self.found(headers, slot) {
-                    Found::Endpoints(service) => {
-                        *brief = self.program.translated(like, headers, &service, draw);
-                    }
-                    Found::Fold(fold) => {
-                        *brief = self.program.folded(like, headers, fold, draw);
-                    }
-                    found @ (Found::Nothing | Found::Ask) => {
-                        *brief = self.decide_elsewhere(&found, like, headers, state, draw);
-                    }
-                }
+                let found = self.found(headers, slot);
+                self.write(&found, like, headers, state, draw, brief);
             }
             first += BATCH;
         }

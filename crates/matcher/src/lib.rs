@@ -212,6 +212,7 @@ impl Classify for Matcher {
             },
         }
     }
+
     fn base_chains(&self, hook: Hook) -> &[tables::HookedChain] {
         let nft = self.nft.as_ref();
         nft.map_or(&[], |nft| nft.base_chains(hook))
