@@ -7,8 +7,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use podwire_packet::{DeviceName, Prefix, Protocol, SimTime};
-use podwire_ruleset::{IpSet, Packet, SetDirection, SetEntry, SetMatch, SetPart, Sets};
+use podwire_packet::{DeviceName, Family, Prefix, Protocol, SimTime};
+use podwire_ruleset::{
+    Element, IpSet, KeyPart, Packet, SetDirection, SetEntry, SetMatch, SetPart, Sets,
+};
 
 /// Whether the packet is in the set that the rule names; a set that does not exist holds nothing.
 pub(crate) fn is_in_set(test: &SetMatch, packet: &Packet<'_>, sets: &Sets) -> bool {
@@ -32,25 +34,46 @@ pub(crate) fn is_in_set(test: &SetMatch, packet: &Packet<'_>, sets: &Sets) -> bo
     holds(set, test, packet)
 }
 
-/// Whether an element fits; where several prefixes do, the longest decides, and `nomatch` makes it
-/// an exception. With `--return-nomatch` the exceptions are what is asked for.
+/// Whether the packet's key is in a set whose elements are no sets.
 fn holds(set: &IpSet, test: &SetMatch, packet: &Packet<'_>) -> bool {
+    let parts = set.kind.parts.iter().zip(&test.directions);
+    let key: Vec<KeyPart> = parts
+        .map(|(part, direction)| key_part(*part, *direction, set, packet))
+        .collect();
+    holds_among(set.entries.candidates(&key), set, test, packet)
+}
+
+/// Whether one of the elements fits, each given with its place in the set; where several prefixes do, the
+/// longest decides, and `nomatch` makes it an exception. With `--return-nomatch` the exceptions are what
+/// is asked for.
+pub(crate) fn holds_among<'s>(
+    elements: impl Iterator<Item = (usize, &'s Element)>,
+    set: &IpSet,
+    test: &SetMatch,
+    packet: &Packet<'_>,
+) -> bool {
     if test.directions.len() < set.kind.parts.len() {
         return false;
     }
-    let fitting =
-        set.entries.iter().filter(|(values, options)| {
-            is_live(options, set, packet.now)
-                && values.len() == set.kind.parts.len()
-                && set.kind.parts.iter().zip(values).zip(&test.directions).all(
-                    |((part, value), direction)| part_fits(*part, value, *direction, set, packet),
-                )
-        });
+    let parts = || set.kind.parts.iter().zip(&test.directions);
+    let fitting = elements.filter(|(_, (values, options))| {
+        is_live(options, set, packet.now)
+            && values.len() == set.kind.parts.len()
+            && parts()
+                .zip(values)
+                .all(|((part, direction), value)| part_fits(*part, value, *direction, set, packet))
+    });
     // Of two prefixes the first is made shorter last (`mtype_test_cidrs`, ip_set_hash_gen.h).
-    let lengths = |values: &[SetEntry]| values.iter().map(prefix_length).collect::<Vec<_>>();
-    let most_specific = fitting.max_by_key(|(values, _)| lengths(values));
+    let lengths = |values: &[SetEntry]| -> Vec<u8> {
+        let values = values.iter().zip(&test.directions);
+        values
+            .map(|(value, direction)| prefix_length(value, address_of(*direction, packet)))
+            .collect()
+    };
+    // An element that is added again is added anew.
+    let most_specific = fitting.max_by_key(|(place, (values, _))| (lengths(values), *place));
     let has_word = |text: &str, wanted: &str| text.split_whitespace().any(|word| word == wanted);
-    most_specific.is_some_and(|(_, options)| {
+    most_specific.is_some_and(|(_, (_, options))| {
         has_word(options, "nomatch") == has_word(&test.options, "--return-nomatch")
     })
 }
@@ -69,10 +92,36 @@ fn is_live(options: &str, set: &IpSet, now: SimTime) -> bool {
     }
 }
 
-fn prefix_length(value: &SetEntry) -> u8 {
+/// Bits of the prefix by which an address is in a set: a range is added as the prefixes that it is made
+/// of (`ip_set_range_to_cidr`, net/netfilter/ipset/pfxlen.c), each of a bit at least.
+fn prefix_length(value: &SetEntry, address: IpAddr) -> u8 {
     match value {
         SetEntry::Net(prefix) => prefix.len(),
-        SetEntry::Range(_) | SetEntry::Ports(..) | SetEntry::Mac(_) | SetEntry::Word(_) => 0,
+        SetEntry::Range(range) => {
+            let mut around = (1..=Family::of(address).bits()).map(|n| Prefix::new(address, n));
+            around
+                .find(|part| range.contains(&part.address()) && range.contains(&part.last()))
+                .map_or(0, |part| part.len())
+        }
+        SetEntry::Ports(..) | SetEntry::Mac(_) | SetEntry::Word(_) => 0,
+    }
+}
+
+/// What a packet has for a part.
+fn key_part(part: SetPart, direction: SetDirection, set: &IpSet, packet: &Packet<'_>) -> KeyPart {
+    let address = address_of(direction, packet);
+    match part {
+        SetPart::Ip => KeyPart::Address(network(set, address)),
+        SetPart::Net => KeyPart::Address(address),
+        SetPart::Port => port_of(direction, packet).map_or(KeyPart::Other, KeyPart::Port),
+        SetPart::Mac | SetPart::Interface | SetPart::Mark | SetPart::Set => KeyPart::Other,
+    }
+}
+
+const fn address_of(direction: SetDirection, packet: &Packet<'_>) -> IpAddr {
+    match direction {
+        SetDirection::Source => packet.headers.src,
+        SetDirection::Destination => packet.headers.dst,
     }
 }
 
@@ -93,11 +142,7 @@ fn part_fits(
     set: &IpSet,
     packet: &Packet<'_>,
 ) -> bool {
-    let headers = &packet.headers;
-    let address = match direction {
-        SetDirection::Source => headers.src,
-        SetDirection::Destination => headers.dst,
-    };
+    let address = address_of(direction, packet);
     match (part, value) {
         (SetPart::Ip, SetEntry::Net(prefix)) => prefix.contains(network(set, address)),
         (SetPart::Ip, SetEntry::Range(range)) => range.contains(&network(set, address)),
@@ -129,33 +174,36 @@ fn part_fits(
     }
 }
 
-/// `ip_set_get_ip4_port`, net/netfilter/ipset/ip_set_getport.c: protocols with ports have them, ICMP
-/// has type and code, the others are in a set with port 0. A set of ports alone takes TCP and UDP.
+/// Whether the packet's port is one of these. A set of ports alone takes TCP and UDP.
 fn port_fits(
     protocol: Option<Protocol>,
     ports: &std::ops::RangeInclusive<u16>,
     direction: SetDirection,
     packet: &Packet<'_>,
 ) -> bool {
+    let own = packet.headers.protocol;
+    let protocol_fits = match protocol {
+        Some(wanted) => wanted == own,
+        None => matches!(own, Protocol::TCP | Protocol::UDP),
+    };
+    protocol_fits && port_of(direction, packet).is_some_and(|port| ports.contains(&port))
+}
+
+/// `ip_set_get_ip4_port`, net/netfilter/ipset/ip_set_getport.c: protocols with ports have them, ICMP
+/// has type and code, the others are in a set with port 0. A later fragment has lost its own.
+fn port_of(direction: SetDirection, packet: &Packet<'_>) -> Option<u16> {
     let headers = &packet.headers;
     let port = match headers.protocol {
         Protocol::ICMP | Protocol::ICMPV6 => {
-            Some(u16::from_be_bytes([headers.icmp_type, headers.icmp_code]))
+            u16::from_be_bytes([headers.icmp_type, headers.icmp_code])
         }
-        protocol if protocol.has_ports() => Some(match direction {
+        protocol if protocol.has_ports() => match direction {
             SetDirection::Source => headers.sport,
             SetDirection::Destination => headers.dport,
-        }),
-        _ => None,
+        },
+        _ => return Some(0),
     };
-    if headers.is_later_fragment && port.is_some() {
-        return false;
-    }
-    let protocol_fits = match protocol {
-        Some(wanted) => wanted == headers.protocol,
-        None => matches!(headers.protocol, Protocol::TCP | Protocol::UDP),
-    };
-    protocol_fits && ports.contains(&port.unwrap_or(0))
+    (!headers.is_later_fragment).then_some(port)
 }
 
 /// Whether the packet is of an ICMP type and code, as `icmp:8/0` names them.

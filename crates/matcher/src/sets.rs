@@ -4,8 +4,9 @@
 
 use std::net::IpAddr;
 
-use podwire_packet::{Prefix, Protocol};
-use podwire_ruleset::{IpSet, SetDirection, SetEntry, SetMatch, SetPart, Sets};
+use podwire_packet::{Family, Prefix, Protocol};
+use podwire_ruleset::{IpSet, KeyPart, SetDirection, SetEntry, SetMatch, SetPart, Sets};
+use smallvec::SmallVec;
 
 use crate::view::View;
 
@@ -44,29 +45,35 @@ fn plain_set_has(set: &IpSet, test: &SetMatch, view: &View<'_>) -> bool {
         .skip_while(|word| *word != "netmask")
         .nth(1)
         .and_then(|length| length.parse::<u8>().ok());
+    let value = |n: usize| Value {
+        part: parts[n],
+        direction: test.directions[n],
+        netmask,
+    };
+    let key: SmallVec<[KeyPart; 3]> = (0..parts.len()).map(|n| value(n).key(view)).collect();
     let lives = Lifetime::of(set, view);
-    let mut best: Option<(&[SetEntry], &str)> = None;
-    for (values, options) in &set.entries {
-        let fits = values.len() == parts.len()
-            && (0..parts.len()).all(|n| {
-                let value = Value {
-                    part: parts[n],
-                    direction: test.directions[n],
-                    netmask,
-                };
-                value.fits(&values[n], view)
-            });
-        // The longest prefixes decide, those of the first part before those of the second.
-        let is_better = |than: &[SetEntry]| {
-            let lengths = |of: &[SetEntry]| of.iter().map(length).collect::<Vec<u8>>();
-            lengths(values) >= lengths(than)
+    let mut fitting = set
+        .entries
+        .candidates(&key)
+        .filter(|(_, (values, options))| {
+            values.len() == parts.len()
+                && (0..parts.len()).all(|n| value(n).fits(&values[n], view))
+                && lives.has(options)
+        });
+    // The longest prefixes decide, those of the first part before those of the second; of equal ones the
+    // last. Without ranges the first to fit is that one.
+    let decides = if set.entries.has_ranges() {
+        let lengths = |values: &[SetEntry]| -> SmallVec<[u8; 3]> {
+            let all = values.iter().enumerate();
+            all.map(|(n, entry)| length(entry, value(n).address(view)))
+                .collect()
         };
-        if fits && lives.has(options) && best.is_none_or(|(than, _)| is_better(than)) {
-            best = Some((values, options));
-        }
-    }
+        fitting.max_by_key(|(place, (values, _))| (lengths(values), *place))
+    } else {
+        fitting.next()
+    };
     let asks_for_exceptions = says(&test.options, "--return-nomatch");
-    best.is_some_and(|(_, options)| says(options, "nomatch") == asks_for_exceptions)
+    decides.is_some_and(|(_, (_, options))| says(options, "nomatch") == asks_for_exceptions)
 }
 
 /// How old elements may be that are still there.
@@ -103,11 +110,26 @@ impl Lifetime {
     }
 }
 
-fn length(entry: &SetEntry) -> u8 {
-    match entry {
-        SetEntry::Net(prefix) => prefix.len(),
-        SetEntry::Range(_) | SetEntry::Ports(..) | SetEntry::Mac(_) | SetEntry::Word(_) => 0,
-    }
+/// Bits that an address shares with all others of the element's prefix: of the largest within a range that
+/// holds it.
+fn length(entry: &SetEntry, address: IpAddr) -> u8 {
+    let range = match entry {
+        SetEntry::Net(prefix) => return prefix.len(),
+        SetEntry::Range(range) => range,
+        SetEntry::Ports(..) | SetEntry::Mac(_) | SetEntry::Word(_) => return 0,
+    };
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => address.into(),
+    };
+    let [first, last, own] = [*range.start(), *range.end(), address].map(number);
+    let is_within = |free: &u8| {
+        let low = (1_u128 << free) - 1;
+        own & !low >= first && own | low <= last
+    };
+    let bits = Family::of(address).bits();
+    // Nothing has all bits free: sets refuse such a range.
+    bits - (0..bits).take_while(is_within).last().unwrap_or(0)
 }
 
 /// One part of a packet's value.
@@ -120,14 +142,7 @@ struct Value {
 impl Value {
     fn fits(&self, entry: &SetEntry, view: &View<'_>) -> bool {
         match self.part {
-            SetPart::Ip => {
-                let whole = self.address(view);
-                let network = self
-                    .netmask
-                    .map(|length| Prefix::new(whole, length).address());
-                is_within(entry, network.unwrap_or(whole))
-            }
-            SetPart::Net => is_within(entry, self.address(view)),
+            SetPart::Ip | SetPart::Net => is_within(entry, self.network(view)),
             SetPart::Port => match entry {
                 SetEntry::Ports(protocol, ports) => self
                     .port(*protocol, view)
@@ -160,6 +175,27 @@ impl Value {
                 value.is_ok_and(|mark| mark == view.mark.0)
             }),
             SetPart::Mac | SetPart::Set => false,
+        }
+    }
+
+    fn key(&self, view: &View<'_>) -> KeyPart {
+        match self.part {
+            SetPart::Ip | SetPart::Net => KeyPart::Address(self.network(view)),
+            SetPart::Port => {
+                let own = view.packet.headers.protocol;
+                let port = self.port(Some(own), view);
+                port.map_or(KeyPart::Other, KeyPart::Port)
+            }
+            SetPart::Interface | SetPart::Mark | SetPart::Mac | SetPart::Set => KeyPart::Other,
+        }
+    }
+
+    /// The address, without the bits that the set's netmask takes away; prefixes have them all.
+    fn network(&self, view: &View<'_>) -> IpAddr {
+        let whole = self.address(view);
+        match self.netmask {
+            Some(length) if self.part == SetPart::Ip => Prefix::new(whole, length).address(),
+            Some(_) | None => whole,
         }
     }
 

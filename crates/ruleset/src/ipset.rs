@@ -15,7 +15,7 @@ use podwire_packet::Family;
 use thiserror::Error;
 
 use crate::iptables::lex::{Word, push_quoted, push_word, split};
-use crate::{IpSet, SetKind, SetPart, Sets};
+use crate::{Elements, IpSet, SetKind, SetPart, Sets};
 
 /// Why a text does not describe sets.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
@@ -243,7 +243,7 @@ fn create(sets: &mut Sets, command: &Word<'_>, rest: &[Word<'_>]) -> Result<(), 
         kind: set_kind(kind)?,
         family,
         options: joined(options),
-        entries: Vec::new(),
+        entries: Elements::default(),
     };
     match sets.entry(name.text.as_ref().into()) {
         Entry::Vacant(place) => {

@@ -47,7 +47,7 @@ pub use matches::{
 pub use packet::{AddressType, ConntrackInfo, CtState, HostAddresses, IpvsInfo, Packet};
 pub use rule::{Counters, Origin, Rule};
 pub use rule_ref::{BaseChainRef, RuleRef};
-pub use set::{IpSet, SetEntry, SetKind, SetPart, Sets};
+pub use set::{Element, Elements, IpSet, KeyPart, SetEntry, SetKind, SetPart, Sets};
 pub use state::{LimitState, RecentEntry, RecentList, State};
 pub use table::{
     BuiltIn, Chain, ChainId, ChainName, Hook, Policy, RuleId, RuleSet, Table, TableName,

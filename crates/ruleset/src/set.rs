@@ -2,6 +2,10 @@
 //!
 //! Source: ipset(8); net/netfilter/ipset/ip_set_core.c.
 
+mod elements;
+
+pub use elements::{Element, Elements, KeyPart};
+
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -60,9 +64,8 @@ pub struct IpSet {
     pub family: Family,
     /// Options of `create` behind the type, as they were written.
     pub options: Box<str>,
-    /// Elements: the values of the parts, then the options behind them as they were written
-    /// (`nomatch`, `timeout 60`, `comment "…"`).
-    pub entries: Vec<(Vec<SetEntry>, Box<str>)>,
+    /// Elements, in written order.
+    pub entries: Elements,
 }
 
 /// Sets by name.

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use podwire_packet::{Protocol, SimTime};
+use podwire_ruleset::{SetDirection, SetMatch};
+use proptest::prelude::*;
 
 use super::{Probe, sets};
+use crate::ipset::{holds_among, is_in_set};
 
 fn is_in(probe: &Probe, lines: &str, flags: &str) -> bool {
     let found = probe.fits_with(&format!("-m set --match-set s {flags}"), &mut sets(lines));
@@ -211,4 +214,112 @@ fn devices_and_marks_can_be_parts() {
         "create s hash:ip,mark\nadd s 192.0.2.1,0x63",
         "dst,dst"
     ));
+}
+
+#[test]
+fn a_range_is_the_prefixes_that_it_is_made_of() {
+    // 198.51.100.4/30 and 198.51.100.8 are what the kernel keeps of the range.
+    let lines = "create s hash:net\nadd s 198.51.100.4-198.51.100.8\nadd s 198.51.100.0/29 nomatch";
+    assert!(is_in(&Probe::tcp(), lines, "src"));
+    let shorter = lines.replace("100.4-", "100.6-");
+    assert!(is_in(&Probe::tcp(), &shorter, "src"));
+    let longer = lines.replace("0/29", "6/31");
+    assert!(!is_in(&Probe::tcp(), &longer, "src"));
+}
+
+/// A set, and all that is in it, of few addresses and ports.
+fn any_set() -> impl Strategy<Value = (String, &'static str)> {
+    let address = || {
+        let octets = (0..3_u8, 0..10_u8);
+        octets.prop_map(|(third, fourth)| format!("198.51.{}.{fourth}", third + 99))
+    };
+    let net = move || {
+        prop_oneof![
+            4 => (address(), 1..=32_u8).prop_map(|(ip, length)| format!("{ip}/{length}")),
+            1 => (0..10_u8, 0..10_u8).prop_map(|(a, b)| {
+                format!("198.51.100.{}-198.51.100.{}", a.min(b), a.max(b))
+            }),
+        ]
+    };
+    let port = || {
+        prop_oneof![
+            3 => (1..4_u16).prop_map(|n| format!("tcp:{n}")),
+            1 => (1..4_u16).prop_map(|n| format!("udp:{n}-3")),
+            1 => Just("icmp:8/0".to_owned()),
+        ]
+    };
+    let options =
+        || prop::sample::select(&["", "", " nomatch", " timeout 5", " timeout 5 nomatch"][..]);
+    let of = |kind: &'static str, directions: &'static str, element: BoxedStrategy<String>| {
+        prop::collection::vec((element, options()), 0..12).prop_map(move |elements| {
+            let mut lines = format!("create s {kind} timeout 0");
+            for (element, options) in elements {
+                lines.push_str(&format!("\nadd s {element}{options}"));
+            }
+            (lines, directions)
+        })
+    };
+    prop_oneof![
+        of("hash:net", "src", net().boxed()),
+        of("hash:ip", "dst", net().boxed()),
+        of(
+            "hash:net,port",
+            "src,src",
+            (net(), port())
+                .prop_map(|(a, b)| format!("{a},{b}"))
+                .boxed()
+        ),
+        of(
+            "hash:ip,port,net",
+            "src,src,dst",
+            (address(), port(), net())
+                .prop_map(|(a, b, c)| format!("{a},{b},{c}"))
+                .boxed()
+        ),
+        of(
+            "hash:net,net",
+            "src,dst",
+            (net(), net()).prop_map(|(a, b)| format!("{a},{b}")).boxed()
+        ),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_elements_that_are_looked_up_decide_as_all_of_them_do(
+        (lines, directions) in any_set(),
+        asks_for_exceptions: bool,
+        seconds in prop::sample::select(&[0, 6][..]),
+        protocol in prop::sample::select(&[Protocol::TCP, Protocol::UDP, Protocol::ICMP][..]),
+    ) {
+        let state = sets(&lines);
+        let set = &state.sets["s"];
+        let test = SetMatch {
+            name: "s".into(),
+            directions: directions
+                .split(',')
+                .map(|word| if word == "src" { SetDirection::Source } else { SetDirection::Destination })
+                .collect(),
+            options: if asks_for_exceptions { "--return-nomatch" } else { "" }.into(),
+        };
+        let probe = Probe::new(protocol, "198.51.100.7", 1, "198.51.100.7", 80).with(|p| {
+            p.now = SimTime::START + Duration::from_secs(seconds);
+            p.headers.icmp_type = 8;
+        });
+        let places = (98..103).flat_map(|third| (0..11).map(move |fourth| (third, fourth)));
+        for ((third, fourth), port) in places.flat_map(|place| (0..5).map(move |port| (place, port))) {
+            let packet = probe.clone().with(|p| {
+                p.headers.src = [198, 51, third, fourth].into();
+                p.headers.sport = port;
+            });
+            let packet = packet.packet;
+            prop_assert_eq!(
+                is_in_set(&test, &packet, &state.sets),
+                holds_among(set.entries.iter().enumerate(), set, &test, &packet),
+                "{}", lines
+            );
+        }
+    }
 }
