@@ -84,6 +84,7 @@ mod service_ports;
 mod settings;
 mod side_effects;
 mod spelling;
+mod stencil;
 mod sync_runner;
 mod tables;
 mod userspace;

@@ -13,7 +13,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use podwire_cluster::{Cluster, load, read_inputs};
+use podwire_cluster::{AddressKind, Cluster, ObjectName, load, read_inputs, synthetic};
 use podwire_controlplane::kube_proxy::{
     IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion, LiveIptables,
     NftablesForm, NftablesHistory, NftablesProxier, ServicePorts, SideEffects, SliceChange,
@@ -123,6 +123,53 @@ fn the_restore_text_is_that_of_kube_proxy() {
         let proxier = IptablesProxier::new(cluster, services, node).unwrap();
         proxier.restore_text()
     });
+}
+
+/// Endpoints of no Service, more than a cluster may have that is not large.
+fn make_large(cluster: &mut Cluster) {
+    for (name, kind, network) in [
+        ("gone-4", AddressKind::Ipv4, "10.9."),
+        ("gone-6", AddressKind::Ipv6, "2001:db8::"),
+    ] {
+        let mut alike = synthetic::services(1, 1_001);
+        let (_, mut slice) = alike.endpoint_slices.pop_first().unwrap();
+        slice.meta.name = ObjectName::new("default", name);
+        slice.address_type = kind;
+        let labels = &mut slice.meta.labels;
+        labels.insert("kubernetes.io/service-name".into(), "gone".into());
+        for (number, endpoint) in slice.endpoints.iter_mut().enumerate() {
+            let (high, low) = (number / 256, number % 256);
+            let address = match kind {
+                AddressKind::Ipv4 => format!("{network}{high}.{low}"),
+                _ => format!("{network}{number:x}"),
+            };
+            endpoint.addresses = vec![address.into()];
+        }
+        cluster
+            .endpoint_slices
+            .insert(slice.meta.name.clone(), slice);
+    }
+}
+
+#[test]
+fn the_text_of_a_large_cluster_is_that_of_its_rules() {
+    let mut compared = 0;
+    for case in cases() {
+        let mut cluster = cluster(&case);
+        make_large(&mut cluster);
+        for services in services(&cluster) {
+            assert!(services.is_large_cluster());
+            for node in cluster.nodes.keys() {
+                let proxier = IptablesProxier::new(&cluster, &services, node).unwrap();
+                // A history keeps the rules, and prints what it keeps.
+                let history = IptablesHistory::first(proxier.clone());
+                let text = proxier.restore_text();
+                assert_eq!(text, history.restore_text(), "{}", case.display());
+                compared += usize::from(text.contains(" -j KUBE-SEP-"));
+            }
+        }
+    }
+    assert!(compared > 50, "{compared} with endpoints");
 }
 
 #[test]

@@ -24,6 +24,14 @@ impl EndpointText {
     }
 }
 
+/// The address of an endpoint's text, without brackets, and the port.
+pub(super) fn ip_and_port(text: &str) -> (&str, &str) {
+    let colon = text.bytes().rposition(|byte| byte == b':');
+    let colon = colon.expect("a colon is behind the address");
+    let ip = text[..colon].strip_prefix('[').unwrap_or(&text[..colon]);
+    (ip.strip_suffix(']').unwrap_or(ip), &text[colon + 1..])
+}
+
 impl From<&str> for EndpointText {
     fn from(text: &str) -> Self {
         match u8::try_from(text.len()) {
@@ -77,6 +85,16 @@ impl std::fmt::Display for EndpointText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_and_a_port_are_in_it() {
+        for (text, parts) in [
+            ("10.0.0.1:80", ("10.0.0.1", "80")),
+            ("[2001:db8::1]:443", ("2001:db8::1", "443")),
+        ] {
+            assert_eq!(ip_and_port(text), parts);
+        }
+    }
 
     #[test]
     fn long_and_short_texts_are_kept_and_compare_as_texts_do() {

@@ -9,7 +9,7 @@ use podwire_packet::{Family, Protocol};
 use podwire_ruleset::digits::push_number;
 use podwire_ruleset::{ChainName, Origin};
 
-use super::endpoint_text::EndpointText;
+use super::endpoint_text::{EndpointText, ip_and_port};
 use super::known_port::EndpointConditions;
 use super::names::ChainHash;
 use super::service_ports::{ProxiedPort, parse_ip};
@@ -21,7 +21,6 @@ pub(super) struct Found<'a> {
     protocol: Protocol,
     /// `ip:port`, the address as written; IPv6 in brackets.
     text: EndpointText,
-    ip_text: &'a str,
     address: IpAddr,
     /// Whether the address is written as it would be printed.
     is_canonical: bool,
@@ -85,7 +84,6 @@ impl<'a> Endpoints<'a> {
                         port_name,
                         protocol: slice_port.protocol,
                         text: EndpointText::from(text.as_str()),
-                        ip_text,
                         address,
                         is_canonical,
                         port,
@@ -110,7 +108,7 @@ impl<'a> Endpoints<'a> {
         let mut addresses: Vec<&str> = by_key(&self.found)
             .filter_map(|(first, others)| {
                 let (chosen, is_local) = on_node(node, first, others, |found| found.endpoint);
-                (is_local && chosen.endpoint.ready).then_some(chosen.ip_text)
+                (is_local && chosen.endpoint.ready).then(|| ip_and_port(&chosen.text).0)
             })
             .collect();
         addresses.sort_unstable();
@@ -159,7 +157,6 @@ impl<'a> Endpoints<'a> {
                 };
                 ProxiedEndpoint {
                     text: first.text.clone(),
-                    ip_text: first.ip_text,
                     address: first.address,
                     is_canonical: first.is_canonical,
                     port: first.port,
@@ -231,8 +228,6 @@ struct Occurrence<'a> {
 pub(super) struct ProxiedEndpoint<'a> {
     /// `ip:port`, as written.
     pub(super) text: EndpointText,
-    /// The address as written.
-    pub(super) ip_text: &'a str,
     /// The address.
     pub(super) address: IpAddr,
     /// Port number.
@@ -243,7 +238,7 @@ pub(super) struct ProxiedEndpoint<'a> {
     /// The chain that translates to it, once somebody asked for its name.
     chain: OnceLock<ChainName>,
     first: Occurrence<'a>,
-    others: Vec<Occurrence<'a>>,
+    others: Box<[Occurrence<'a>]>,
 }
 
 impl ProxiedEndpoint<'_> {
@@ -251,6 +246,11 @@ impl ProxiedEndpoint<'_> {
     pub(super) fn origins(&self) -> impl Iterator<Item = Origin> {
         let all = std::iter::once(&self.first).chain(&self.others);
         all.map(|occurrence| occurrence.origin)
+    }
+
+    /// The address as written.
+    pub(super) fn ip_text(&self) -> &str {
+        ip_and_port(&self.text).0
     }
 
     /// Whether it serves, as a node sees it.
@@ -394,6 +394,22 @@ impl<'p> Choice<'p> {
     /// The endpoints that need a chain, sorted by text.
     pub(super) fn reachable(&self) -> &[NodeEndpoint<'p>] {
         self.chains.as_deref().unwrap_or(&self.cluster)
+    }
+
+    /// Endpoints of one of the lists, each with its place among those that need a chain, who are all of
+    /// them in the same order.
+    pub(super) fn placed<'c>(
+        &'c self,
+        endpoints: &'c [NodeEndpoint<'p>],
+    ) -> impl Iterator<Item = (&'c NodeEndpoint<'p>, usize)> {
+        let mut reachable = self.reachable().iter().zip(0..);
+        endpoints.iter().map(move |wanted| {
+            let is_wanted =
+                |found: &NodeEndpoint<'_>| std::ptr::eq(found.endpoint, wanted.endpoint);
+            let found = reachable.find(|(found, _)| is_wanted(found));
+            let (_, place) = found.expect("every endpoint in use has a chain");
+            (wanted, place)
+        })
     }
 
     /// Both lists in one. kube-proxy goes through a Go map here and so has a random order.

@@ -26,7 +26,7 @@ use super::tables::{
 use super::{ProxierError, ServicePorts};
 use chains::Chains;
 use history::OwnChains;
-use service::PortRules;
+use service::{EndpointLines, PortRules};
 
 /// kube-proxy of one node and family in iptables mode, at its first sync.
 ///
@@ -117,9 +117,10 @@ impl<'a> IptablesProxier<'a> {
     /// The text of a sync on top of the chains that services have, or on none.
     fn sync_text(&self, mut own: Option<&mut OwnChains<'_>>) -> String {
         let mut text = self.sync_text_head(self.estimated_bytes());
+        let mut lines = EndpointLines::default();
         for port in &self.services.ports {
             let Some(own) = &mut own else {
-                self.print_port(port, &mut text);
+                self.print_port(port, &mut lines, &mut text);
                 continue;
             };
             let rules = self.port_rules(port);

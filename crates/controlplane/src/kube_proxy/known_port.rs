@@ -121,9 +121,10 @@ impl<'s> KnownPort<'s> {
         let name = PortName::of(self.port);
         let own = ["service-", "local-", "external-", "firewall-"].into_iter();
         let own = own.map(|prefix| (name.chain(prefix).as_str().into(), None));
-        let endpoints = name.endpoints(self.port.endpoints.iter());
-        let endpoints = endpoints.into_iter().zip(self.endpoints());
-        own.chain(endpoints.map(|(chain, text)| (chain.as_str().into(), Some(Arc::from(text)))))
-            .collect()
+        let mut chains: Vec<KnownChain> = own.collect();
+        name.for_endpoints(self.port.endpoints.iter(), |chain, _, text| {
+            chains.push((chain.into(), Some(Arc::from(text))));
+        });
+        chains
     }
 }

@@ -133,6 +133,11 @@ impl ChainHash {
         Self(text)
     }
 
+    /// Appends its 16 characters.
+    pub(super) fn push_to(&self, text: &mut String) {
+        text.push_str(std::str::from_utf8(&self.0).expect("base32 is a text"));
+    }
+
     /// The name of a chain: the hash behind a prefix of at most nine bytes, such as `KUBE-SVC-`.
     pub(super) fn chain(&self, prefix: &str) -> ChainName {
         let mut text = [0; ChainName::MAX];

@@ -1,7 +1,9 @@
 //! The nftables proxier: pkg/proxy/nftables/proxier.go.
 
 mod base;
+mod endpoint_lines;
 mod history;
+mod name_list;
 mod names;
 mod plan;
 mod service;
@@ -68,7 +70,7 @@ impl<'a> NftablesProxier<'a> {
     /// Every rule and element has an origin, which [`ServicePorts::provenance`] explains.
     #[must_use]
     pub fn table(&self) -> Table {
-        Plan::new(self, &[]).into_table()
+        Plan::new(self, &[], None).into_table()
     }
 
     /// The table as text.
@@ -78,7 +80,7 @@ impl<'a> NftablesProxier<'a> {
     /// text, and the names of chains. [`write_to`](Self::write_to) needs no memory for the text.
     #[must_use]
     pub fn text(&self, form: NftablesForm) -> String {
-        text::to_string(&Plan::new(self, &[]), form)
+        text::to_string(self, &[], form)
     }
 
     /// Writes the table as text.
@@ -90,7 +92,7 @@ impl<'a> NftablesProxier<'a> {
         form: NftablesForm,
         out: &mut impl std::io::Write,
     ) -> std::io::Result<()> {
-        text::write(&Plan::new(self, &[]), form, out)
+        text::write(self, &[], form, out)
     }
 
     const fn family(&self) -> Family {
@@ -99,6 +101,6 @@ impl<'a> NftablesProxier<'a> {
 
     /// The names of the chains that service ports and endpoints have.
     fn service_chains(&self) -> Vec<Name> {
-        Plan::new(self, &[]).into_service_chains()
+        Plan::new(self, &[], None).service_chains().collect()
     }
 }

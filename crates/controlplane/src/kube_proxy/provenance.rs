@@ -120,6 +120,11 @@ impl Provenance {
         numbered(1, place)
     }
 
+    /// Makes room for so many endpoints.
+    pub(super) fn reserve_endpoints(&mut self, count: usize) {
+        self.endpoints.reserve(count);
+    }
+
     /// Adds an endpoint of a slice and gives the origin of its rules.
     pub(super) fn add_endpoint(&mut self, slice: usize, endpoint: &EndpointText) -> Origin {
         self.endpoints.push((slice, endpoint.clone()));

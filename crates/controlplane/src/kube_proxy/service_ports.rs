@@ -156,6 +156,8 @@ impl<'a> ServicePorts<'a> {
             .filter_map(|of| Some((of.first()?.0, of.iter().map(|&(_, slice)| slice).collect())))
             .collect();
 
+        let endpoints = seen.iter().map(|(_, (slice, _))| slice.endpoints.len());
+        provenance.reserve_endpoints(endpoints.sum());
         let mut ports = Vec::with_capacity(services.len());
         let mut health_checks = Vec::new();
         let mut endpoint_count = 0;

@@ -20,7 +20,7 @@ impl Spelling {
     pub(super) fn of_endpoint(endpoint: &ProxiedEndpoint<'_>) -> Option<Self> {
         (!endpoint.is_canonical).then(|| Self {
             printed: endpoint.address.to_string(),
-            written: endpoint.ip_text.to_owned(),
+            written: endpoint.ip_text().to_owned(),
         })
     }
 

@@ -98,8 +98,13 @@ pub(super) fn place(rules: impl IntoIterator<Item = Placed>, chains: &mut [OwnCh
 
 /// Declares a chain; `iptables-restore` makes it empty.
 pub(super) fn chain_line(chain: &ChainName, text: &mut String) {
+    chain_line_of(chain.as_str(), text);
+}
+
+/// The same by the name's text.
+pub(super) fn chain_line_of(chain: &str, text: &mut String) {
     text.push(':');
-    text.push_str(chain.as_str());
+    text.push_str(chain);
     text.push_str(" - [0:0]\n");
 }
 

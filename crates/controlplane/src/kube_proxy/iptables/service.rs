@@ -2,8 +2,11 @@
 
 mod chains;
 mod dispatch;
+mod plain;
 
 use std::net::IpAddr;
+
+pub(super) use plain::EndpointLines;
 
 use podwire_ruleset::{ChainName, Match, RejectWith, Rule, Target};
 
@@ -76,19 +79,34 @@ impl<'w> IptablesProxier<'w> {
         let writer = self.port_writer(port);
         writer.write_addresses(&mut rules);
         writer.write_chains(&mut rules);
+        writer.write_ladders(&mut rules);
         writer.write_endpoints(&mut rules);
         rules
     }
 
-    /// Adds the text of a service port. The rules of most chains are printed as they are made.
-    pub(super) fn print_port(&self, port: &ProxiedPort<'_>, text: &mut SyncText) {
+    /// Adds the text of a service port. Rules that lead to endpoints and those of endpoints, which are most,
+    /// are printed without being made where they can be.
+    pub(super) fn print_port(
+        &self,
+        port: &ProxiedPort<'_>,
+        lines: &mut EndpointLines,
+        text: &mut SyncText,
+    ) {
         let mut rules = PortRules::default();
         let writer = self.port_writer(port);
         writer.write_addresses(&mut rules);
         writer.write_chains(&mut rules);
+        let is_plain = writer.is_plain();
+        if !is_plain {
+            writer.write_ladders(&mut rules);
+        }
         text.add_common(&rules, self.family());
         text.add_own(&rules, self.family());
-        writer.print_endpoints(text);
+        if is_plain {
+            writer.print_plain(lines, text);
+        } else {
+            writer.print_endpoints(text);
+        }
     }
 
     /// The rules of a service port without chains of its own.

@@ -100,7 +100,7 @@ impl<'a> PortWriter<'_, 'a> {
                 port: endpoint.port,
             };
             self.sets
-                .add_ip_port_ip(KubeSet::LoopBack, endpoint.ip_text, endpoint.address, at);
+                .add_ip_port_ip(KubeSet::LoopBack, endpoint.ip_text(), endpoint.address, at);
         }
 
         let ip = addresses.cluster_ip;

@@ -38,13 +38,13 @@ impl<'a> NftablesHistory<'a> {
     /// The table after the last sync, as [`NftablesProxier::table`] gives it.
     #[must_use]
     pub fn table(&self) -> Table {
-        Plan::new(&self.proxier, &self.existing()).into_table()
+        Plan::new(&self.proxier, &self.existing(), None).into_table()
     }
 
     /// The same as text, as [`NftablesProxier::text`] prints it.
     #[must_use]
     pub fn text(&self, form: NftablesForm) -> String {
-        text::to_string(&Plan::new(&self.proxier, &self.existing()), form)
+        text::to_string(&self.proxier, &self.existing(), form)
     }
 
     /// Writes the same text.
@@ -56,7 +56,7 @@ impl<'a> NftablesHistory<'a> {
         form: NftablesForm,
         out: &mut impl std::io::Write,
     ) -> std::io::Result<()> {
-        text::write(&Plan::new(&self.proxier, &self.existing()), form, out)
+        text::write(&self.proxier, &self.existing(), form, out)
     }
 
     fn existing(&self) -> Vec<Name> {

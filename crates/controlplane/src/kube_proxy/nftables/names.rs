@@ -5,6 +5,7 @@ use podwire_ruleset::L4;
 use podwire_ruleset::nft::Name;
 use sha2::{Digest, Sha256};
 
+use crate::kube_proxy::endpoint_text::ip_and_port;
 use crate::kube_proxy::endpoints::ProxiedEndpoint;
 use crate::kube_proxy::service_ports::ProxiedPort;
 
@@ -50,37 +51,43 @@ impl PortName {
         Name::literal(&[prefix, &self.hashed].concat())
     }
 
-    /// Names of endpoints' chains (`servicePortEndpointChainNameBase`).
-    pub(in crate::kube_proxy) fn endpoints<'e>(
+    /// What they have behind their prefix.
+    pub(super) fn hashed(&self) -> &str {
+        &self.hashed
+    }
+
+    /// Calls `each` with the name of every endpoint's chain (`servicePortEndpointChainNameBase`), the
+    /// endpoint and its text.
+    pub(in crate::kube_proxy) fn for_endpoints<'e, 'a: 'e>(
         &self,
-        endpoints: impl Iterator<Item = &'e ProxiedEndpoint<'e>>,
-    ) -> Vec<Name> {
-        let mut text = self.text.clone();
-        text.push_str("__");
-        let port_end = text.len();
-        let mut name = String::new();
-        let named = endpoints.map(|endpoint| {
-            text.truncate(port_end);
-            let (ip, port) = endpoint
-                .text
-                .rsplit_once(':')
-                .expect("an endpoint's text has a port");
-            let ip = ip.trim_start_matches('[').trim_end_matches(']');
-            text.extend(ip.chars().map(|c| if c == ':' { '.' } else { c }));
-            text.push('/');
-            text.push_str(port);
-            name.clear();
-            name.push_str("endpoint-");
-            push_hashed(&mut name, &text);
-            Name::literal(&name)
-        });
-        named.collect()
+        endpoints: impl Iterator<Item = &'e ProxiedEndpoint<'a>>,
+        mut each: impl FnMut(&str, &'e ProxiedEndpoint<'a>, &str),
+    ) {
+        let mut hashed = self.text.clone();
+        hashed.push_str("__");
+        let port_end = hashed.len();
+        let mut name = String::from("endpoint-");
+        let prefix_end = name.len();
+        for endpoint in endpoints {
+            let text = &*endpoint.text;
+            let (ip, port) = ip_and_port(text);
+            hashed.truncate(port_end);
+            if ip.contains(':') {
+                hashed.push_str(&ip.replace(':', "."));
+            } else {
+                hashed.push_str(ip);
+            }
+            hashed.push('/');
+            hashed.push_str(port);
+            name.truncate(prefix_end);
+            push_hashed(&mut name, &hashed);
+            each(&name, endpoint, text);
+        }
     }
 }
 
 /// The set that remembers the clients of an endpoint, by the name of the endpoint's chain.
-pub(super) fn affinity_set(chain: &Name) -> Name {
-    let chain = chain.as_str();
+pub(super) fn affinity_set(chain: &str) -> Name {
     let own = chain.strip_prefix("endpoint-").unwrap_or(chain);
     Name::literal(&["affinity-", own].concat())
 }

@@ -13,95 +13,106 @@ use podwire_ruleset::{AddressType, L4, NatKind, NatRange, Origin};
 
 use super::NftablesProxier;
 use super::names::{PortName, affinity_set};
+use super::plan::{Owner, PlannedChains};
 use crate::kube_proxy::endpoints::{NodeEndpoint, ProxiedEndpoint};
 use crate::kube_proxy::port_on_node::PortOnNode;
 use crate::kube_proxy::service_ports::ProxiedPort;
 
-/// A service port and the names of its chains.
+/// A service port and where the chains of its endpoints are.
 #[derive(Debug)]
 pub(super) struct PlannedPort<'p> {
     on_node: PortOnNode<'p>,
     name: PortName,
-    /// Of the endpoints that need one, in their order.
-    pub(super) endpoint_chains: Vec<Name>,
+    /// The place of its first endpoint's chain. The chains of all that need one stand there in their order.
+    pub(super) first_chain: usize,
 }
 
-/// What the chain of an endpoint says.
-///
-/// Chains are asked for by name, which is by hash: each in another place of the memory. So all that a chain
-/// needs is here, beside its name.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PlannedEndpoint {
-    address: IpAddr,
-    port: u16,
-    l4: L4,
-    has_affinity: bool,
-    /// Whether its address is spelled as it is printed.
-    pub(super) is_canonical: bool,
-    origin: Origin,
-    /// Its port's place, and its own in the port.
-    pub(super) place: (u32, u32),
-}
+/// Gives the names of endpoints' chains by place.
+pub(super) type EndpointNames<'n> = dyn Fn(usize) -> Name + 'n;
 
 impl<'p> PlannedPort<'p> {
-    pub(super) fn new(proxier: &'p NftablesProxier<'p>, port: &'p ProxiedPort<'p>) -> Self {
-        let on_node = PortOnNode::new(port, proxier.node, &proxier.settings);
-        let name = PortName::of(port);
-        let reachable = on_node.choice.reachable().iter();
-        let endpoint_chains = name.endpoints(reachable.map(|found| found.endpoint));
-        Self {
-            on_node,
-            name,
-            endpoint_chains,
-        }
+    /// Plans a service port and the chains of its endpoints; `place` is its own.
+    pub(super) fn new(
+        proxier: &'p NftablesProxier<'p>,
+        port: &'p ProxiedPort<'p>,
+        place: u32,
+        chains: &mut PlannedChains,
+    ) -> Self {
+        let planned = Self {
+            on_node: PortOnNode::new(port, proxier.node, &proxier.settings),
+            name: PortName::of(port),
+            first_chain: chains.len(),
+        };
+        let has_affinity = port.addresses.affinity_seconds.is_some();
+        let reachable = planned.on_node.choice.reachable().iter();
+        let mut index = 0;
+        let endpoints = reachable.map(|found| found.endpoint);
+        planned
+            .name
+            .for_endpoints(endpoints, |name, endpoint, text| {
+                let is_plain = endpoint.is_canonical && !has_affinity;
+                let plain = is_plain.then_some((port.l4, text));
+                chains.push_endpoint(name, (place, index), plain);
+                index += 1;
+            });
+        planned
     }
 
-    /// What the chain of the endpoint at that place says; `place` is the port's own.
-    pub(super) fn planned_endpoint(&self, place: usize, index: usize) -> PlannedEndpoint {
-        let found = &self.on_node.choice.reachable()[index];
-        let number = |place: usize| u32::try_from(place).expect("fewer than 2^32 of each");
-        PlannedEndpoint {
-            address: found.endpoint.address,
-            port: found.endpoint.port,
-            l4: self.on_node.port.l4,
-            has_affinity: self.on_node.port.addresses.affinity_seconds.is_some(),
-            is_canonical: found.endpoint.is_canonical,
-            origin: found.origin,
-            place: (number(place), number(index)),
-        }
+    /// What the names of its other chains begin with, and whose they are; `place` is the port's own.
+    pub(super) fn own_chains(&self, place: u32) -> impl Iterator<Item = (&'static str, Owner)> {
+        let on_node = &self.on_node;
+        let own = [
+            (
+                "service-",
+                Owner::Cluster(place),
+                on_node.cluster_endpoints().is_some(),
+            ),
+            (
+                "local-",
+                Owner::Local(place),
+                on_node.local_endpoints().is_some(),
+            ),
+            (
+                "external-",
+                Owner::External(place),
+                on_node.uses_external_chain(),
+            ),
+            ("firewall-", Owner::Firewall(place), self.has_firewall()),
+        ];
+        let used = own.into_iter().filter(|(.., is_used)| *is_used);
+        used.map(|(prefix, of, _)| (prefix, of))
     }
 
-    /// The endpoint whose chain is at that place.
-    pub(super) fn endpoint(&self, index: usize) -> &ProxiedEndpoint<'p> {
-        self.on_node.choice.reachable()[index].endpoint
+    /// What the names of all its chains have behind what they begin with.
+    pub(super) fn hashed_name(&self) -> &str {
+        self.name.hashed()
     }
 
-    /// The chain of the traffic that may go anywhere, if there is one.
-    pub(super) fn cluster_chain(&self) -> Option<Name> {
-        self.on_node
-            .cluster_endpoints()
-            .map(|_| self.name.chain("service-"))
+    /// The endpoint whose chain is at that place of its own.
+    pub(super) fn endpoint(&self, index: u32) -> &ProxiedEndpoint<'p> {
+        self.on_node.choice.reachable()[index as usize].endpoint
     }
 
-    /// The chain of the traffic that must stay on the node.
-    pub(super) fn local_chain(&self) -> Option<Name> {
-        self.on_node
-            .local_endpoints()
-            .map(|_| self.name.chain("local-"))
+    /// How many endpoints have a chain.
+    pub(super) fn endpoint_count(&self) -> usize {
+        self.on_node.choice.reachable().len()
     }
 
     /// The chain of the traffic from outside.
-    pub(super) fn external_chain(&self) -> Option<Name> {
+    fn external_chain(&self) -> Option<Name> {
         let is_used = self.on_node.uses_external_chain();
         is_used.then(|| self.name.chain("external-"))
     }
 
-    /// The chain of the traffic to load balancer addresses with source ranges. It does not ask for
-    /// endpoints.
-    pub(super) fn firewall_chain(&self) -> Option<Name> {
+    /// The chain of the traffic to load balancer addresses with source ranges.
+    fn firewall_chain(&self) -> Option<Name> {
+        self.has_firewall().then(|| self.name.chain("firewall-"))
+    }
+
+    /// Whether there is one. It does not ask for endpoints.
+    fn has_firewall(&self) -> bool {
         let addresses = &self.on_node.port.addresses;
-        let is_used = !addresses.vips.is_empty() && !addresses.source_ranges.is_empty();
-        is_used.then(|| self.name.chain("firewall-"))
+        !addresses.vips.is_empty() && !addresses.source_ranges.is_empty()
     }
 
     /// The set that remembers the clients of one of its endpoints, if it has session affinity.
@@ -181,57 +192,55 @@ impl<'p> PlannedPort<'p> {
         }
     }
 
-    /// Rules of the traffic that may go anywhere.
-    pub(super) fn cluster_rules(&self, proxier: &NftablesProxier<'_>) -> Vec<Rule> {
-        let endpoints = self.on_node.cluster_endpoints().unwrap_or_default();
-        self.policy_rules(proxier, "service-", endpoints)
-    }
-
-    /// Rules of the traffic that must stay on the node.
-    pub(super) fn local_rules(&self, proxier: &NftablesProxier<'_>) -> Vec<Rule> {
-        let endpoints = self.on_node.local_endpoints().unwrap_or_default();
-        self.policy_rules(proxier, "local-", endpoints)
-    }
-
-    /// Chooses an endpoint: the one that a client had before, else each with the same probability
-    /// (`writeServiceToEndpointRules`).
-    fn policy_rules(
+    /// Rules of the traffic that may go anywhere, or that must stay on the node, up to the one that chooses
+    /// among all endpoints (`writeServiceToEndpointRules`).
+    pub(super) fn policy_rules(
         &self,
         proxier: &NftablesProxier<'_>,
-        prefix: &str,
-        endpoints: &[NodeEndpoint<'_>],
+        is_local: bool,
+        names: &EndpointNames<'_>,
     ) -> Vec<Rule> {
         let mut rules = Vec::with_capacity(2);
-        if prefix == self.internal_prefix()
+        if is_local == self.on_node.port.addresses.internal_local
             && let Some(masquerade) = self.masquerade_rule(proxier)
         {
             rules.push(masquerade);
         }
         if self.on_node.port.addresses.affinity_seconds.is_some() {
-            rules.extend(self.chains_of(endpoints).map(|(found, chain)| {
+            rules.extend(self.chains_of(is_local).map(|(found, chain)| {
+                let chain = names(chain);
                 let statements = vec![
-                    Statement::is_in(proxier.saddr(), affinity_set(chain)),
-                    Statement::Verdict(Verdict::Goto(chain.clone())),
+                    Statement::is_in(proxier.saddr(), affinity_set(chain.as_str())),
+                    Statement::Verdict(Verdict::Goto(chain)),
                 ];
                 rule(statements, found.origin)
             }));
         }
-        let elements = (0..).zip(self.chains_of(endpoints));
-        let elements = elements.map(|(number, (_, chain))| {
-            let to = MapValue::Verdict(Verdict::Goto(chain.clone()));
+        rules
+    }
+
+    /// The places of the chains among which such traffic chooses, each with the same probability.
+    pub(super) fn choice(&self, is_local: bool) -> impl Iterator<Item = usize> {
+        self.chains_of(is_local).map(|(_, chain)| chain)
+    }
+
+    /// The rule that does so.
+    pub(super) fn choice_rule(&self, is_local: bool, names: &EndpointNames<'_>) -> Rule {
+        let elements = (0..).zip(self.choice(is_local)).map(|(number, chain)| {
+            let to = MapValue::Verdict(Verdict::Goto(names(chain)));
             (Key::one(Value::Number(number)), to)
         });
-        let count = u32::try_from(endpoints.len()).expect("a port has fewer than 2^32 endpoints");
+        let elements: Vec<_> = elements.collect();
+        let count = u32::try_from(elements.len()).expect("a port has fewer than 2^32 endpoints");
         let choose = Statement::VerdictMap {
             key: Expression::Numgen {
                 mode: NumgenMode::Random,
                 modulus: count,
                 offset: 0,
             },
-            map: Lookup::Anonymous(elements.collect()),
+            map: Lookup::Anonymous(elements),
         };
-        rules.push(self.own(vec![choose]));
-        rules
+        self.own(vec![choose])
     }
 
     /// Traffic to the ClusterIP that does not come from a pod of this node needs the node's address
@@ -304,20 +313,50 @@ impl<'p> PlannedPort<'p> {
         vec![self.own(statements)]
     }
 
-    /// Endpoints with the names of their chains. Both lists are sorted by text, and every endpoint of
-    /// a policy is among those that need a chain.
-    fn chains_of<'s>(
-        &'s self,
-        endpoints: &'s [NodeEndpoint<'_>],
-    ) -> impl Iterator<Item = (&'s NodeEndpoint<'s>, &'s Name)> {
-        let reachable = self.on_node.choice.reachable().iter();
-        let mut named = reachable.zip(&self.endpoint_chains);
-        endpoints.iter().map(move |wanted| {
-            let text = &wanted.endpoint.text;
-            let found = named.find(|(found, _)| found.endpoint.text == *text);
-            let (_, chain) = found.expect("every endpoint in use has a chain");
-            (wanted, chain)
-        })
+    /// Endpoints of a policy with the places of their chains.
+    fn chains_of(&self, is_local: bool) -> impl Iterator<Item = (&NodeEndpoint<'p>, usize)> {
+        let on_node = &self.on_node;
+        let endpoints = if is_local {
+            on_node.local_endpoints()
+        } else {
+            on_node.cluster_endpoints()
+        };
+        let placed = on_node.choice.placed(endpoints.unwrap_or_default());
+        placed.map(|(found, place)| (found, self.first_chain + place))
+    }
+
+    /// Rules of the endpoint at that place of its own, whose chain it is: they translate to it.
+    pub(super) fn endpoint_rules(
+        &self,
+        proxier: &NftablesProxier<'_>,
+        index: u32,
+        chain: &str,
+    ) -> Vec<Rule> {
+        let found = &self.on_node.choice.reachable()[index as usize];
+        let port = self.on_node.port;
+        let own = |statements| rule(statements, found.origin);
+        let mut rules = Vec::with_capacity(3);
+        // A pod that meets itself behind a Service needs another source.
+        rules.push(own(vec![
+            Statement::is(proxier.saddr(), Span::address(found.endpoint.address)),
+            mark_for_masquerade(proxier),
+        ]));
+        if port.addresses.affinity_seconds.is_some() {
+            let remember = SetStatement {
+                operation: SetOperation::Update,
+                set: affinity_set(chain),
+                key: proxier.saddr(),
+                timeout: None,
+            };
+            rules.push(own(vec![Statement::Set(remember)]));
+        }
+        let protocol = Expression::Meta(MetaKey::L4proto);
+        let to = NatRange::to(found.endpoint.address, Some(found.endpoint.port));
+        rules.push(own(vec![
+            Statement::is(protocol, Span::protocol(port.l4.protocol())),
+            Statement::Nat(Nat::to(NatKind::Dnat, to)),
+        ]));
+        rules
     }
 
     /// What the chain of traffic to the ClusterIP begins with.
@@ -351,38 +390,6 @@ impl<'p> PlannedPort<'p> {
 
     fn own(&self, statements: Vec<Statement>) -> Rule {
         rule(statements, self.on_node.port.origin)
-    }
-}
-
-impl PlannedEndpoint {
-    /// Translates to it.
-    pub(super) fn rules(&self, proxier: &NftablesProxier<'_>, chain: &Name) -> Vec<Rule> {
-        let mut rules = Vec::with_capacity(2 + usize::from(self.has_affinity));
-        // A pod that meets itself behind a Service needs another source.
-        let hairpin = vec![
-            Statement::is(proxier.saddr(), Span::address(self.address)),
-            mark_for_masquerade(proxier),
-        ];
-        rules.push(rule(hairpin, self.origin));
-        if self.has_affinity {
-            let remember = SetStatement {
-                operation: SetOperation::Update,
-                set: affinity_set(chain),
-                key: proxier.saddr(),
-                timeout: None,
-            };
-            rules.push(rule(vec![Statement::Set(remember)], self.origin));
-        }
-        let to = NatRange::to(self.address, Some(self.port));
-        let translate = vec![
-            Statement::is(
-                Expression::Meta(MetaKey::L4proto),
-                Span::protocol(self.l4.protocol()),
-            ),
-            Statement::Nat(Nat::to(NatKind::Dnat, to)),
-        ];
-        rules.push(rule(translate, self.origin));
-        rules
     }
 }
 

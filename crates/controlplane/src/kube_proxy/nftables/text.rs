@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use podwire_ruleset::nft::{Commands, Listing};
+use podwire_ruleset::nft::{Commands, Listing, Name};
 
+use super::NftablesProxier;
 use super::base::TABLE_COMMENT;
-use super::plan::Plan;
+use super::endpoint_lines::EndpointLines;
+use super::plan::{Owner, Plan};
 
 /// Which text of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,62 +22,107 @@ pub enum NftablesForm {
 /// Text is handed on in pieces of at least so many bytes.
 const PIECE: usize = 64 * 1024;
 
-/// The whole text.
-pub(super) fn to_string(plan: &Plan<'_>, form: NftablesForm) -> String {
-    let mut text = Vec::new();
-    write(plan, form, &mut text).expect("a Vec takes all that is written");
-    String::from_utf8(text).expect("texts were written")
+/// The whole text of the table of a node that has these chains of services already.
+pub(super) fn to_string(
+    proxier: &NftablesProxier<'_>,
+    existing: &[Name],
+    form: NftablesForm,
+) -> String {
+    let mut pieces: Pieces<'_, io::Sink> = Pieces {
+        text: String::new(),
+        out: None,
+    };
+    write_form(proxier, existing, form, &mut pieces).expect("nothing is handed on");
+    pieces.text
 }
 
 /// Writes the text.
-pub(super) fn write(plan: &Plan<'_>, form: NftablesForm, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(
+    proxier: &NftablesProxier<'_>,
+    existing: &[Name],
+    form: NftablesForm,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut pieces = Pieces {
         text: String::with_capacity(2 * PIECE),
-        out,
+        out: Some(&mut *out),
     };
-    match form {
-        NftablesForm::Commands => write_commands(plan, &mut pieces)?,
-        NftablesForm::Listing => write_listing(plan, &mut pieces)?,
-    }
-    pieces.out.write_all(pieces.text.as_bytes())
+    write_form(proxier, existing, form, &mut pieces)?;
+    let Pieces { text, .. } = pieces;
+    out.write_all(text.as_bytes())
 }
 
-/// Text that is handed on from time to time.
+fn write_form<W: Write>(
+    proxier: &NftablesProxier<'_>,
+    existing: &[Name],
+    form: NftablesForm,
+    pieces: &mut Pieces<'_, W>,
+) -> io::Result<()> {
+    match form {
+        NftablesForm::Commands => {
+            let commands = Commands::new(proxier.family().into(), &proxier.common.table);
+            let plan = Plan::new(proxier, existing, Some(&commands));
+            write_commands(&plan, &commands, pieces)
+        }
+        NftablesForm::Listing => write_listing(&Plan::new(proxier, existing, None), pieces),
+    }
+}
+
+/// Text that is handed on from time to time, if it is at all.
 struct Pieces<'o, W> {
     text: String,
-    out: &'o mut W,
+    out: Option<&'o mut W>,
 }
 
 impl<W: Write> Pieces<'_, W> {
     fn hand_on(&mut self) -> io::Result<()> {
-        if self.text.len() >= PIECE {
-            self.out.write_all(self.text.as_bytes())?;
+        if let Some(out) = &mut self.out
+            && self.text.len() >= PIECE
+        {
+            out.write_all(self.text.as_bytes())?;
             self.text.clear();
         }
         Ok(())
     }
 }
 
-fn write_commands<W: Write>(plan: &Plan<'_>, pieces: &mut Pieces<'_, W>) -> io::Result<()> {
-    let proxier = plan.proxier;
-    let commands = Commands::new(proxier.family().into(), &proxier.common.table);
+fn write_commands<W: Write>(
+    plan: &Plan<'_>,
+    commands: &Commands,
+    pieces: &mut Pieces<'_, W>,
+) -> io::Result<()> {
     commands.add_table(&mut pieces.text, Some(TABLE_COMMENT));
-    for planned in &plan.chains {
-        commands.add_chain(&mut pieces.text, &plan.head(planned));
+    for planned in plan.chains() {
+        match plan.common(planned) {
+            Some(chain) => commands.add_chain(&mut pieces.text, chain),
+            None => commands.add_regular_chain(&mut pieces.text, planned.name),
+        }
         pieces.hand_on()?;
     }
     for (name, set) in &plan.sets {
         commands.add_set(&mut pieces.text, name, set);
         pieces.hand_on()?;
     }
-    for planned in &plan.chains {
-        let spelling = plan.spelling(planned);
-        for rule in &plan.chain(planned).rules {
-            let line = pieces.text.len();
-            commands.add_rule(&mut pieces.text, &planned.name, rule);
-            if let Some(spelling) = &spelling {
-                spelling.apply(&mut pieces.text, line);
+    let mut lines = EndpointLines::default();
+    for planned in plan.chains() {
+        let text = &mut pieces.text;
+        let rules = || plan.rules(planned);
+        if let Owner::Endpoint {
+            plain: Some(l4), ..
+        } = planned.of
+        {
+            lines.write(text, commands, planned.name, (l4, planned.text), rules);
+        } else if planned.text.is_empty() {
+            let spelling = plan.spelling(planned);
+            for rule in &rules() {
+                let line = text.len();
+                commands.add_rule(text, planned.name, rule);
+                if let Some(spelling) = &spelling {
+                    spelling.apply(text, line);
+                }
             }
+        } else {
+            text.push_str(planned.text);
         }
         pieces.hand_on()?;
     }
@@ -97,7 +144,7 @@ fn write_listing<W: Write>(plan: &Plan<'_>, pieces: &mut Pieces<'_, W>) -> io::R
         listing.write_set(&mut pieces.text, name, set);
         pieces.hand_on()?;
     }
-    for planned in &plan.chains {
+    for planned in plan.chains() {
         listing.write_chain(&mut pieces.text, &plan.chain(planned));
         pieces.hand_on()?;
     }

@@ -10,19 +10,20 @@ use crate::nft::{Chain, Element, Key, Name, Rule, Set, SetFlags, Table, TableFam
 ///
 /// Each function appends one command, so that whoever makes a large table can print one object and drop
 /// it before it makes the next.
-#[derive(Clone, Copy, Debug)]
-pub struct Commands<'t> {
-    family: TableFamily,
-    table: &'t str,
+#[derive(Clone, Debug)]
+pub struct Commands {
+    /// Family and table, with a blank before and behind each.
+    table: Box<str>,
 }
 
-impl<'t> Commands<'t> {
+impl Commands {
     /// Commands for a table.
     #[must_use]
-    pub fn new(family: TableFamily, table: &'t Name) -> Self {
+    pub fn new(family: TableFamily, table: &Name) -> Self {
         Self {
-            family,
-            table: table.as_str(),
+            table: [" ", family.name(), " ", table.as_str(), " "]
+                .concat()
+                .into(),
         }
     }
 
@@ -37,7 +38,7 @@ impl<'t> Commands<'t> {
         }
         for chain in table.chains.values() {
             for rule in &chain.rules {
-                self.add_rule(out, &chain.name, rule);
+                self.add_rule(out, chain.name.as_str(), rule);
             }
         }
         for (name, set) in &table.sets {
@@ -49,7 +50,7 @@ impl<'t> Commands<'t> {
 
     /// Appends `add table`.
     pub fn add_table(&self, out: &mut String, comment: Option<&str>) {
-        push(out, &["add table ", self.family.name(), " ", self.table]);
+        push(out, &["add table", self.table.trim_end()]);
         if let Some(comment) = comment {
             out.push_str(" { comment ");
             quoted(out, comment);
@@ -60,11 +61,10 @@ impl<'t> Commands<'t> {
 
     /// Appends `add chain`; its rules are not part of it.
     pub fn add_chain(&self, out: &mut String, chain: &Chain) {
-        self.add(out, "chain", &chain.name);
         if chain.base.is_none() && chain.comment.is_none() {
-            out.push('\n');
-            return;
+            return self.add_regular_chain(out, chain.name.as_str());
         }
+        self.add(out, "add chain", chain.name.as_str());
         out.push_str(" {");
         if let Some(base) = chain.base {
             let hook = name_of(&HOOKS, &base.hook).unwrap_or_default();
@@ -80,9 +80,15 @@ impl<'t> Commands<'t> {
         out.push_str(" }\n");
     }
 
+    /// Appends `add chain` for one that has nothing but rules.
+    pub fn add_regular_chain(&self, out: &mut String, name: &str) {
+        push(out, &["add chain", &self.table, name, "\n"]);
+    }
+
     /// Appends `add set` or `add map`; its elements are not part of it.
     pub fn add_set(&self, out: &mut String, name: &Name, set: &Set) {
-        self.add(out, if set.is_map() { "map" } else { "set" }, name);
+        let command = if set.is_map() { "add map" } else { "add set" };
+        self.add(out, command, name.as_str());
         out.push_str(" {");
         match &set.type_of {
             Some(types) => push(out, &[" typeof ", types]),
@@ -125,26 +131,41 @@ impl<'t> Commands<'t> {
     }
 
     /// Appends `add rule`.
-    pub fn add_rule(&self, out: &mut String, chain: &Name, rule: &Rule) {
-        self.add(out, "rule", chain);
+    pub fn add_rule(&self, out: &mut String, chain: &str, rule: &Rule) {
+        self.add(out, "add rule", chain);
         out.push(' ');
         rule::write(out, rule, Wording::KubeProxy);
         out.push('\n');
     }
 
+    /// Appends `add rule` for a rule whose text is there already, in pieces
+    /// ([`rule_text`](super::rule_text)).
+    pub fn add_rule_text(&self, out: &mut String, chain: &str, pieces: &[&str]) {
+        self.add(out, "add rule", chain);
+        out.push(' ');
+        push(out, pieces);
+        out.push('\n');
+    }
+
+    /// Appends `add rule` for the one that sends each packet to one of these chains, each as likely.
+    pub fn add_choice(&self, out: &mut String, chain: &str, among: &[&str]) {
+        self.add(out, "add rule", chain);
+        out.push(' ');
+        rule::write_choice(out, among);
+        out.push('\n');
+    }
+
     /// Appends `add element`.
     pub fn add_element(&self, out: &mut String, set: &Name, own: &Key, value: &Element) {
-        self.add(out, "element", set);
+        self.add(out, "add element", set.as_str());
         out.push_str(" { ");
         key(out, own, Wording::KubeProxy);
         element(out, value, Wording::KubeProxy);
         out.push_str(" }\n");
     }
 
-    fn add(&self, out: &mut String, object: &str, name: &Name) {
-        let family = self.family.name();
-        push(out, &["add ", object, " ", family, " ", self.table, " "]);
-        out.push_str(name.as_str());
+    fn add(&self, out: &mut String, command: &str, name: &str) {
+        push(out, &[command, &self.table, name]);
     }
 }
 
@@ -153,5 +174,36 @@ fn comment_property(out: &mut String, comment: Option<&str>) {
         out.push_str(" comment ");
         quoted(out, comment);
         out.push_str(" ;");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::{Expression, Key, Lookup, MapValue, NumgenMode, Statement, Value, Verdict};
+
+    #[test]
+    fn a_choice_is_worded_as_its_rule_is() {
+        for count in [1, 2, 11] {
+            let chains: Vec<String> = (0..count).map(|n| format!("c{n}")).collect();
+            let elements = (0..).zip(&chains).map(|(n, chain)| {
+                let to = Verdict::Goto(Name::literal(chain));
+                (Key::one(Value::Number(n)), MapValue::Verdict(to))
+            });
+            let rule = Rule::of(vec![Statement::VerdictMap {
+                key: Expression::Numgen {
+                    mode: NumgenMode::Random,
+                    modulus: count,
+                    offset: 0,
+                },
+                map: Lookup::Anonymous(elements.collect()),
+            }]);
+            let commands = Commands::new(TableFamily::Ip, &Name::literal("t"));
+            let [mut own, mut of_rule] = [String::new(), String::new()];
+            let among: Vec<&str> = chains.iter().map(String::as_str).collect();
+            commands.add_choice(&mut own, "s", &among);
+            commands.add_rule(&mut of_rule, "s", &rule);
+            assert_eq!(own, of_rule);
+        }
     }
 }

@@ -134,11 +134,11 @@ fn lookup(out: &mut String, map: &Lookup, wording: Wording) {
 }
 
 /// Appends `{ a, b }`.
-fn list<'i, T: 'i>(
+fn list<T>(
     out: &mut String,
-    items: impl Iterator<Item = &'i T>,
+    items: impl Iterator<Item = T>,
     separator: &str,
-    mut write: impl FnMut(&mut String, &T),
+    mut write: impl FnMut(&mut String, T),
 ) {
     let mut before = "{ ";
     for item in items {
@@ -175,11 +175,7 @@ fn expression(out: &mut String, own: &Expression, wording: Wording) {
             modulus,
             offset,
         } => {
-            let mode = match mode {
-                NumgenMode::Random => "random",
-                NumgenMode::Inc => "inc",
-            };
-            put(out, format_args!("numgen {mode} mod {modulus}"));
+            numgen(out, *mode, *modulus);
             if *offset != 0 {
                 put(out, format_args!(" offset {offset}"));
             }
@@ -201,6 +197,29 @@ fn expression(out: &mut String, own: &Expression, wording: Wording) {
             }
         }
     }
+}
+
+fn numgen(out: &mut String, mode: NumgenMode, modulus: u32) {
+    let mode = match mode {
+        NumgenMode::Random => "random",
+        NumgenMode::Inc => "inc",
+    };
+    push(out, &["numgen ", mode, " mod "]);
+    number(out, modulus);
+}
+
+/// Appends what [`write`] does for the rule that goes to one of these chains, each as likely, in the wording
+/// of kube-proxy: most of what it writes for a large Service, and so worth doing without the rule.
+pub(super) fn write_choice(out: &mut String, among: &[&str]) {
+    let count = u32::try_from(among.len()).expect("there are fewer than 2^32 chains");
+    numgen(out, NumgenMode::Random, count);
+    out.push_str(" vmap ");
+    let elements = (0..).zip(among);
+    list(out, elements, " , ", |out, (place, chain)| {
+        number(out, place);
+        out.push_str(" : ");
+        value::goto(out, chain);
+    });
 }
 
 fn payload(out: &mut String, field: Payload) {

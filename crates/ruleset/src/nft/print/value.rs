@@ -147,8 +147,13 @@ pub(super) fn verdict(out: &mut String, verdict: &Verdict) {
         Verdict::Continue => out.push_str("continue"),
         Verdict::Return => out.push_str("return"),
         Verdict::Jump(chain) => push(out, &["jump ", chain.as_str()]),
-        Verdict::Goto(chain) => push(out, &["goto ", chain.as_str()]),
+        Verdict::Goto(chain) => goto(out, chain.as_str()),
     }
+}
+
+/// Appends a verdict that goes to a chain.
+pub(super) fn goto(out: &mut String, chain: &str) {
+    push(out, &["goto ", chain]);
 }
 
 /// Appends the names of types, with ` . ` between them.

@@ -14,7 +14,7 @@ use crate::kube_proxy::tables::{OwnChain, chain_line, print_rule};
 use crate::kube_proxy::words::{comment, one_of, protocol, recent, rule, source, source_is_local};
 
 impl PortWriter<'_> {
-    /// Chains of its own that lead to endpoints.
+    /// Chains of its own that lead to endpoints, without the rules that choose one.
     pub(super) fn write_chains(&self, rules: &mut PortRules) {
         let chains = &mut rules.chains;
         if self.on_node.uses_external_chain() {
@@ -23,13 +23,7 @@ impl PortWriter<'_> {
         if let Some(firewall) = &self.chains.firewall {
             chains.push(self.firewall_chain(firewall));
         }
-        for (name, endpoints) in [
-            (&self.chains.svc, self.on_node.cluster_endpoints()),
-            (&self.chains.svl, self.on_node.local_endpoints()),
-        ] {
-            let Some(endpoints) = endpoints else {
-                continue;
-            };
+        for (name, endpoints) in self.policies() {
             let mut policy_rules = Vec::with_capacity(endpoints.len() * 2 + 1);
             if name == self.internal_chain()
                 && let Some(masquerade) = self.masquerade_rule()
@@ -37,9 +31,28 @@ impl PortWriter<'_> {
                 rules.masquerade = Some(chains.len());
                 policy_rules.push(masquerade);
             }
-            self.balance(endpoints, &mut policy_rules);
             chains.push(self.own_chain(name, policy_rules));
         }
+    }
+
+    /// What the chains of policies end with: rules that choose an endpoint.
+    pub(super) fn write_ladders(&self, rules: &mut PortRules) {
+        for (name, endpoints) in self.policies() {
+            let mut chains = rules.chains.iter_mut();
+            let chain = chains.find(|chain| chain.name == *name);
+            let chain = chain.expect("chains of policies are made first");
+            self.balance(endpoints, &mut chain.rules);
+        }
+    }
+
+    /// The chains that choose an endpoint, and among which.
+    pub(super) fn policies(&self) -> impl Iterator<Item = (&ChainName, &[NodeEndpoint<'_>])> {
+        let all = [
+            (&self.chains.svc, self.on_node.cluster_endpoints()),
+            (&self.chains.svl, self.on_node.local_endpoints()),
+        ];
+        let used = all.into_iter();
+        used.filter_map(|(name, endpoints)| Some((name, endpoints?)))
     }
 
     /// Chains of endpoints, which come last.
@@ -126,24 +139,28 @@ impl PortWriter<'_> {
     /// probability.
     fn balance(&self, endpoints: &[NodeEndpoint<'_>], rules: &mut Vec<Rule>) {
         let family = self.proxier.services.family;
-        let to = |found: &NodeEndpoint<'_>, condition: Option<Match>| {
-            let text = || format!("{} -> {}", self.port.name, found.endpoint.text);
-            let described = (!self.proxier.services.is_large_cluster()).then(|| comment(text()));
-            let matches = described.into_iter().chain(condition).collect();
-            let target = Target::Jump(self.port.endpoint_chain(found.endpoint).clone());
-            rule(matches, target, found.origin)
-        };
         if let Some(seconds) = self.port.addresses.affinity_seconds {
             rules.extend(endpoints.iter().map(|found| {
                 let chain = self.port.endpoint_chain(found.endpoint);
                 let seen = recent(chain, RecentOperation::Check, Some(seconds), family);
-                to(found, Some(seen))
+                self.to_endpoint(found, Some(seen))
             }));
         }
-        rules.extend(endpoints.iter().enumerate().map(|(i, found)| {
-            let left = endpoints.len() - i;
-            to(found, (left > 1).then(|| one_of(left)))
-        }));
+        let rungs = (1..=endpoints.len()).rev().zip(endpoints);
+        rules.extend(rungs.map(|(left, found)| self.rung(found, left)));
+    }
+
+    /// Leads to an endpoint with the probability of one among so many.
+    pub(super) fn rung(&self, found: &NodeEndpoint<'_>, left: usize) -> Rule {
+        self.to_endpoint(found, (left > 1).then(|| one_of(left)))
+    }
+
+    fn to_endpoint(&self, found: &NodeEndpoint<'_>, condition: Option<Match>) -> Rule {
+        let text = || format!("{} -> {}", self.port.name, found.endpoint.text);
+        let described = (!self.proxier.services.is_large_cluster()).then(|| comment(text()));
+        let matches = described.into_iter().chain(condition).collect();
+        let target = Target::Jump(self.port.endpoint_chain(found.endpoint).clone());
+        rule(matches, target, found.origin)
     }
 
     fn endpoint_chain(&self, found: &NodeEndpoint<'_>) -> OwnChain {
@@ -156,23 +173,33 @@ impl PortWriter<'_> {
         }
     }
 
-    /// Adds the text of endpoints' chains. A cluster is mostly these, so that one rule serves for all.
+    /// Adds the text of endpoints' chains. There may be many, so that one rule serves for all.
     pub(super) fn print_endpoints(&self, text: &mut SyncText) {
-        let family = self.proxier.services.family;
         let mut rule = Rule::default();
         for found in self.on_node.choice.reachable() {
-            let chain = self.port.endpoint_chain(found.endpoint);
-            chain_line(chain, &mut text.chains);
-            let spelling = Spelling::of_endpoint(found.endpoint);
-            self.write_endpoint(found, &mut rule, |rule| {
-                print_rule(chain, rule, spelling.as_ref(), family, &mut text.rules);
-                rule.matches.clear();
-            });
+            chain_line(self.port.endpoint_chain(found.endpoint), &mut text.chains);
+            self.print_endpoint(found, &mut rule, &mut text.rules);
         }
     }
 
+    /// Adds the text of the rules of an endpoint's chain, which are made of `rule`.
+    pub(super) fn print_endpoint(
+        &self,
+        found: &NodeEndpoint<'_>,
+        rule: &mut Rule,
+        text: &mut String,
+    ) {
+        let family = self.proxier.services.family;
+        let chain = self.port.endpoint_chain(found.endpoint);
+        let spelling = Spelling::of_endpoint(found.endpoint);
+        self.write_endpoint(found, rule, |rule| {
+            print_rule(chain, rule, spelling.as_ref(), family, text);
+            rule.matches.clear();
+        });
+    }
+
     /// Makes the rules of an endpoint's chain, one after the other, of `rule`, whose matches `end` takes.
-    fn write_endpoint(
+    pub(super) fn write_endpoint(
         &self,
         found: &NodeEndpoint<'_>,
         rule: &mut Rule,
