@@ -1,7 +1,9 @@
 //! One hook: what hangs on it is asked in kernel order, and every outcome told.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 
+use indexmap::IndexMap;
 use podwire_packet::{Family, Mark, socket};
 use podwire_ruleset::{
     CERTAIN, Choose, ConntrackInfo, CtState, Decision, HostAddresses, NatKind, NatRange, Packet,
@@ -16,7 +18,7 @@ use super::packet::PacketLine;
 /// A node's rules in one language, and who evaluates them.
 pub(super) trait Asked {
     /// Names a rule.
-    type Rule: Copy + PartialEq;
+    type Rule: Copy + Eq + Hash;
 
     /// A rule's name for people.
     fn label(&self, rule: Self::Rule) -> String;
@@ -32,7 +34,7 @@ pub(super) struct AtHook<'h, R> {
 }
 
 /// What can become of a packet at a hook.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Outcome<R> {
     verdict: Verdict,
     dnat: Option<(IpAddr, u16)>,
@@ -52,14 +54,17 @@ pub(super) fn outcomes_of<A: Asked>(asked: &A, line: &PacketLine) -> Vec<(f64, O
         at.outcome
     });
     all.sort_by_cached_key(|(_, outcome)| labels(asked, &outcome.rules));
-    let mut merged: Vec<(f64, Outcome<A::Rule>)> = Vec::with_capacity(all.len());
+    merged(all)
+}
+
+/// Outcomes that look alike as one, where the first of them was.
+fn merged<R: Eq + Hash>(all: Vec<(f64, Outcome<R>)>) -> Vec<(f64, Outcome<R>)> {
+    let mut merged: IndexMap<Outcome<R>, f64> = IndexMap::with_capacity(all.len());
     for (probability, outcome) in all {
-        match merged.iter_mut().find(|(_, same)| *same == outcome) {
-            Some((sum, _)) => *sum += probability,
-            None => merged.push((probability, outcome)),
-        }
+        *merged.entry(outcome).or_insert(0.0) += probability;
     }
-    merged
+    let swapped = merged.into_iter();
+    swapped.map(|(outcome, sum)| (sum, outcome)).collect()
 }
 
 impl<'h, R> AtHook<'h, R> {
@@ -234,4 +239,60 @@ pub(super) fn answer<'a, A: Asked>(
 fn probability_json(probability: f64) -> Box<RawValue> {
     RawValue::from_string(format!("{:.12}", probability.min(CERTAIN)))
         .expect("a decimal number is JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::hash::Hasher;
+
+    use super::*;
+
+    thread_local! {
+        /// How often two rules were compared.
+        static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[derive(Clone, Copy, Debug, Eq)]
+    struct Rule(u32);
+
+    impl PartialEq for Rule {
+        fn eq(&self, other: &Self) -> bool {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Hash for Rule {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+
+    fn to(address: u32) -> Outcome<Rule> {
+        Outcome {
+            verdict: Verdict::Accept,
+            dnat: Some((IpAddr::V4(address.into()), 80)),
+            masquerade: false,
+            snat: None,
+            mark: Mark(0),
+            rules: vec![Rule(1)],
+            uncertain: None,
+        }
+    }
+
+    #[test]
+    fn outcomes_of_a_large_range_are_not_all_compared_with_each_other() {
+        const ADDRESSES: u32 = 20_000;
+        let each = 1.0 / f64::from(2 * ADDRESSES);
+        let twice = (0..ADDRESSES).chain(0..ADDRESSES);
+        let merged = merged(twice.map(|address| (each, to(address))).collect());
+        assert_eq!(merged.len(), ADDRESSES as usize);
+        let is_right = |(at, (probability, outcome)): (u32, &(f64, Outcome<Rule>))| {
+            *outcome == to(at) && (probability - 2.0 * each).abs() < f64::EPSILON
+        };
+        let compared = COMPARED.get();
+        assert!((0..).zip(&merged).all(is_right));
+        assert!(compared < 4 * ADDRESSES as usize, "{compared}");
+    }
 }
