@@ -1,7 +1,8 @@
 //! Counts instructions and allocations of each operation and compares them with `benches/baseline.json`.
 //!
 //! `gate` compares and ends with 1 where an operation takes more than [`ALLOWED`] more instructions than
-//! in the baseline, or more allocations; `gate --write` writes the baseline.
+//! in the baseline, or more allocations, or grows with its size ([`growth`]); `gate --write` writes the
+//! baseline.
 //!
 //! It runs itself under valgrind's callgrind, which counts in [`counted`] alone and writes a file for
 //! every call of it. Every operation is done once before, where its allocations are counted.
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use podwire_bench::gate::{operations, write_rules};
+use podwire_bench::growth;
 use serde::{Deserialize, Serialize};
 
 /// How much of an operation's instructions it may take more: 3 %.
@@ -170,6 +172,19 @@ fn compare(baseline: &Costs, now: &Costs) -> io::Result<ExitCode> {
     for name in baseline.keys().filter(|name| !now.contains_key(*name)) {
         is_worse = true;
         writeln!(out, "{name:<40} is in the baseline and is not measured")?;
+    }
+    for (small, large) in growth::PAIRS {
+        let (Some(small_cost), Some(large_cost)) = (now.get(small), now.get(large)) else {
+            continue;
+        };
+        let growth = large_cost.instructions / small_cost.instructions;
+        if growth > growth::ALLOWED {
+            is_worse = true;
+            writeln!(
+                out,
+                "{large} costs {growth:.2} times as much a unit as {small}"
+            )?;
+        }
     }
     if is_worse {
         writeln!(

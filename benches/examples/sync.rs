@@ -1,7 +1,7 @@
 //! What syncs of kube-proxy cost here: CPU time and peak memory, in one table.
 //!
-//! `sync [SERVICES…]` runs itself once for each mode and size, so that every peak of memory is that of one
-//! first sync. Columns are those of the measurements of kube-proxy itself: the first sync goes from objects
+//! `sync [SIZE…]` runs itself once for each mode and size, so that every peak of memory is that of one
+//! first sync. A size is a number of Services, with 10 endpoints each unless it says `50000x1`. Columns are those of the measurements of kube-proxy itself: the first sync goes from objects
 //! in memory to text, a repeated one renders again. Times are CPU time of the process, best of three.
 //!
 //! After the table come syncs after one endpoint changed, in iptables mode, each the median of 101: service
@@ -15,17 +15,12 @@ use std::io::{self, Write as _};
 use std::process::Command;
 
 use nix::time::{ClockId, clock_gettime};
-use podwire_bench::sync::{NODE, cluster, one_endpoint_changed};
+use podwire_bench::sync::{Mode, NODE, cluster, one_endpoint_changed, ports};
 use podwire_cluster::Cluster;
-use podwire_controlplane::kube_proxy::{
-    IptablesProxier, IpvsProxier, KubeProxyVersion, LiveIptables, NftablesForm, NftablesProxier,
-    ServicePorts, SliceChange,
-};
+use podwire_controlplane::kube_proxy::{IptablesProxier, LiveIptables, SliceChange};
 use podwire_matcher::Live;
-use podwire_packet::Family;
 
 const ENDPOINTS: u32 = 10;
-const MODES: [&str; 3] = ["iptables", "nftables", "ipvs"];
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -34,7 +29,8 @@ fn main() -> Fallible<()> {
     if let [flag, mode, services] = &arguments[..]
         && flag == "--one"
     {
-        return one(mode, services.parse()?);
+        let mode = Mode::ALL.into_iter().find(|known| known.name() == mode);
+        return one(mode.ok_or("no such mode")?, size_of(services)?);
     }
     let sizes = if arguments.is_empty() {
         vec!["1000".into(), "10000".into(), "50000".into()]
@@ -44,13 +40,20 @@ fn main() -> Fallible<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "{:<9} {:>9} {:>16} {:>10} {:>12} {:>12} {:>11}",
-        "MODE", "SERVICES", "SERVICE PORTS ms", "RENDER ms", "FIRST ms", "BYTES", "PEAK MiB"
+        "{:<9} {:>9} {:>9} {:>16} {:>10} {:>12} {:>12} {:>11}",
+        "MODE",
+        "SERVICES",
+        "ENDPOINTS",
+        "SERVICE PORTS ms",
+        "RENDER ms",
+        "FIRST ms",
+        "BYTES",
+        "PEAK MiB"
     )?;
     for size in &sizes {
-        for mode in MODES {
+        for mode in Mode::ALL {
             let ran = Command::new(env::current_exe()?)
-                .args(["--one", mode, size])
+                .args(["--one", mode.name(), size])
                 .output()?;
             if !ran.status.success() {
                 return Err(String::from_utf8_lossy(&ran.stderr).into());
@@ -64,19 +67,29 @@ fn main() -> Fallible<()> {
         "ONE ENDPOINT", "SERVICES", "STATE us", "TEXT us", "BYTES"
     )?;
     for size in &sizes {
-        change(size.parse()?, &mut out)?;
+        change(size_of(size)?, &mut out)?;
     }
     Ok(())
 }
 
+/// Services, and endpoints of each.
+type Size = (u32, u32);
+
+fn size_of(text: &str) -> Fallible<Size> {
+    Ok(match text.split_once('x') {
+        Some((services, endpoints)) => (services.parse()?, endpoints.parse()?),
+        None => (text.parse()?, ENDPOINTS),
+    })
+}
+
 /// An endpoint is replaced by another, again and again.
-fn change(services: u32, out: &mut impl io::Write) -> Fallible<()> {
+fn change((services, endpoints): Size, out: &mut impl io::Write) -> Fallible<()> {
     const ROUNDS: u8 = 101;
-    let cluster = cluster(services, ENDPOINTS);
+    let cluster = cluster(services, endpoints);
     let slices: Vec<_> = (0..ROUNDS)
         .map(|round| one_endpoint_changed(&cluster, round))
         .collect();
-    let ports = ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
+    let ports = ports(&cluster);
     let mut live = LiveIptables::new(IptablesProxier::new(&cluster, &ports, NODE)?);
     let mut matcher = Live::new(live.rule_set())?;
     // Makes the copy of the service ports that is changed from then on.
@@ -120,20 +133,21 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
-fn one(mode: &str, services: u32) -> Fallible<()> {
-    let cluster = cluster(services, ENDPOINTS);
+fn one(mode: Mode, (services, endpoints): Size) -> Fallible<()> {
+    let cluster = cluster(services, endpoints);
     let before = vm("VmRSS")?;
-    let first = sync(mode, &cluster)?;
+    let first = sync(mode, &cluster, endpoints)?;
     let peak = vm("VmHWM")?;
     let mut best = first;
     for _ in 0..2 {
-        let again = sync(mode, &cluster)?;
+        let again = sync(mode, &cluster, endpoints)?;
         best.ports = best.ports.min(again.ports);
         best.render = best.render.min(again.render);
     }
     writeln!(
         io::stdout().lock(),
-        "{mode:<9} {services:>9} {:>16.1} {:>10.1} {:>12.1} {:>12} {:>5} ({before})",
+        "{:<9} {services:>9} {endpoints:>9} {:>16.1} {:>10.1} {:>12.1} {:>12} {:>5} ({before})",
+        mode.name(),
         best.ports,
         best.render,
         best.ports + best.render,
@@ -150,26 +164,19 @@ struct Cost {
     bytes: usize,
 }
 
-fn sync(mode: &str, cluster: &Cluster) -> Fallible<Cost> {
+fn sync(mode: Mode, cluster: &Cluster, endpoints: u32) -> Fallible<Cost> {
     let start = cpu_ms()?;
-    let services = ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default());
+    let services = ports(cluster);
     let middle = cpu_ms()?;
-    let text = match mode {
-        "iptables" => IptablesProxier::new(cluster, &services, NODE)?.restore_text(),
-        "nftables" => NftablesProxier::new(cluster, &services, NODE)?.text(NftablesForm::Commands),
-        _ => IpvsProxier::new(cluster, &services, NODE)?.program().text(),
-    };
+    let text = black_box(mode.text(cluster, &services, NODE)?);
     let end = cpu_ms()?;
-    let lines = black_box(&text).lines();
-    let count = services.len();
-    let endpoints = count * ENDPOINTS as usize;
-    let is_right = match mode {
-        "iptables" => lines.filter(|line| line.starts_with("-A ")).count() == count * 32 + 9,
-        "nftables" => lines.filter(|line| line.starts_with("add rule ")).count() == count * 22 + 22,
-        _ => lines.filter(|line| line.starts_with("-a ")).count() == endpoints,
-    };
-    if !is_right {
-        return Err(format!("{mode}: not the rules of {count} Services").into());
+    if !mode.is_right(&text, services.len(), endpoints as usize) {
+        return Err(format!(
+            "{}: not the rules of {} Services",
+            mode.name(),
+            services.len()
+        )
+        .into());
     }
     Ok(Cost {
         ports: middle - start,

@@ -11,10 +11,7 @@ use std::hint::black_box;
 use std::io;
 use std::path::Path;
 
-use podwire_controlplane::kube_proxy::{
-    IptablesProxier, IpvsProxier, KubeProxyVersion, LiveIptables, NftablesForm, NftablesProxier,
-    ProxierError, ServicePorts, SliceChange,
-};
+use podwire_controlplane::kube_proxy::{IptablesProxier, LiveIptables, SliceChange};
 use podwire_matcher::{Brief, Live, Matcher, Nat};
 use podwire_packet::Family;
 use podwire_ruleset::{
@@ -22,9 +19,10 @@ use podwire_ruleset::{
     iptables, nft,
 };
 
+use crate::growth;
 use crate::lookup::{Kind, Tables};
 use crate::policy::Policy;
-use crate::sync;
+use crate::sync::{self, Mode};
 
 /// Packets of an operation, and of a batch.
 const PACKETS: usize = 64;
@@ -144,7 +142,9 @@ pub fn operations(
         black_box(Matcher::read(black_box(&text[..]), Family::Ipv4).is_ok());
     });
     changes(folder, &mut each)?;
-    syncs(&mut each)
+    syncs(&mut each)?;
+    growth::operations(&mut each);
+    Ok(())
 }
 
 /// The base chain that translates, asked about Services and about none.
@@ -207,47 +207,23 @@ fn changes(folder: &Path, each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) ->
     Ok(())
 }
 
-/// Makes the text of a sync.
-type Sync<'a> = dyn Fn() -> Result<String, ProxierError> + 'a;
-
 /// First syncs of kube-proxy, from objects in memory to text; and one after an endpoint changed.
 fn syncs(each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) -> io::Result<()> {
     let cluster = sync::cluster(RENDERED, ENDPOINTS);
-    let ports = || ServicePorts::new(&cluster, Family::Ipv4, KubeProxyVersion::default());
-    let services = u64::from(RENDERED);
-    let iptables = || {
-        let ports = ports();
-        let proxier = IptablesProxier::new(&cluster, &ports, sync::NODE);
-        proxier.map(|proxier| proxier.restore_text())
-    };
-    let nftables = || {
-        let ports = ports();
-        let proxier = NftablesProxier::new(&cluster, &ports, sync::NODE);
-        proxier.map(|proxier| proxier.text(NftablesForm::Commands))
-    };
-    let ipvs = || {
-        let ports = ports();
-        let proxier = IpvsProxier::new(&cluster, &ports, sync::NODE);
-        proxier.map(|proxier| proxier.program().text())
-    };
-    let sync_of: [(&str, &str, u64, &Sync<'_>); 3] = [
-        ("iptables", "-A ", services * 32 + 9, &iptables),
-        ("nftables", "add rule ", services * 22 + 22, &nftables),
-        ("ipvs", "-a ", services * u64::from(ENDPOINTS), &ipvs),
-    ];
-    for (mode, begin, expected, text) in sync_of {
+    for mode in Mode::ALL {
+        let text = || mode.text(&cluster, &sync::ports(&cluster), sync::NODE);
         let written = text().map_err(io::Error::other)?;
-        let lines = written.lines().filter(|line| line.starts_with(begin));
-        assert_eq!(lines.count() as u64, expected, "{mode}");
+        let is_right = mode.is_right(&written, RENDERED as usize, ENDPOINTS as usize);
+        assert!(is_right, "{}", mode.name());
         each(
-            &format!("sync/{mode}/{RENDERED}/first"),
-            services,
+            &format!("sync/{}/{RENDERED}/first", mode.name()),
+            RENDERED.into(),
             &mut || {
                 black_box(text().is_ok());
             },
         );
     }
-    let services = ports();
+    let services = sync::ports(&cluster);
     let proxier = IptablesProxier::new(&cluster, &services, sync::NODE);
     let mut live = LiveIptables::new(proxier.map_err(io::Error::other)?);
     let slices = [0, 1].map(|round| sync::one_endpoint_changed(&cluster, round));

@@ -4,13 +4,15 @@
 //! - [`lookup`]: one node's rules and packets for them (`benches/lookup.rs`).
 //! - [`policy`]: chains like access lists, and packets for them; [`peers`]: the files from which
 //!   podwire and other programs are asked the same (`benches/peers/`).
-//! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
+//! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`); [`growth`]:
+//!   those of them whose cost must not grow with their size.
 //! - [`sync`]: the cluster on which syncs of kube-proxy are measured (`examples/sync.rs`).
 //! - [`fleet`]: clusters of many nodes (`examples/fleet.rs`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
 
 pub mod fleet;
 pub mod gate;
+pub mod growth;
 pub mod lookup;
 pub mod peers;
 pub mod policy;

@@ -5,12 +5,80 @@
 //! same to learn what its own syncs cost.
 
 use podwire_cluster::{Cluster, EndpointSlice, KubeProxyConfiguration, ObjectName, synthetic};
+use podwire_controlplane::kube_proxy::{
+    IptablesProxier, IpvsProxier, KubeProxyVersion, NftablesForm, NftablesProxier, ProxierError,
+    ServicePorts,
+};
+use podwire_packet::Family;
 
 /// Nodes, and namespaces.
 const SPREAD: usize = 100;
 
 /// The node whose rules are rendered.
 pub const NODE: &str = "node-0";
+
+/// A mode of kube-proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// iptables.
+    Iptables,
+    /// nftables.
+    Nftables,
+    /// IPVS.
+    Ipvs,
+}
+
+impl Mode {
+    /// Those whose syncs are measured.
+    pub const ALL: [Self; 3] = [Self::Iptables, Self::Nftables, Self::Ipvs];
+
+    /// Its name in kube-proxy's configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
+        }
+    }
+
+    /// What a first sync writes.
+    ///
+    /// # Errors
+    /// Those of the proxier.
+    pub fn text(
+        self,
+        cluster: &Cluster,
+        ports: &ServicePorts<'_>,
+        node: &str,
+    ) -> Result<String, ProxierError> {
+        Ok(match self {
+            Self::Iptables => IptablesProxier::new(cluster, ports, node)?.restore_text(),
+            Self::Nftables => {
+                NftablesProxier::new(cluster, ports, node)?.text(NftablesForm::Commands)
+            }
+            Self::Ipvs => IpvsProxier::new(cluster, ports, node)?.program().text(),
+        })
+    }
+
+    /// Whether a text has as many rules, or real servers, as [`cluster`] of these sizes calls for.
+    #[must_use]
+    pub fn is_right(self, text: &str, services: usize, endpoints: usize) -> bool {
+        let (beginning, each, others) = match self {
+            Self::Iptables => ("-A ", 2 + 3 * endpoints, 9),
+            Self::Nftables => ("add rule ", 2 + 2 * endpoints, 22),
+            Self::Ipvs => ("-a ", endpoints, 0),
+        };
+        let lines = text.lines().filter(|line| line.starts_with(beginning));
+        lines.count() == services * each + others
+    }
+}
+
+/// The service ports of a cluster.
+#[must_use]
+pub fn ports(cluster: &Cluster) -> ServicePorts<'_> {
+    ServicePorts::new(cluster, Family::Ipv4, KubeProxyVersion::default())
+}
 
 /// So many Services, each with so many endpoints.
 #[must_use]

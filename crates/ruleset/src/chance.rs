@@ -87,28 +87,44 @@ impl Choose for Draw {
 
 /// Follows one branch of a tree of choices and notes the choices on its way.
 struct Branch {
-    /// Choices made, and how many there were to choose from at each.
-    path: Vec<(u32, u32)>,
+    path: Vec<Chosen>,
     /// Place in `path` of the next choice.
     next: usize,
     probability: f64,
 }
 
+/// A choice that was made.
+struct Chosen {
+    choice: u32,
+    /// How many there were to choose from.
+    alternatives: u32,
+    /// Of a ladder: the rung that the branches so far came to, and the probability of coming there.
+    rung: Option<(u32, f64)>,
+}
+
 impl Branch {
     fn choose(&mut self, alternatives: u32) -> u32 {
+        self.choose_rung(alternatives, None).choice
+    }
+
+    fn choose_rung(&mut self, alternatives: u32, rung: Option<(u32, f64)>) -> &mut Chosen {
         if self.next == self.path.len() {
-            self.path.push((0, alternatives));
+            self.path.push(Chosen {
+                choice: 0,
+                alternatives,
+                rung,
+            });
         }
-        let (choice, _) = self.path[self.next];
         self.next += 1;
-        choice
+        &mut self.path[self.next - 1]
     }
 
     /// The next branch: the last choice that has alternatives left takes the next one.
     fn advance(&mut self) -> bool {
-        while let Some((choice, alternatives)) = self.path.pop() {
-            if choice + 1 < alternatives {
-                self.path.push((choice + 1, alternatives));
+        while let Some(last) = self.path.pop() {
+            let choice = last.choice + 1;
+            if choice < last.alternatives {
+                self.path.push(Chosen { choice, ..last });
                 self.next = 0;
                 self.probability = CERTAIN;
                 return true;
@@ -118,13 +134,22 @@ impl Branch {
     }
 }
 
+/// Whether it is left to chance: what always or never happens is no choice.
+const fn is_open(threshold: u32) -> bool {
+    0 < threshold && threshold < Probability::ONE
+}
+
+/// The probability of a threshold over 2^31.
+fn probability_of(threshold: u32) -> f64 {
+    f64::from(threshold) / f64::from(Probability::ONE)
+}
+
 impl Choose for Branch {
     fn chance(&mut self, threshold: u32) -> bool {
-        // What always or never happens is no choice.
-        if threshold == 0 || threshold >= Probability::ONE {
+        if !is_open(threshold) {
             return threshold != 0;
         }
-        let yes = f64::from(threshold) / f64::from(Probability::ONE);
+        let yes = probability_of(threshold);
         let taken = self.choose(2) == 0;
         self.probability *= if taken { yes } else { 1.0 - yes };
         taken
@@ -136,6 +161,31 @@ impl Choose for Branch {
         }
         self.probability /= f64::from(n);
         self.choose(n)
+    }
+
+    /// One choice for the whole ladder. Each branch goes on from the rung of the one before, so that all
+    /// together climb it once.
+    fn even_ladder(&mut self, thresholds: &[u32]) -> usize {
+        let is_ladder = match self.path.get(self.next) {
+            Some(chosen) => chosen.rung.is_some(),
+            None => !thresholds.is_empty() && thresholds.iter().all(|own| is_open(*own)),
+        };
+        if !is_ladder {
+            let taken = thresholds.iter().position(|own| self.chance(*own));
+            return taken.unwrap_or(thresholds.len());
+        }
+        let ways = u32::try_from(thresholds.len() + 1).unwrap_or(u32::MAX);
+        let before = self.probability;
+        let chosen = self.choose_rung(ways, Some((0, before)));
+        let (rung, reached) = chosen.rung.get_or_insert((0, before));
+        while *rung < chosen.choice {
+            *reached *= 1.0 - probability_of(thresholds[*rung as usize]);
+            *rung += 1;
+        }
+        let way = chosen.choice as usize;
+        let taken = thresholds.get(way).map_or(1.0, |own| probability_of(*own));
+        self.probability = *reached * taken;
+        way
     }
 }
 
@@ -239,6 +289,28 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_ladder_at_once_has_the_outcomes_of_its_rungs() {
+        let thresholds: Vec<u32> = (2..=50_u32)
+            .rev()
+            .map(|left| Probability::ONE / left)
+            .collect();
+        let rung_by_rung = |choose: &mut dyn Choose| {
+            let taken = thresholds.iter().position(|own| choose.chance(*own));
+            taken.unwrap_or(thresholds.len())
+        };
+        // A choice before it and one behind it: branches climb it again and again.
+        let around = |ladder: &dyn Fn(&mut dyn Choose) -> usize| {
+            outcomes(|choose| (choose.one_of(3), ladder(choose), choose.chance(1 << 29)))
+        };
+        let at_once = around(&|choose: &mut dyn Choose| choose.even_ladder(&thresholds));
+        assert_eq!(at_once, around(&rung_by_rung));
+        assert_eq!(at_once.len(), 3 * 50 * 2);
+        let certain = [1 << 29, 0, Probability::ONE, 1 << 30];
+        let all = outcomes(|choose| choose.even_ladder(&certain));
+        assert_eq!(all, [(0.25, 0), (0.75, 2)]);
     }
 
     #[test]

@@ -25,6 +25,7 @@
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
 
+mod evaluator;
 mod place;
 mod proxied;
 mod rules;
@@ -34,6 +35,7 @@ mod trace;
 mod walk;
 mod world;
 
+pub use evaluator::Evaluator;
 pub use place::{Place, PlaceError, Target};
 pub use rules::{IpvsNode, NodeRules, ProxySockets, Refusal, RulesError};
 pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};

@@ -16,6 +16,8 @@ use podwire_packet::{Family, FiveTuple, Protocol};
 use podwire_ruleset::ipvs::VirtualServers;
 use podwire_ruleset::{LinkError, RuleSet, Sets, nft};
 
+use crate::evaluator::Evaluator;
+
 /// Why a node's rules could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,9 +37,9 @@ pub enum RulesError {
 #[derive(Clone, Debug)]
 pub struct NodeRules {
     /// IPv4.
-    pub ipv4: Arc<Interp>,
+    pub ipv4: Arc<Evaluator>,
     /// IPv6.
-    pub ipv6: Arc<Interp>,
+    pub ipv6: Arc<Evaluator>,
     /// What kube-proxy programs besides rules in IPVS mode; empty in others.
     pub ipvs: IpvsNode,
     /// kube-proxy's sockets for service ports in userspace mode; none in others.
@@ -128,7 +130,7 @@ impl FromIterator<ProxySocket> for ProxySockets {
 impl NodeRules {
     /// The rules of a family.
     #[must_use]
-    pub const fn of(&self, family: Family) -> &Arc<Interp> {
+    pub const fn of(&self, family: Family) -> &Arc<Evaluator> {
         match family {
             Family::Ipv4 => &self.ipv4,
             Family::Ipv6 => &self.ipv6,
@@ -219,8 +221,8 @@ impl<'c> Program<'c> {
         let mut virtual_servers = ipv4.virtual_servers().clone();
         virtual_servers.extend(ipv6.virtual_servers().clone());
         Ok(NodeRules {
-            ipv4: interp(network, node, ipv4.rule_set())?,
-            ipv6: interp(network, node, ipv6.rule_set())?,
+            ipv4: evaluator(network, node, ipv4.rule_set())?,
+            ipv6: evaluator(network, node, ipv6.rule_set())?,
             ipvs: IpvsNode {
                 virtual_servers: virtual_servers.into(),
                 addresses: [ipv4.addresses(), ipv6.addresses()].concat(),
@@ -248,10 +250,10 @@ impl<'c> Program<'c> {
         network: &PodNetwork,
         node: &NodeNetwork,
         family: Family,
-    ) -> Result<Arc<Interp>, RulesError> {
+    ) -> Result<Arc<Evaluator>, RulesError> {
         let proxier = IptablesProxier::new(self.cluster, self.services(family), &node.name)?;
         let proxier = proxier.with_addresses(&bridge_addresses(node));
-        interp(network, node, proxier.rule_set())
+        evaluator(network, node, proxier.rule_set())
     }
 
     /// kube-proxy's tables in nftables mode, unless nft refuses them, and the pod network's rules.
@@ -259,7 +261,7 @@ impl<'c> Program<'c> {
         let of = |family| -> Result<_, RulesError> {
             let proxier = NftablesProxier::new(self.cluster, self.services(family), &node.name)?;
             let proxier = proxier.with_addresses(&bridge_addresses(node));
-            nft_interp(network, node, family, proxier.table())
+            nft_evaluator(network, node, family, proxier.table())
         };
         let ((ipv4, refused_ipv4), (ipv6, refused_ipv6)) = (of(Family::Ipv4)?, of(Family::Ipv6)?);
         Ok(NodeRules {
@@ -282,13 +284,13 @@ fn bridge_addresses(node: &NodeNetwork) -> Vec<IpAddr> {
 }
 
 /// The evaluator of kube-proxy's rules on a node, those of the pod network added.
-pub(crate) fn interp(
+pub(crate) fn evaluator(
     network: &PodNetwork,
     node: &NodeNetwork,
     mut rules: RuleSet,
-) -> Result<Arc<Interp>, RulesError> {
+) -> Result<Arc<Evaluator>, RulesError> {
     network.add_rules(node, &mut rules);
-    Ok(Arc::new(Interp::new(rules)?))
+    Ok(Arc::new(Evaluator::new(Interp::new(rules)?)))
 }
 
 /// kube-proxy's portals and sockets in userspace mode; its rules are of one family.
@@ -303,7 +305,7 @@ pub(crate) fn userspace_rules(
         } else {
             RuleSet::empty(family)
         };
-        interp(network, node, rules)
+        evaluator(network, node, rules)
     };
     Ok(NodeRules {
         ipv4: rules(Family::Ipv4)?,
@@ -317,12 +319,12 @@ pub(crate) fn userspace_rules(
 
 /// The evaluator of kube-proxy's table in nftables mode; the pod network's rules stay iptables. Without
 /// the table where nft refuses it.
-pub(crate) fn nft_interp(
+pub(crate) fn nft_evaluator(
     network: &PodNetwork,
     node: &NodeNetwork,
     family: Family,
     table: nft::Table,
-) -> Result<(Arc<Interp>, Option<Refusal>), RulesError> {
+) -> Result<(Arc<Evaluator>, Option<Refusal>), RulesError> {
     let refused = table.refused_rule().map(|rule| Refusal::NftTable {
         family,
         rule: nft::rule_text(rule, nft::Wording::KubeProxy),
@@ -335,5 +337,6 @@ pub(crate) fn nft_interp(
         tables.tables.insert(name, table);
     }
     let nft = NftInterp::new(tables, family)?;
-    Ok((Arc::new(Interp::new(rules)?.with_nft(nft)), refused))
+    let interp = Interp::new(rules)?.with_nft(nft);
+    Ok((Arc::new(Evaluator::new(interp)), refused))
 }

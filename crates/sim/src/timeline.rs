@@ -446,9 +446,9 @@ impl<'c> Timeline<'c> {
             (&mut state.ipv4.nft, Family::Ipv4),
             (&mut state.ipv6.nft, Family::Ipv6),
         ] {
-            let rules = (before.of(family).nft(), proxy.rules.of(family).nft());
-            if let (Some(before), Some(after)) = rules {
-                memory.carry_over(before.rules(), after.rules());
+            let rules = [&before, &proxy.rules].map(|rules| rules.of(family).nft_rules());
+            if let [Some(before), Some(after)] = rules {
+                memory.carry_over(before, after);
             }
         }
         if let Some(node) = node {

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use podwire_dataplane::{Disposition, Event, Netns, Route};
-use podwire_interp::Interp;
 use podwire_packet::{Family, FiveTuple, Headers, Prefix, Protocol};
 use podwire_ruleset::{CERTAIN, Choose, Draw, Probability, outcomes};
 
+use crate::evaluator::Evaluator;
 use crate::place::{Place, PlaceError, Target};
 use crate::rules::RulesError;
 use crate::topology::NetnsId;
@@ -137,7 +137,7 @@ struct Prepared {
 }
 
 /// A namespace that another stands in for.
-type Aside = (NetnsId, Rc<Netns<Interp>>);
+type Aside = (NetnsId, Rc<Netns<Evaluator>>);
 
 impl World<'_> {
     /// Sends one packet; chance follows the seed, and the probability is that of its choices.

@@ -7,10 +7,10 @@ use podwire_dataplane::{
     Disposition, DropReason, Event, Frame, Netns, NetnsState, Outcome, Unroutable, Watch, receive,
     send,
 };
-use podwire_interp::Interp;
 use podwire_packet::{DeviceName, FiveTuple, Headers};
 use podwire_ruleset::Choose;
 
+use crate::evaluator::Evaluator;
 use crate::rules::RulesError;
 use crate::topology::NetnsId;
 use crate::trace::Step;
@@ -87,7 +87,7 @@ pub(crate) fn walk(
     let mut at = from;
     let mut arriving: Option<(DeviceName, Frame)> = None;
     for _ in 0..MAX_NAMESPACES {
-        let netns: &Netns<Interp> = &*world.netns(at)?;
+        let netns: &Netns<Evaluator> = &*world.netns(at)?;
         let state = match states.netns.entry(at) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(world.first_state(at)?),

@@ -19,11 +19,11 @@ use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object, ServicePorts};
 use podwire_dataplane::{Netns, NetnsState};
-use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol, SimTime};
 use podwire_ruleset::Origin;
 use prefix_trie::PrefixMap;
 
+use crate::evaluator::Evaluator;
 use crate::rules::{NodeRules, Program, Refusal, RulesError};
 use crate::topology::{End, NetnsId, Topology};
 pub(crate) use surroundings::View;
@@ -76,7 +76,7 @@ pub struct World<'c> {
     topology: Topology,
     /// Ports on which an address has a listener because a slice names them.
     slice_ports: BTreeMap<IpAddr, Vec<(Protocol, u16)>>,
-    namespaces: RefCell<IndexMap<NetnsId, Rc<Netns<Interp>>>>,
+    namespaces: RefCell<IndexMap<NetnsId, Rc<Netns<Evaluator>>>>,
     rules: RefCell<IndexMap<usize, NodeRules>>,
     /// Whether rules were given that another state of the cluster led to.
     has_foreign_rules: bool,
@@ -280,7 +280,7 @@ impl<'c> World<'c> {
     ///
     /// # Errors
     /// [`RulesError`] where its node's rules cannot be made.
-    pub(crate) fn netns(&self, id: NetnsId) -> Result<Rc<Netns<Interp>>, RulesError> {
+    pub(crate) fn netns(&self, id: NetnsId) -> Result<Rc<Netns<Evaluator>>, RulesError> {
         if let Some(netns) = self.namespaces.borrow().get(&id) {
             return Ok(netns.clone());
         }
@@ -306,7 +306,7 @@ impl<'c> World<'c> {
     }
 
     /// Puts a namespace in place of the one that the world has.
-    pub(crate) fn replace(&mut self, id: NetnsId, netns: Rc<Netns<Interp>>) {
+    pub(crate) fn replace(&mut self, id: NetnsId, netns: Rc<Netns<Evaluator>>) {
         self.namespaces.get_mut().insert(id, netns);
     }
 

@@ -46,7 +46,7 @@ impl Named {
                 })
             }
             RuleRef::Nft(id) => {
-                let set = rules.nft()?.rules();
+                let set = rules.nft_rules()?;
                 let rule = set.rule(id)?;
                 let (_, table) = set.tables.get_index(id.table as usize)?;
                 // What the map says is what the rule does, and who put it there is who to ask.
@@ -82,8 +82,7 @@ pub(crate) fn base_chain(
         let rules = world.rules(node).ok()?;
         let (_, table) = rules
             .of(family)
-            .nft()?
-            .rules()
+            .nft_rules()?
             .tables
             .get_index(id.table as usize)?;
         Some((table_name(table), table.chain(id.chain)?.name.to_string()))

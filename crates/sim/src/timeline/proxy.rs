@@ -13,7 +13,7 @@ use podwire_dataplane::{Conntrack, NetnsState, Timeouts};
 use podwire_packet::{Family, SimTime};
 
 use super::{SyncReport, Timeline, TimelineError, What};
-use crate::rules::{IpvsNode, NodeRules, RulesError, interp, nft_interp, userspace_rules};
+use crate::rules::{IpvsNode, NodeRules, RulesError, evaluator, nft_evaluator, userspace_rules};
 use crate::world::World;
 
 /// A sync that runs.
@@ -109,12 +109,12 @@ impl<'c> Written<'c> {
         let node = &network.nodes()[index];
         let ((ipv4, refused_ipv4), (ipv6, refused_ipv6)) = match self {
             Self::Iptables([ipv4, ipv6]) => (
-                (interp(network, node, ipv4.rule_set())?, None),
-                (interp(network, node, ipv6.rule_set())?, None),
+                (evaluator(network, node, ipv4.rule_set())?, None),
+                (evaluator(network, node, ipv6.rule_set())?, None),
             ),
             Self::Nftables([ipv4, ipv6]) => (
-                nft_interp(network, node, Family::Ipv4, ipv4.table())?,
-                nft_interp(network, node, Family::Ipv6, ipv6.table())?,
+                nft_evaluator(network, node, Family::Ipv4, ipv4.table())?,
+                nft_evaluator(network, node, Family::Ipv6, ipv6.table())?,
             ),
             Self::Userspace(history) => return userspace_rules(network, node, history).map(Some),
         };

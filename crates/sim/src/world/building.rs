@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use indexmap::IndexMap;
 use podwire_cluster::{Cni, Pod};
 use podwire_dataplane::{Link, LinkKind, Listeners, Netns, Route};
-use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
 
 use super::{OutsideHost, World};
+use crate::evaluator::Evaluator;
 use crate::rules::RulesError;
 
 /// Where the router meets what lies beyond it.
@@ -18,7 +18,7 @@ const KUBE_IPVS0: DeviceName = DeviceName::literal("kube-ipvs0");
 
 impl World<'_> {
     /// The router: a device on each node network that names it as gateway, and one to the world.
-    pub(super) fn router(&self) -> Netns<Interp> {
+    pub(super) fn router(&self) -> Netns<Evaluator> {
         let mut interfaces: IndexMap<Prefix, IpAddr> = IndexMap::new();
         for nic in self.network.nodes().iter().flat_map(|node| &node.nics) {
             if let Some(gateway) = nic.gateway
@@ -70,12 +70,12 @@ impl World<'_> {
         router
     }
 
-    pub(super) fn build_node(&self, index: usize) -> Result<Netns<Interp>, RulesError> {
+    pub(super) fn build_node(&self, index: usize) -> Result<Netns<Evaluator>, RulesError> {
         let node = &self.network.nodes()[index];
         let pods = self.pods_of_node[index]
             .iter()
             .map(|&pod| self.pods[pod].addresses[0]);
-        let mut host: Netns<Interp> = self.network.host(node, pods);
+        let mut host: Netns<Evaluator> = self.network.host(node, pods);
         self.network
             .add_stray_routes(&mut host, node, self.strays());
         let rules = self.rules(index)?;
@@ -144,9 +144,9 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn build_pod(&self, index: usize) -> Netns<Interp> {
+    pub(super) fn build_pod(&self, index: usize) -> Netns<Evaluator> {
         let place = &self.pods[index];
-        let mut pod: Netns<Interp> = self
+        let mut pod: Netns<Evaluator> = self
             .network
             .pod(&self.network.nodes()[place.node], &place.addresses);
         let object = place
@@ -174,7 +174,7 @@ impl World<'_> {
         pod
     }
 
-    pub(super) fn build_outside(&self, host: &OutsideHost) -> Netns<Interp> {
+    pub(super) fn build_outside(&self, host: &OutsideHost) -> Netns<Evaluator> {
         let family = Family::of(host.address);
         let length = host.segment.map_or(family.bits(), |segment| segment.len());
         let eth0 = Link::new(

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use podwire_controlplane::cni::{CNI0, PodNetwork};
 use podwire_dataplane::{Netns, Surroundings};
-use podwire_interp::Interp;
 use podwire_packet::{DeviceName, MacAddr, SimTime};
 
 use super::World;
 use super::building::WAN;
+use crate::evaluator::Evaluator;
 use crate::rules::RulesError;
 use crate::topology::{NetnsId, Vertex};
 
@@ -32,7 +32,7 @@ impl<'w, 'c> View<'w, 'c> {
     }
 
     /// Another namespace. One that cannot be made answers nobody, and is the view's fault.
-    fn neighbor(&self, id: NetnsId) -> Option<Rc<Netns<Interp>>> {
+    fn neighbor(&self, id: NetnsId) -> Option<Rc<Netns<Evaluator>>> {
         let netns = self.world.netns(id);
         netns.map_err(|error| drop(self.fault.set(error))).ok()
     }

@@ -10,6 +10,14 @@ pub(super) struct NameList {
 }
 
 impl NameList {
+    /// An empty list with room for as much.
+    pub(super) fn room(&self) -> Self {
+        Self {
+            text: String::with_capacity(self.text.len()),
+            ends: Vec::with_capacity(self.ends.len()),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -43,8 +43,6 @@ struct Shelf {
     owners: Vec<Owner>,
     /// What is known of the chain's text ([`PlannedChain::text`]).
     texts: NameList,
-    /// Places by name.
-    sorted: Vec<u32>,
 }
 
 /// A chain without its rules.
@@ -129,10 +127,7 @@ impl PlannedChains {
         let place = self.names.len();
         self.names.push(name);
         let name = self.names.get(place);
-        let shelf = &mut self.shelves[name_list::shelf(name)];
-        shelf.names.push(&[name]);
-        shelf.owners.push(of);
-        shelf.texts.push(&[text]);
+        self.shelves[name_list::shelf(name)].push(PlannedChain { name, of, text });
     }
 
     /// The commands that add the rules of a chain that chooses among endpoints, who are there already.
@@ -161,22 +156,49 @@ impl PlannedChains {
     /// Puts them in order; of those that have the same name, only the first stays.
     fn sort(&mut self) {
         for shelf in &mut self.shelves {
-            let Shelf { names, sorted, .. } = shelf;
-            *sorted = name_list::sorted(names);
-            sorted.dedup_by_key(|place| names.get(*place as usize));
+            *shelf = shelf.sorted();
         }
     }
 
     /// All by name.
     fn by_name(&self) -> impl Iterator<Item = PlannedChain<'_>> {
-        self.shelves.iter().flat_map(|shelf| {
-            let places = shelf.sorted.iter().map(|place| *place as usize);
-            places.map(|place| PlannedChain {
-                name: shelf.names.get(place),
-                of: shelf.owners[place],
-                text: shelf.texts.get(place),
-            })
-        })
+        self.shelves
+            .iter()
+            .flat_map(|shelf| (0..shelf.owners.len()).map(|place| shelf.get(place)))
+    }
+}
+
+impl Shelf {
+    fn push(&mut self, PlannedChain { name, of, text }: PlannedChain<'_>) {
+        self.names.push(&[name]);
+        self.owners.push(of);
+        self.texts.push(&[text]);
+    }
+
+    fn get(&self, place: usize) -> PlannedChain<'_> {
+        PlannedChain {
+            name: self.names.get(place),
+            of: self.owners[place],
+            text: self.texts.get(place),
+        }
+    }
+
+    /// The same by name; of chains that have the same, the first. They are moved: who asks for one after the
+    /// other finds the next one behind the last.
+    fn sorted(&self) -> Self {
+        let mut sorted = Self {
+            names: self.names.room(),
+            owners: Vec::with_capacity(self.owners.len()),
+            texts: self.texts.room(),
+        };
+        let mut last = None;
+        for place in name_list::sorted(&self.names) {
+            let chain = self.get(place as usize);
+            if last.replace(chain.name) != Some(chain.name) {
+                sorted.push(chain);
+            }
+        }
+        sorted
     }
 }
 
