@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
+mod exec;
 mod ipam;
 
+pub(crate) use self::exec::ExecArgs;
 pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
 
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
@@ -96,6 +98,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
+    /// Run a node's or pod's tools on the model
+    Exec(ExecArgs),
     /// Play histories of an address space
     Ipam(IpamArgs),
 }

@@ -44,7 +44,7 @@ pub use load::{
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
 pub use namespace::{NAMESPACE_NAME_LABEL, Namespace};
-pub use network::{Cni, FlannelBackend, Network, Nic};
+pub use network::{Cni, FlannelBackend, LinkFacts, Network, Nic};
 pub use network_policy::{
     Cidr, IpBlock, LabelSelector, NetworkPolicy, Operator, Peer, PolicyPort, PolicyRule,
     PolicyType, PortNumbers, Requirement,

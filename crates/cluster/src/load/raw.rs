@@ -128,6 +128,7 @@ impl From<NodeObject> for Node {
                 })
                 .collect(),
             nics: Vec::new(),
+            links: indexmap::IndexMap::new(),
             cpus: raw.status.capacity.cpu.0.map(|cores| cores.0),
         }
     }

@@ -96,6 +96,33 @@ pub(super) struct NodeModel {
     pub(super) labels: BTreeMap<Box<str>, Box<str>>,
     #[serde(default)]
     pub(super) cpus: Option<u32>,
+    #[serde(default)]
+    pub(super) links: Vec<LinkModel>,
+}
+
+/// A device as it looks on a real node.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkModel {
+    pub(super) name: At<Parsed<DeviceName>>,
+    #[serde(default)]
+    pub(super) index: Option<At<u32>>,
+    #[serde(default)]
+    pub(super) peer_index: Option<u32>,
+    #[serde(default)]
+    pub(super) netnsid: Option<u32>,
+    #[serde(default)]
+    pub(super) mac: Option<At<Parsed<MacAddr>>>,
+    #[serde(default)]
+    pub(super) mtu: Option<u32>,
+    #[serde(default)]
+    pub(super) qdisc: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) pod: Option<At<Parsed<IpAddr>>>,
+    #[serde(default)]
+    pub(super) bridge: bool,
+    #[serde(default)]
+    pub(super) addresses: Vec<At<Parsed<NicAddress>>>,
 }
 
 #[derive(Debug, Deserialize)]
