@@ -8,10 +8,14 @@ use podwire_cluster::{LinkFacts, load, read_inputs};
 use podwire_controlplane::cni::PodNetwork;
 use podwire_dataplane::Netns;
 use podwire_interp::Interp;
+use podwire_packet::Family;
+use podwire_ruleset::iptables::{self, Wording, print};
+use podwire_sim::{Options, World};
 use podwire_testkit::kernel::{self, Lane, Namespace};
 use podwire_tools::{Host, Neighbor};
 use serde_json::Value;
 
+use crate::nodes::cluster;
 use crate::wiring::{Around, configure};
 
 /// Models without VXLAN, whose far end would be a host that this kernel does not have.
@@ -134,4 +138,78 @@ fn tools_print_what_the_real_ones_print() {
     };
     let compared: usize = MODELS.iter().map(|model| compare(lane, model)).sum();
     println!("{compared} listings are equal");
+}
+
+/// Golden clusters whose rules are listed.
+const CASES: [&str; 6] = [
+    "012-nodeport-local",
+    "018-lb-source-ranges",
+    "028-session-affinity",
+    "098-localhost-nodeports",
+    "112-lb-everything",
+    "204-random",
+];
+
+/// How rules are listed.
+const LISTINGS: [&str; 9] = [
+    "iptables -n -L",
+    "iptables -t nat -nvL --line-numbers",
+    "iptables --table mangle --list --numeric",
+    "iptables -t raw -L -n",
+    "iptables -L FORWARD -v",
+    "iptables -S",
+    "iptables -t nat -S",
+    "iptables -S FORWARD",
+    "iptables-save",
+];
+
+fn compare_listings(lane: Lane, what: &str, text: &str, listings: &[&str]) -> usize {
+    let kernel = Namespace::new(lane).expect("a namespace");
+    kernel
+        .run(&["iptables-restore"], text)
+        .expect("rules that the kernel takes");
+    let parsed = iptables::parse(text, Family::Ipv4).expect("rules that podwire reads");
+    let empty: Netns<Interp> = Netns::new([]);
+    let mut host = Host::of_node("node", &empty, &indexmap::IndexMap::new());
+    host.rules.push(parsed.rules);
+    for listing in listings {
+        let words: Vec<&str> = listing.split(' ').collect();
+        let real = kernel.run(&words, "").expect("the tool answers");
+        let ours = host.run(&words).expect("podwire answers");
+        let plain = |text: &str| {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            // The kernel makes no table that nobody asked for, and counts none of these.
+            lines
+                .map(|line| format!("{}\n", line.trim_end()))
+                .collect::<String>()
+        };
+        assert_eq!(plain(&ours), plain(&real), "{what}: {listing}");
+    }
+    listings.len()
+}
+
+#[test]
+fn rules_are_listed_as_iptables_lists_them() {
+    let Some(lane) = kernel::lane() else {
+        return;
+    };
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/extensions.rules");
+    let text = std::fs::read_to_string(path).expect("the rules are there");
+    let mut compared = compare_listings(lane, "extensions", &text, &LISTINGS);
+    compared += compare_listings(
+        lane,
+        "extensions",
+        &text,
+        &["iptables -L", "iptables -t nat -L -v"],
+    );
+    for case in CASES {
+        let cluster = cluster(case);
+        let world = World::new(&cluster, &Options::default()).expect("a cluster");
+        for node in 0..cluster.nodes.len() {
+            let rules = world.rules(node).expect("rules");
+            let text = print(rules.ipv4.rules(), Wording::Save);
+            compared += compare_listings(lane, case, &text, &LISTINGS);
+        }
+    }
+    println!("{compared} listings of rules are equal");
 }

@@ -73,6 +73,9 @@ fn host(world: &World<'_>, place: &Place) -> Result<Host, Failure> {
             host.names.insert(node.name.to_string(), ip);
         }
     }
+    let rules = [&netns.ipv4_rules, &netns.ipv6_rules];
+    let rules = rules.into_iter().flatten();
+    host.rules = rules.map(|rules| rules.rules().clone()).collect();
     if let NetnsId::Pod(_) = id {
         // A pod's /etc/hosts knows the pod alone.
         host.names.clear();

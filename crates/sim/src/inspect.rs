@@ -45,9 +45,12 @@ impl World<'_> {
     /// When there is none, or its rules cannot be made.
     pub fn inspect(&self, place: &Place) -> Result<Inspected<'_>, InspectError> {
         let ipv4 = self.sender(place, Family::Ipv4);
-        let found = ipv4.or_else(|error| match error {
-            PlaceError::NoAddress { .. } => self.sender(place, Family::Ipv6),
-            other => Err(other),
+        let found = ipv4.or_else(|error| {
+            if matches!(error, PlaceError::NoAddress { .. }) {
+                self.sender(place, Family::Ipv6)
+            } else {
+                Err(error)
+            }
         });
         let (id, _) = found?;
         let nodes = self.network.nodes();

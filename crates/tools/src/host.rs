@@ -7,9 +7,10 @@ use indexmap::IndexMap;
 use podwire_cluster::LinkFacts;
 use podwire_dataplane::{Fib, Link, LinkKind, Netns};
 use podwire_packet::{DeviceName, MacAddr};
+use podwire_ruleset::RuleSet;
 use thiserror::Error;
 
-use crate::{ip, net_tools};
+use crate::{ip, iptables, net_tools};
 
 /// The number of a pod's `eth0`: in its namespace the pair is made, and the host's end is the first.
 const POD_ETH0: u32 = 3;
@@ -132,6 +133,8 @@ pub struct Host {
     pub neighbors: Vec<Neighbor>,
     /// Addresses by names that its resolver knows: `/etc/hosts`.
     pub names: IndexMap<String, IpAddr>,
+    /// Its rules, of each family that has some.
+    pub rules: Vec<RuleSet>,
 }
 
 /// Why a command prints nothing: its exit code and what it says on standard error.
@@ -240,6 +243,7 @@ impl Host {
             fib: netns.fib.clone(),
             neighbors: neighbors.collect(),
             names: IndexMap::new(),
+            rules: Vec::new(),
         }
     }
 
@@ -266,6 +270,8 @@ impl Host {
             "arp" => net_tools::arp(self, words),
             "route" => net_tools::route(self, words),
             "ifconfig" => net_tools::ifconfig(self, words),
+            tool @ ("iptables" | "ip6tables") => iptables::run(self, tool, words),
+            tool @ ("iptables-save" | "ip6tables-save") => iptables::save(self, tool, words),
             "hostname" if words.is_empty() => Ok(format!("{}\n", self.name)),
             _ => Err(Fault::not_modelled(command, ANSWERED)),
         }
@@ -273,7 +279,8 @@ impl Host {
 }
 
 /// The tools.
-const ANSWERED: &str = "ip, bridge, arp, route, ifconfig and hostname";
+const ANSWERED: &str =
+    "ip, bridge, arp, route, ifconfig, iptables, iptables-save, their ip6tables and hostname";
 
 /// Numbers in order, without those that somebody has.
 struct Numbers {

@@ -154,7 +154,7 @@ fn device_paragraph(device: &Device) -> String {
         let scope = match ip {
             ip if ip.is_loopback() => "0x10<host>",
             IpAddr::V6(v6) if v6.is_unicast_link_local() => "0x20<link>",
-            _ => "0x0<global>",
+            IpAddr::V4(_) | IpAddr::V6(_) => "0x0<global>",
         };
         let _ = writeln!(
             out,

@@ -84,9 +84,10 @@ pub(super) fn head(out: &mut String, device: &Device, mode: &str, with_mac: bool
     if let Some(length) = device.queue_length {
         let _ = write!(out, " qlen {length}");
     }
-    let (kind, broadcast) = match link.kind {
-        LinkKind::Loopback => ("loopback", MacAddr::default()),
-        _ => ("ether", MacAddr::BROADCAST),
+    let (kind, broadcast) = if link.kind == LinkKind::Loopback {
+        ("loopback", MacAddr::default())
+    } else {
+        ("ether", MacAddr::BROADCAST)
     };
     if with_mac {
         let _ = write!(out, "\n    link/{kind} {} brd {broadcast}", link.mac);
