@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use proptest::prelude::*;
 
-use super::{Address, Boxes, Point, RuleBox, plan};
+use super::{Address, Boxes, MANY, NONE, Point, RuleBox, plan};
 
 fn holds<A: Address>(rule: &RuleBox<A>, point: &Point<A>) -> bool {
     rule.src.contains(&point.src)
@@ -29,6 +29,15 @@ fn check<A: Address>(rules: &[RuleBox<A>], points: &[Point<A>]) {
     let boxes = Boxes::new(rules).unwrap();
     let bound = plan::BYTES_A_RULE * rules.len() + 4 * plan::BYTES_AT_LEAST + 512;
     assert!(boxes.bytes() <= bound, "{:?}", boxes.shape());
+    for chunk in points.chunks(MANY) {
+        let mut many = [Point::default(); MANY];
+        many[..chunk.len()].copy_from_slice(chunk);
+        let firsts = boxes.firsts(&many, chunk.len());
+        for (point, first) in chunk.iter().zip(firsts) {
+            let alone = boxes.each(point, 0, ControlFlow::Break).break_value();
+            assert_eq!(first, alone.unwrap_or(NONE), "{point:?}");
+        }
+    }
     for point in points {
         let places = 0_u32..;
         let held = places.zip(rules).filter(|(_, rule)| holds(rule, point));
