@@ -5,8 +5,6 @@
 //! branches on which rule it is. Where a rule says more, or the headers have not all that rules ask for, the
 //! packet is walked.
 
-use std::ops::ControlFlow;
-
 use podwire_packet::Headers;
 use podwire_ruleset::{Draw, Hook, Packet, State, Target, Verdict};
 
@@ -14,8 +12,11 @@ use crate::boxes::{Boxes, MANY, Point};
 use crate::brief::Brief;
 use crate::decide::Asked;
 use crate::fields::Fields;
-use crate::prefetch::{LINE, prefetch};
+use crate::prefetch::prefetch;
 use crate::program::{Block, Program, Rule, Then};
+
+/// How many packets later the one is that is asked for.
+const AHEAD: usize = 16;
 
 /// What a rule says of packets in its box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,16 +119,14 @@ impl<'m, F: Fields> AtOnce<'m, F> {
     #[inline]
     pub(crate) fn verdict(&self, headers: &Headers) -> Option<Verdict> {
         let point = point_of::<F>(headers)?;
-        let ranges = self.ranges;
-        let said = ranges
-            .boxes
-            .each(&point, 0, |place| match ranges.says[place as usize] {
-                Says::Nothing => ControlFlow::Continue(()),
-                said @ (Says::Verdict(_) | Says::More) => ControlFlow::Break(said),
-            });
-        match said.break_value().unwrap_or(self.behind) {
-            Says::Verdict(verdict) => Some(verdict),
-            Says::Nothing | Says::More => None,
+        let mut place = self.ranges.boxes.first(&point);
+        loop {
+            let said = self.ranges.says.get(place as usize);
+            match said.copied().unwrap_or(self.behind) {
+                Says::Verdict(verdict) => return Some(verdict),
+                Says::Nothing => place = self.ranges.boxes.first_from(&point, place + 1),
+                Says::More => return None,
+            }
         }
     }
 
@@ -143,15 +142,12 @@ impl<'m, F: Fields> AtOnce<'m, F> {
     ) {
         let mut first = 0;
         for (packets_now, out) in packets.chunks(MANY).zip(out.chunks_mut(MANY)) {
-            let after = packets.get(first + MANY..).unwrap_or_default();
             let mut points = [Point::default(); MANY];
             // A bit for each packet that has no point.
             let mut walked = 0_u64;
             for (at, (packet, point)) in packets_now.iter().zip(&mut points).enumerate() {
-                if size_of::<P>() > LINE
-                    && let Some(packet) = after.get(at)
-                {
-                    prefetch(packet);
+                if let Some(later) = packets.get(first + at + AHEAD) {
+                    prefetch(later.parts(like).1);
                 }
                 match point_of::<F>(packet.parts(like).1) {
                     Some(own) => *point = own,
@@ -164,16 +160,19 @@ impl<'m, F: Fields> AtOnce<'m, F> {
             {
                 let (like, headers) = packet.parts(like);
                 let said = self.ranges.says.get(place as usize);
-                *brief = match said.copied().unwrap_or(self.behind) {
-                    Says::Verdict(verdict) if walked >> at & 1 == 0 => Brief {
+                let said = said.copied().unwrap_or(self.behind);
+                // Each case is written where it is to stay: a copy of what was just written in parts would wait.
+                if let Says::Verdict(verdict) = said
+                    && walked >> at & 1 == 0
+                {
+                    *brief = Brief {
                         verdict,
                         ..Brief::accept(like)
-                    },
-                    Says::Verdict(_) | Says::Nothing | Says::More => {
-                        let draw = &mut draws(first + at);
-                        self.program.walk(self.hook, like, headers, state, draw)
-                    }
-                };
+                    };
+                } else {
+                    let draw = &mut draws(first + at);
+                    *brief = self.program.walk(self.hook, like, headers, state, draw);
+                }
             }
             first += MANY;
         }

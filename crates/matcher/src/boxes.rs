@@ -182,6 +182,20 @@ impl<A: Address> Boxes<A> {
         }
     }
 
+    /// The first box from `from` on that holds the point; behind every box where none does.
+    #[inline]
+    pub(crate) fn first_from(&self, point: &Point<A>, from: u32) -> u32 {
+        let found = self.each(point, from, ControlFlow::Break);
+        found.break_value().unwrap_or(NONE)
+    }
+
+    /// The first box that holds the point; behind every box where none does.
+    #[inline]
+    pub(crate) fn first(&self, point: &Point<A>) -> u32 {
+        let firsts = self.trees.iter().map(|tree| tree.first(point));
+        firsts.fold(NONE, u32::min)
+    }
+
     /// How many rules there are.
     pub(crate) fn len(&self) -> u32 {
         crate::program::to_u32(self.rules)

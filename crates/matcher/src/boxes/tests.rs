@@ -34,8 +34,8 @@ fn check<A: Address>(rules: &[RuleBox<A>], points: &[Point<A>]) {
         many[..chunk.len()].copy_from_slice(chunk);
         let firsts = boxes.firsts(&many, chunk.len());
         for (point, first) in chunk.iter().zip(firsts) {
-            let alone = boxes.each(point, 0, ControlFlow::Break).break_value();
-            assert_eq!(first, alone.unwrap_or(NONE), "{point:?}");
+            assert_eq!(first, boxes.first_from(point, 0), "{point:?}");
+            assert_eq!(first, boxes.first(point), "{point:?}");
         }
     }
     for point in points {
@@ -43,8 +43,8 @@ fn check<A: Address>(rules: &[RuleBox<A>], points: &[Point<A>]) {
         let held = places.zip(rules).filter(|(_, rule)| holds(rule, point));
         let held: Vec<u32> = held.map(|(place, _)| place).collect();
         assert_eq!(found(&boxes, point, 0), held, "{point:?}");
-        let first = boxes.each(point, 0, ControlFlow::Break);
-        assert_eq!(first.break_value(), held.first().copied());
+        let first = held.first().copied();
+        assert_eq!(boxes.first(point), first.unwrap_or(NONE));
         for from in held.iter().map(|place| place + 1).chain([1, u32::MAX]) {
             let rest: Vec<u32> = held.iter().copied().filter(|at| *at >= from).collect();
             assert_eq!(found(&boxes, point, from), rest, "{point:?} from {from}");

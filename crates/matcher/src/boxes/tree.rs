@@ -115,6 +115,19 @@ impl<A: Address> Tree<A> {
         }
     }
 
+    /// The first rule that holds a packet, or [`NONE`].
+    #[inline]
+    pub(super) fn first(&self, point: &Point<A>) -> u32 {
+        let mut block = self.leaf(point);
+        loop {
+            let asked = self.ask(block, point);
+            if !asked.goes_on {
+                return asked.first;
+            }
+            block += 1;
+        }
+    }
+
     /// Blocks that a packet is tested against until a rule holds it that ends its way, or all.
     pub(super) fn blocks_asked(&self, point: &Point<A>, ends: impl Fn(u32) -> bool) -> usize {
         let mut cursor = self.start(point);
