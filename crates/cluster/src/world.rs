@@ -8,7 +8,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    EndpointSlice, FileId, KubeProxyConfiguration, Network, Node, ObjectName, Pod, Service, Source,
+    EndpointSlice, FileId, Ingress, IngressClass, KubeProxyConfiguration, Network, Node,
+    ObjectName, Pod, Service, Source,
 };
 
 /// Something odd in the input that podwire can live with.
@@ -33,6 +34,10 @@ pub struct Cluster {
     pub services: BTreeMap<ObjectName, Service>,
     /// EndpointSlices; those made from Endpoints objects, where a Service has no slice, among them.
     pub endpoint_slices: BTreeMap<ObjectName, EndpointSlice>,
+    /// Ingresses.
+    pub ingresses: BTreeMap<ObjectName, Ingress>,
+    /// IngressClasses by name.
+    pub ingress_classes: BTreeMap<Arc<str>, IngressClass>,
     /// How kube-proxy is configured, where the input says so.
     pub kube_proxy: Option<KubeProxyConfiguration>,
     /// Where it says so; `None` for what a model implies.

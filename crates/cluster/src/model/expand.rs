@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use podwire_packet::Prefix;
 
 use super::at::{At, Reader, content, document};
+use super::ingresses;
 use super::nodes;
 use super::schema::{CniModel, FlannelModel, Model, NetworkModel};
 use super::services;
@@ -12,7 +13,8 @@ use super::slices;
 use super::workloads;
 use crate::load::{Parsed, Place, Problem};
 use crate::{
-    Cni, EndpointSlice, FlannelBackend, KubeProxyConfiguration, Network, Node, Pod, Service,
+    Cni, EndpointSlice, FlannelBackend, Ingress, IngressClass, KubeProxyConfiguration, Network,
+    Node, Pod, Service,
 };
 
 /// The most that `repeat`, `replicas` and `node_count` make.
@@ -30,6 +32,8 @@ pub(crate) struct Expanded {
     pub(crate) pods: Vec<(u32, Pod)>,
     pub(crate) services: Vec<(u32, Service)>,
     pub(crate) slices: Vec<(u32, EndpointSlice)>,
+    pub(crate) ingresses: Vec<(u32, Ingress)>,
+    pub(crate) ingress_classes: Vec<(u32, IngressClass)>,
 }
 
 /// Reads and expands a model.
@@ -48,6 +52,8 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
     let pods = workloads::expand(&mut reader, &model.workloads, &nodes);
     let services = services::expand(&mut reader, &model.services, &network);
     let slices = slices::expand(&mut reader, &services, &pods, &nodes);
+    let ingresses = ingresses::expand(&mut reader, &model.ingresses);
+    let ingress_classes = ingresses::classes(&mut reader, &model.ingress_classes);
     let services: Vec<_> = services.into_iter().map(|m| (m.line, m.service)).collect();
     if !reader.problems.is_empty() {
         reader.problems.sort_by_key(|(place, _)| *place);
@@ -67,6 +73,8 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
         pods,
         services,
         slices,
+        ingresses,
+        ingress_classes,
     }))
 }
 

@@ -8,6 +8,7 @@ use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
 use serde::Deserialize;
 
 use super::at::At;
+use super::ingresses::{IngressClassModel, IngressModel};
 use crate::load::{Accepted, Parsed, Port, Target};
 use crate::{IpMode, ServiceType, TrafficPolicy};
 
@@ -24,6 +25,8 @@ pub(super) struct Model {
     pub(super) namespaces: Vec<String>,
     pub(super) workloads: Vec<WorkloadModel>,
     pub(super) services: Vec<ServiceModel>,
+    pub(super) ingresses: Vec<IngressModel>,
+    pub(super) ingress_classes: Vec<IngressClassModel>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +177,11 @@ pub(super) struct WorkloadModel {
     pub(super) labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     pub(super) ports: Vec<ContainerPortModel>,
+    /// What all its pods run, where it matters: an Ingress controller.
+    #[serde(default)]
+    pub(super) image: Box<str>,
+    #[serde(default)]
+    pub(super) args: Vec<Box<str>>,
     #[serde(default)]
     pub(super) host_network: bool,
     #[serde(default)]
@@ -183,7 +191,7 @@ pub(super) struct WorkloadModel {
     pub(super) ips: Vec<At<Parsed<IpAddr>>>,
 }
 
-fn default_namespace() -> String {
+pub(super) fn default_namespace() -> String {
     "default".to_owned()
 }
 
