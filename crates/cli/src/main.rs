@@ -9,6 +9,7 @@ mod check;
 mod diff;
 mod failure;
 mod files;
+mod ingress;
 mod logs;
 mod matching;
 mod render;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
+        Command::Ingress(args) => ingress::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));

@@ -174,14 +174,10 @@ impl IngressNginx {
                 answer.backend = number.map(|number| &self.backends[number]);
                 (answer.status, why.end) = match answer.backend.map(|backend| backend.state) {
                     // The controller answers itself.
-                    None => (
-                        404,
-                        "no Ingress takes it: the controller's default back end",
-                    ),
-                    Some(State::Serves) if inside.backend.is_none() => (
-                        200,
-                        "no Ingress takes it: the controller's default back end",
-                    ),
+                    None => (404, "no Ingress takes it: the controller's default backend"),
+                    Some(State::Serves) if inside.backend.is_none() => {
+                        (200, "no Ingress takes it: the controller's default backend")
+                    }
                     Some(State::Serves) => (200, ""),
                     Some(State::NoService) => (503, "there is no such Service"),
                     Some(State::NoPort) => (503, "the Service has no such port"),
@@ -286,7 +282,7 @@ impl fmt::Display for NginxWhy<'_> {
             Some((location, how)) => {
                 writeln!(f, "location  {location}: {how}")?;
                 if let Some(rewrite) = self.rewrite {
-                    writeln!(f, "{}", location.rewrites[rewrite])?;
+                    writeln!(f, "rewrite   {}", location.rewrites[rewrite])?;
                 }
             }
             None => writeln!(f, "location  none: the server answers")?,

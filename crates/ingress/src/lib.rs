@@ -66,8 +66,10 @@ mod spec;
 pub use answer::{Answer, Why};
 pub use backend::{Backend, State};
 pub use class::{Ignored, Reason};
+pub use ingress_nginx::NginxWhy;
 pub use request::{Request, Scheme, UrlError};
 pub use router::{Controller, ControllerError, Options, Refused, Router};
+pub use spec::SpecWhy;
 
 /// A table whose keys a person's file chooses.
 type Table<K, V> = hashbrown::HashMap<Box<K>, V, foldhash::fast::FixedState>;

@@ -3,6 +3,7 @@
 //! A host is a name, a wildcard for one label, or every other one. Within the host an exact path counts
 //! first, then the longest prefix, by elements. Paths are compared as they are sent.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use indexmap::IndexSet;
@@ -179,13 +180,25 @@ impl Host {
         if let Some(claimed) = self.exact.get(path) {
             return Some(claimed);
         }
+        // What stands between two slashes side by side is no element.
+        let path = without_empty_elements(path);
         // An element ends where the prefix does.
-        let mut prefixes = self.prefixes.of(path);
         let ends = |prefix: &[u8]| path.get(prefix.len()).is_none_or(|&next| next == b'/');
-        prefixes
+        self.prefixes
+            .of(&path)
             .find(|(prefix, _)| ends(prefix))
             .map(|(_, claimed)| claimed)
     }
+}
+
+fn without_empty_elements(path: &[u8]) -> Cow<'_, [u8]> {
+    let is_double = |pair: &[u8]| pair == b"//";
+    if !path.windows(2).any(is_double) {
+        return Cow::Borrowed(path);
+    }
+    let mut single = path.to_vec();
+    single.dedup_by(|next, before| *next == b'/' && *before == b'/');
+    Cow::Owned(single)
 }
 
 impl fmt::Display for SpecWhy<'_> {

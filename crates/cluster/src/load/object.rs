@@ -169,6 +169,7 @@ pub(super) fn not_an_object(tree: &Tree<'_>) -> Found {
         | Value::Signed(_)
         | Value::Float(_)
         | Value::Text(_)
+        | Value::Word(..)
         | Value::Seq(_) => tree.describe(),
     };
     Found {

@@ -242,8 +242,9 @@ pub enum Rewritten {
 }
 
 impl fmt::Display for Rewrite {
+    /// Writes what stands behind the word `rewrite` in a configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rewrite \"{}\" {} break", self.pattern, self.replacement)
+        write!(f, "\"{}\" {}", self.pattern, self.replacement)
     }
 }
 
