@@ -96,6 +96,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
     Run(RunArgs),
+    /// Send requests through Ingresses
+    Ingress(crate::ingress::args::IngressArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
     /// Run a node's or pod's tools on the model
