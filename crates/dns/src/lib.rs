@@ -3,7 +3,9 @@
 //! # Map
 //! - [`corefile`]: a Corefile as data, each plugin with its own settings, or why CoreDNS would not
 //!   start with it.
+//! - [`lint`]: what in a Corefile is dead, and what it becomes.
 //! - [`version`]: releases of CoreDNS, and what each understands.
 
 pub mod corefile;
+pub mod lint;
 pub mod version;
