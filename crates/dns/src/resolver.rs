@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, Record, RecordType};
 use thiserror::Error;
 
 pub use conf::ResolvConf;
@@ -57,11 +57,8 @@ impl Answer {
 
     /// Addresses in the answer.
     fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.records.iter().filter_map(|record| match record.data {
-            RData::A(ip) => Some(IpAddr::V4(ip.0)),
-            RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
-            _ => None,
-        })
+        let address = |record: &Record| record.data.ip_addr();
+        self.records.iter().filter_map(address)
     }
 }
 
@@ -329,9 +326,12 @@ impl<S: Ask> Queries<'_, S> {
             .iter()
             .map(|&qtype| self.server.ask(&asked, qtype))
             .collect();
-        let outcome = |answer: &Answer| match answer.rcode {
-            ResponseCode::NoError if answer.records.is_empty() => Outcome::NoData,
-            code => Outcome::Code(code),
+        let outcome = |answer: &Answer| {
+            if answer.rcode == ResponseCode::NoError && answer.records.is_empty() {
+                Outcome::NoData
+            } else {
+                Outcome::Code(answer.rcode)
+            }
         };
         let outcomes = answers.iter().map(outcome);
         self.sent.push(Sent {

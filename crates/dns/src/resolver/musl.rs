@@ -46,11 +46,14 @@ fn query<S: Ask>(
         .ask(name, wanted.types())
         .ok_or(LookupError::NoName)?;
     for answer in &answers {
-        match answer.rcode {
-            ResponseCode::NoError => {}
-            ResponseCode::NXDomain => return Ok(None),
-            ResponseCode::ServFail => return Err(LookupError::Again),
-            _ => return Err(LookupError::Fail),
+        if answer.rcode == ResponseCode::NXDomain {
+            return Ok(None);
+        }
+        if answer.rcode == ResponseCode::ServFail {
+            return Err(LookupError::Again);
+        }
+        if answer.rcode != ResponseCode::NoError {
+            return Err(LookupError::Fail);
         }
     }
     let addresses: Vec<_> = answers.iter().flat_map(Answer::addresses).collect();

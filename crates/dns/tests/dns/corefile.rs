@@ -76,18 +76,15 @@ fn plugins_stand_in_the_order_in_which_they_are_asked() {
     let corefile =
         newest(".:53 {\n forward . 1.1.1.1\n kubernetes cluster.local\n errors\n cache\n}")
             .unwrap();
-    let names: Vec<_> = corefile.servers[0]
-        .plugins
-        .iter()
-        .map(|plugin| match plugin {
-            Plugin::Errors => "errors",
-            Plugin::Cache(_) => "cache",
-            Plugin::Kubernetes(_) => "kubernetes",
-            Plugin::Forward(_) => "forward",
-            _ => "other",
-        })
-        .collect();
-    assert_eq!(names, ["errors", "cache", "kubernetes", "forward"]);
+    assert!(matches!(
+        &*corefile.servers[0].plugins,
+        [
+            Plugin::Errors,
+            Plugin::Cache(_),
+            Plugin::Kubernetes(_),
+            Plugin::Forward(_)
+        ]
+    ));
 }
 
 #[test]

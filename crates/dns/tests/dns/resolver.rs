@@ -1,6 +1,7 @@
 //! What glibc, musl, dig and nslookup really sent, beside what is said here that they send.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA};
@@ -76,9 +77,9 @@ fn answer(world: &World, name: &Name, kind: RecordType) -> Answer {
         .get(&key)
         .unwrap_or_else(|| panic!("nobody asked {key:?}"));
     let record = |ip: &String| {
-        let data = match kind {
-            RecordType::A => RData::A(A(ip.parse().unwrap())),
-            _ => RData::AAAA(AAAA(ip.parse().unwrap())),
+        let data = match ip.parse().unwrap() {
+            IpAddr::V4(ip) => RData::A(A(ip)),
+            IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
         };
         Record::from_rdata(name.clone(), 5, data)
     };
