@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Run a node's or pod's tools on the model
     Exec(ExecArgs),
+    /// Names: what a Corefile says, and what CoreDNS answers
+    Dns(crate::dns::DnsArgs),
     /// Play histories of an address space
     Ipam(IpamArgs),
 }

@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod check;
 mod diff;
+mod dns;
 mod exec;
 mod failure;
 mod files;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Ingress(args) => ingress::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
         Command::Exec(args) => exec::run(&cli.global, args, &mut out),
+        Command::Dns(args) => dns::run(&cli.global, args, &mut out),
         Command::Ipam(args) => ipam::run(args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
