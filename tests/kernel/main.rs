@@ -11,4 +11,5 @@ mod generated;
 mod lab;
 mod nodes;
 mod probes;
+mod tools;
 mod wiring;

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
+mod exec;
+mod ipam;
+
+pub(crate) use self::exec::ExecArgs;
+pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
+
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
 #[derive(Debug, Parser)]
 #[command(
@@ -92,6 +98,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
+    /// Run a node's or pod's tools on the model
+    Exec(ExecArgs),
+    /// Play histories of an address space
+    Ipam(IpamArgs),
 }
 
 /// The cluster to read, and changes to it.
@@ -107,7 +117,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
     /// Override a field of the proxy configuration, such as iptables.masqueradeAll=true, or the pod
-    /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw; repeatable
+    /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw|weave; repeatable
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub(crate) set: Vec<String>,
     /// The kube-proxy release whose words and names are used; 1.30 if not said

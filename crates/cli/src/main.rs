@@ -7,8 +7,11 @@ mod args;
 mod bench;
 mod check;
 mod diff;
+mod exec;
 mod failure;
 mod files;
+mod ipam;
+mod jsonl;
 mod logs;
 mod matching;
 mod render;
@@ -36,6 +39,8 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
+        Command::Exec(args) => exec::run(&cli.global, args, &mut out),
+        Command::Ipam(args) => ipam::run(args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {
