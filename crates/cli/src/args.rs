@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
+use crate::cni::CniArgs;
+
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
 #[derive(Debug, Parser)]
 #[command(
@@ -92,6 +94,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
+    /// Be a CNI plugin to a container runtime, or a runtime to plugins
+    Cni(CniArgs),
 }
 
 /// The cluster to read, and changes to it.

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod check;
+mod cni;
 mod diff;
 mod failure;
 mod files;
@@ -24,6 +25,9 @@ use crate::args::{Cli, Command};
 use crate::failure::{Answer, Failure};
 
 fn main() -> ExitCode {
+    if let Some(plugin) = cni::called_as() {
+        return cni::run_as(plugin);
+    }
     let cli = Cli::parse();
     cli.global.color.into_choice().write_global();
     let mut out = BufWriter::new(anstream::stdout().lock());
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
+        Command::Cni(args) => cni::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {
