@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Dns(crate::dns::DnsArgs),
     /// Play histories of an address space
     Ipam(IpamArgs),
+    /// Be a CNI plugin to a container runtime, or a runtime to plugins
+    Cni(crate::cni::CniArgs),
 }
 
 /// The cluster to read, and changes to it.

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod check;
+mod cni;
 mod diff;
 mod dns;
 mod exec;
@@ -29,6 +30,9 @@ use crate::args::{Cli, Command};
 use crate::failure::{Answer, Failure};
 
 fn main() -> ExitCode {
+    if let Some(plugin) = cni::called_as() {
+        return cni::run_as(plugin);
+    }
     let cli = Cli::parse();
     cli.global.color.into_choice().write_global();
     let mut out = BufWriter::new(anstream::stdout().lock());
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Exec(args) => exec::run(&cli.global, args, &mut out),
         Command::Dns(args) => dns::run(&cli.global, args, &mut out),
         Command::Ipam(args) => ipam::run(args, &mut out),
+        Command::Cni(args) => cni::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {
