@@ -187,3 +187,18 @@ fn other_kinds_are_counted() {
         .collect();
     assert_eq!(counted, [("Secret", 2), ("Service", 1)]);
 }
+
+#[test]
+fn words_that_once_were_booleans_are_text() {
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: n, labels: {a: yes, b: Off}}\n\
+                spec: {hostNetwork: true}\n";
+    let input = Input {
+        path: "input.yaml".into(),
+        text: text.to_owned(),
+    };
+    let cluster = load(vec![input]).unwrap();
+    let pod = &cluster.pods[&ObjectName::new("default", "n")];
+    assert!(pod.host_network);
+    let values: Vec<&str> = pod.meta.labels.values().map(|value| &**value).collect();
+    assert_eq!(values, ["yes", "Off"]);
+}

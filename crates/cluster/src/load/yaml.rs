@@ -6,6 +6,10 @@
 //!
 //! A document is read twice only if something is wrong with it: the first reading knows the places
 //! of objects, the second that of every value, which costs several times as much.
+//!
+//! # Departures
+//! Words are YAML 1.2's: `yes`, `no`, `on`, `off`, `y` and `n` are text. kubectl takes them for true and
+//! false, as YAML 1.1 did, and refuses a name `n` that has no quotes.
 
 use std::marker::PhantomData;
 
@@ -58,6 +62,8 @@ fn options(bytes: usize) -> Options {
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: written,
         },
+        // YAML 1.2: an object may be called `n`, and a label's value may be `on`.
+        strict_booleans: true,
         with_snippet: false,
         emit_comments: false,
     }
