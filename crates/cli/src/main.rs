@@ -11,6 +11,7 @@ mod failure;
 mod files;
 mod logs;
 mod matching;
+mod policy;
 mod render;
 mod run;
 mod trace;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
+        Command::Policy(args) => policy::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
