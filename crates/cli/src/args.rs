@@ -1,5 +1,6 @@
 //! The command line.
 
+mod ipam;
 mod policy;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
+pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
 pub(crate) use self::policy::{MatrixArgs, PolicyArgs, PolicyCommand, ProbeArgs};
 
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Policy(PolicyArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
+    /// Play histories of an address space
+    Ipam(IpamArgs),
 }
 
 /// The cluster to read, and changes to it.

@@ -9,6 +9,8 @@ mod check;
 mod diff;
 mod failure;
 mod files;
+mod ipam;
+mod jsonl;
 mod logs;
 mod matching;
 mod policy;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli.global, args, &mut out),
         Command::Policy(args) => policy::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
+        Command::Ipam(args) => ipam::run(args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

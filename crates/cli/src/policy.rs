@@ -13,7 +13,8 @@ use self::answer::Answered;
 use self::probe::{Probe, Resolver};
 use crate::args::{Global, MatrixArgs, PolicyArgs, PolicyCommand, ProbeArgs, TextOrJson};
 use crate::failure::{Answer, Failure};
-use crate::files::{read_cluster, read_text};
+use crate::files::read_cluster;
+use crate::jsonl::{self, Line};
 
 pub(crate) fn run(
     global: &Global,
@@ -40,18 +41,10 @@ fn probe(global: &Global, args: &ProbeArgs, out: &mut impl Write) -> Result<Answ
         tell(&cluster, &policies, &probe, &traffic, args.output, out)?;
         return Ok(policies.allows(&traffic).into());
     };
-    let text = read_text(path)?;
-    for (number, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let place = |column: usize, why: &dyn std::fmt::Display| {
-            let (path, line) = (path.display(), number + 1);
-            Failure::input(format_args!("{path}:{line}:{column}: {why}"))
-        };
-        let probe = Probe::of_line(line).map_err(|(column, why)| place(column, &why))?;
-        let traffic = resolver.traffic(&probe).map_err(|why| place(1, &why))?;
-        tell(&cluster, &policies, &probe, &traffic, args.output, out)?;
+    for Line { number, value } in jsonl::read::<Probe>(path, "a probe")? {
+        let traffic = resolver.traffic(&value);
+        let traffic = traffic.map_err(|why| jsonl::fault(path, number, 1, &why))?;
+        tell(&cluster, &policies, &value, &traffic, args.output, out)?;
     }
     Ok(Answer::Yes)
 }

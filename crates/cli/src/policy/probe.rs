@@ -82,15 +82,6 @@ impl Probe {
             protocol: args.proto,
         })
     }
-
-    /// The question of a line; where it is none, the column and why.
-    pub(super) fn of_line(line: &str) -> Result<Self, (usize, String)> {
-        serde_json::from_str(line).map_err(|error| {
-            let text = error.to_string();
-            let end = text.rfind(" at line ").unwrap_or(text.len());
-            (error.column().max(1), text[..end].to_owned())
-        })
-    }
 }
 
 /// Names to parties.
