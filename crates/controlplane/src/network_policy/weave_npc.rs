@@ -34,6 +34,7 @@ mod rules;
 mod sets;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use podwire_cluster::{Cluster, NetworkPolicy, ObjectName, PolicyType, Source};
@@ -63,6 +64,8 @@ const FIRST_ORIGIN: u32 = 1 << 30;
 #[derive(Clone, Debug)]
 pub struct WeaveNpc {
     sets: WeaveSets,
+    /// The same as rules look into them.
+    shared: Arc<Sets>,
     /// Rules by their lines; a rule that two policies bring is there once.
     rules: IndexMap<String, Placed>,
     objects: Vec<WeaveObject>,
@@ -75,6 +78,7 @@ impl WeaveNpc {
     pub fn new(cluster: &Cluster) -> Self {
         let mut npc = Self {
             sets: WeaveSets::default(),
+            shared: Arc::default(),
             rules: IndexMap::new(),
             objects: Vec::new(),
             refused: Vec::new(),
@@ -95,6 +99,7 @@ impl WeaveNpc {
             npc.add(policy, &namespaces);
         }
         npc.sets.fill(&namespaces);
+        npc.shared = npc.sets.to_ruleset().into();
         npc
     }
 
@@ -165,8 +170,8 @@ impl WeaveNpc {
 
     /// The ipsets.
     #[must_use]
-    pub fn sets(&self) -> Sets {
-        self.sets.to_ruleset()
+    pub const fn sets(&self) -> &Arc<Sets> {
+        &self.shared
     }
 
     /// Adds its rules, and those by which Weave leads packets to them, to the table filter of a node whose

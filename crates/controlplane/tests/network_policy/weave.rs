@@ -136,7 +136,7 @@ fn its_text_reads_back_as_what_is_walked() {
         let npc = WeaveNpc::new(&read(&[&cluster(seed, Kind::Weave)]));
         let text = npc.save_text();
         let (sets, rules) = text.split_once("*filter").unwrap();
-        assert_eq!(ipset::parse(sets).unwrap(), npc.sets());
+        assert_eq!(ipset::parse(sets).unwrap(), **npc.sets());
         let mut walked = RuleSet::empty(Family::Ipv4);
         npc.add_rules(&mut walked);
         let rules = iptables::parse(&format!("*filter{rules}"), Family::Ipv4).unwrap();
@@ -191,7 +191,7 @@ fn its_rules_let_through_what_policies_mean_by_either_evaluator() {
         let mut rules = RuleSet::empty(Family::Ipv4);
         npc.add_rules(&mut rules);
         let state = State {
-            sets: npc.sets().into(),
+            sets: npc.sets().clone(),
             ..State::default()
         };
         let matcher = Matcher::new(&rules).unwrap();
@@ -315,7 +315,7 @@ fn rules_that_do_not_count_let_traffic_through_under_weave() {
     let mut rules = RuleSet::empty(Family::Ipv4);
     npc.add_rules(&mut rules);
     let state = State {
-        sets: npc.sets().into(),
+        sets: npc.sets().clone(),
         ..State::default()
     };
     let host = HostAddresses::of(["192.168.7.10".parse().unwrap()]);
