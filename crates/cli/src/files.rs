@@ -175,8 +175,9 @@ fn parse_cni(text: &str) -> Result<Cni, Failure> {
         "flannel" | "flannel-vxlan" => Ok(vxlan(false)),
         "flannel-direct" => Ok(vxlan(true)),
         "flannel-host-gw" => Ok(Cni::Flannel(FlannelBackend::HostGw)),
+        "weave" => Ok(Cni::Weave),
         other => Err(Failure::input(format_args!(
-            "--set cni={other}: accepted are routes, bridge, flannel-vxlan, flannel-direct and flannel-host-gw"
+            "--set cni={other}: accepted are routes, bridge, flannel-vxlan, flannel-direct, flannel-host-gw and weave"
         ))),
     }
 }
@@ -188,6 +189,24 @@ fn tell_oddities(global: &Global, cluster: &Cluster) {
     }
     // The answer is the same if nobody hears this.
     let _ = write_oddities(global, cluster, &mut anstream::stderr().lock());
+}
+
+/// Says on standard error that the pod network does nothing about policies.
+pub(crate) fn tell_policies(global: &Global, cluster: &Cluster) {
+    let (count, cni) = (cluster.network_policies.len(), cluster.network.cni);
+    if global.quiet || count == 0 || cni.enforces_policies() {
+        return;
+    }
+    let (policies, have) = match count {
+        1 => ("NetworkPolicy", "has"),
+        _ => ("NetworkPolicies", "have"),
+    };
+    // The answer is the same if nobody hears this.
+    let _ = writeln!(
+        anstream::stderr(),
+        "note: {count} {policies} {have} no effect on packets: {} enforces none; --set cni=weave does",
+        cni.name()
+    );
 }
 
 /// Says on standard error that a release has no userspace mode.

@@ -10,6 +10,7 @@
 //! - `bridge`: cni0, veth pairs, a pod's addresses and routes: the bridge plugin with host-local.
 //! - `flannel`: flannel.1, its routes, ARP and FDB entries; its masquerade and forward rules.
 //! - `routes`: plain routes between the nodes.
+//! - `weave`: what is Weave's own of its bridge.
 //!
 //! # Departures
 //! - Addresses from elsewhere than their node's podCIDRs, as Calico, Cilium and clouds hand them out, are
@@ -23,17 +24,20 @@ mod bridge;
 mod flannel;
 mod nodes;
 mod routes;
+mod weave;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Cni, FlannelBackend, Nic};
 use podwire_dataplane::{Link, LinkKind, Netns, Route, Sysctls};
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
-use podwire_ruleset::RuleSet;
+use podwire_ruleset::{RuleSet, Sets};
 use sha2::{Digest, Sha256};
 
-pub use bridge::CNI0;
 pub use nodes::NodeNetwork;
+
+use crate::network_policy::WeaveNpc;
 
 /// The pod network of a cluster.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct PodNetwork {
     pod_cidrs: Vec<Prefix>,
     sysctls: Sysctls,
     nodes: Vec<NodeNetwork>,
+    /// Whoever makes policies hold, where somebody does.
+    npc: Option<Arc<WeaveNpc>>,
 }
 
 impl PodNetwork {
@@ -63,7 +69,24 @@ impl PodNetwork {
                 route_localnet: false,
             },
             nodes: nodes::of(cluster),
+            npc: match network.cni {
+                Cni::Weave => Some(Arc::new(WeaveNpc::new(cluster))),
+                Cni::Routes | Cni::Bridge | Cni::Flannel(_) => None,
+            },
         }
+    }
+
+    /// The controller that makes policies hold, where the pod network has one.
+    #[must_use]
+    pub fn policy_controller(&self) -> Option<&WeaveNpc> {
+        self.npc.as_deref()
+    }
+
+    /// The ipsets that the network's rules look into.
+    #[must_use]
+    pub fn sets(&self, family: Family) -> Option<&Arc<Sets>> {
+        let npc = self.npc.as_ref().filter(|_| family == Family::Ipv4)?;
+        Some(npc.sets())
     }
 
     /// The nodes, in the cluster's order.
@@ -77,9 +100,25 @@ impl PodNetwork {
     pub fn pod_mtu(&self, node: &NodeNetwork) -> u32 {
         let overhead = match self.cni {
             Cni::Flannel(FlannelBackend::Vxlan { .. }) => flannel::VXLAN_OVERHEAD,
+            Cni::Weave => return weave::MTU,
             Cni::Flannel(FlannelBackend::HostGw) | Cni::Routes | Cni::Bridge => 0,
         };
         node.underlay_mtu().saturating_sub(overhead)
+    }
+
+    /// The bridge that pods hang on.
+    #[must_use]
+    pub const fn bridge(&self) -> DeviceName {
+        match self.cni {
+            Cni::Weave => weave::BRIDGE,
+            Cni::Routes | Cni::Bridge | Cni::Flannel(_) => bridge::CNI0,
+        }
+    }
+
+    /// Whether plain routes join the nodes, those to single pods among them.
+    #[must_use]
+    pub const fn routes_to_pods(&self) -> bool {
+        matches!(self.cni, Cni::Routes | Cni::Weave)
     }
 
     /// A node's own namespace, with a bridge port for each of its pods.
@@ -92,9 +131,27 @@ impl PodNetwork {
         }
         let pods: Vec<IpAddr> = pods.into_iter().collect();
         if !node.pod_cidrs.is_empty() || !pods.is_empty() {
-            links.push(bridge::bridge_link(node, self.pod_mtu(node)));
-            let port = |&ip| bridge::port_link(node, ip, self.pod_mtu(node), self.hairpin);
+            links.push(bridge::bridge_link(self, node));
+            let port = |&ip| bridge::port_link(self, node, ip, self.hairpin);
             links.extend(pods.iter().map(port));
+        }
+        links.extend(
+            node.links
+                .iter()
+                .filter(|(_, facts)| facts.bridge)
+                .map(|(&name, facts)| Link {
+                    addresses: facts.addresses.clone(),
+                    ..Link::new(
+                        name,
+                        LinkKind::Bridge,
+                        node.device_mac(name),
+                        Link::ETHERNET_MTU,
+                    )
+                }),
+        );
+        for link in &mut links {
+            let said = node.links.get(&link.name).and_then(|facts| facts.mtu);
+            link.mtu = said.unwrap_or(link.mtu);
         }
         let mut host = Netns::new(links);
         host.sysctls = self.sysctls;
@@ -106,7 +163,7 @@ impl PodNetwork {
         }
         match self.cni {
             Cni::Bridge => {}
-            Cni::Routes | Cni::Flannel(FlannelBackend::HostGw) => {
+            Cni::Routes | Cni::Weave | Cni::Flannel(FlannelBackend::HostGw) => {
                 routes::add(&mut host, self, node)
             }
             Cni::Flannel(FlannelBackend::Vxlan {
@@ -133,15 +190,15 @@ impl PodNetwork {
             if of.name == node.name {
                 host.add_route(Route {
                     via: None,
-                    ..Route::via(Prefix::host(pod), CNI0, pod)
+                    ..Route::via(Prefix::host(pod), self.bridge(), pod)
                 });
-            } else if self.cni == Cni::Routes {
+            } else if self.routes_to_pods() {
                 routes::add_direct(host, of, Prefix::host(pod));
             }
         }
     }
 
-    /// Adds the rules that the network's agent writes on a node, behind those that are there.
+    /// Adds the rules that the network's agents write on a node to those that are there.
     pub fn add_rules(&self, node: &NodeNetwork, rules: &mut RuleSet) {
         let of_cluster = self
             .pod_cidrs
@@ -151,6 +208,9 @@ impl PodNetwork {
             (self.cni, of_cluster, node.pod_cidr(rules.family))
         {
             flannel::rules::add(rules, cluster, range, self.ip_masq);
+        }
+        if let Some(npc) = self.npc.as_ref().filter(|_| rules.family == Family::Ipv4) {
+            npc.add_rules(rules);
         }
     }
 
@@ -174,8 +234,18 @@ impl PodNetwork {
 
     /// The host's end of a pod's veth pair, by the pod's first address.
     #[must_use]
-    pub fn port_name(node: &NodeNetwork, pod: IpAddr) -> DeviceName {
-        bridge::port_name(node, pod)
+    pub fn port_name(&self, node: &NodeNetwork, pod: IpAddr) -> DeviceName {
+        let mut said = node.links.iter();
+        if let Some((&name, _)) = said.find(|(_, facts)| facts.pod == Some(pod)) {
+            return name;
+        }
+        let digits = hash(&[&node.name, &pod.to_string(), "veth"]) >> 32;
+        // As the plugins name it: `veth` and eight hexadecimal digits, or seven.
+        let name = match self.cni {
+            Cni::Weave => format!("{}{:07x}", weave::PORT_PREFIX, digits >> 4),
+            Cni::Routes | Cni::Bridge | Cni::Flannel(_) => format!("veth{digits:08x}"),
+        };
+        name.parse().expect("at most fifteen letters and digits")
     }
 }
 
