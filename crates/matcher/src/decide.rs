@@ -7,7 +7,7 @@ use crate::behind::Front;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::{Dispatch, Found, Lookup, Service};
 use crate::fields::Fields;
-use crate::prefetch::{LINE, prefetch};
+use crate::hints::{LINE, prefetch};
 use crate::program::{Program, Socket};
 
 /// A table at a hook, ready to be asked.
@@ -53,7 +53,9 @@ impl<'m, F: Fields> AtHook<'m, F> {
             Found::Endpoints(service) => self.program.translated(like, headers, &service, choose),
             Found::Fold(fold) => self.program.folded(like, headers, fold, choose),
             found @ (Found::Nothing | Found::Ask) => {
-                self.decide_elsewhere(&found, like, headers, state, choose)
+                let mut brief = Brief::accept(like);
+                self.decide_elsewhere(&found, like, headers, state, choose, &mut brief);
+                brief
             }
         }
     }
@@ -70,7 +72,7 @@ impl<'m, F: Fields> AtHook<'m, F> {
         key_of::<F>(headers).map_or(Found::Ask, |key| self.services.at(slot, key))
     }
 
-    /// What the table decides where no entry has the answer.
+    /// Writes what the table decides where no entry has the answer.
     #[inline]
     fn decide_elsewhere(
         &self,
@@ -79,14 +81,17 @@ impl<'m, F: Fields> AtHook<'m, F> {
         headers: &Headers,
         state: &State,
         choose: &mut impl Choose,
-    ) -> Brief<'m> {
+        brief: &mut Brief<'m>,
+    ) {
         if let (Found::Nothing, Some(front)) = (found, self.front)
             && let Some(key) = key_of::<F>(headers)
         {
             let (front, packet) = ((front, self.hook), (like, headers));
-            return self.program.behind(front, key, packet, state, choose);
+            self.program
+                .behind(front, key, packet, state, choose, brief);
+        } else {
+            *brief = self.program.walk(self.hook, like, headers, state, choose);
         }
-        self.program.walk(self.hook, like, headers, state, choose)
     }
 
     /// Writes what the table decides about a packet of a batch, each case where it is to stay: a copy of what
@@ -108,7 +113,7 @@ impl<'m, F: Fields> AtHook<'m, F> {
             }
             Found::Fold(fold) => *brief = self.program.folded(like, headers, *fold, draw),
             Found::Nothing | Found::Ask => {
-                *brief = self.decide_elsewhere(found, like, headers, state, draw);
+                self.decide_elsewhere(found, like, headers, state, draw, brief);
             }
         }
     }
