@@ -96,12 +96,18 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
     Run(RunArgs),
+    /// Send requests through Ingresses
+    Ingress(crate::ingress::args::IngressArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
     /// Run a node's or pod's tools on the model
     Exec(ExecArgs),
+    /// Names: what a Corefile says, and what CoreDNS answers
+    Dns(crate::dns::DnsArgs),
     /// Play histories of an address space
     Ipam(IpamArgs),
+    /// Be a CNI plugin to a container runtime, or a runtime to plugins
+    Cni(crate::cni::CniArgs),
 }
 
 /// The cluster to read, and changes to it.

@@ -36,12 +36,12 @@ pub(super) struct Metadata {
 
 impl Metadata {
     /// As cluster-wide objects have it.
-    fn global(self) -> Meta {
+    pub(super) fn global(self) -> Meta {
         self.meta("")
     }
 
     /// As namespaced objects have it.
-    fn namespaced(self) -> Meta {
+    pub(super) fn namespaced(self) -> Meta {
         let namespace = self.namespace.clone();
         self.meta(if namespace.is_empty() {
             "default"
@@ -163,6 +163,8 @@ struct RawContainer {
     #[serde(deserialize_with = "nullable")]
     image: Box<str>,
     #[serde(deserialize_with = "nullable")]
+    args: Vec<Box<str>>,
+    #[serde(deserialize_with = "nullable")]
     ports: Vec<RawContainerPort>,
 }
 
@@ -235,6 +237,7 @@ impl From<PodObject> for Pod {
         for RawContainer {
             name,
             image,
+            args,
             ports: of_container,
         } in spec.containers
         {
@@ -246,6 +249,7 @@ impl From<PodObject> for Pod {
             containers.push(Container {
                 name,
                 image,
+                args,
                 restarts,
             });
         }
