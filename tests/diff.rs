@@ -227,6 +227,64 @@ fn two_states_of_a_cluster_differ_where_an_endpoint_is_gone() {
     assert_eq!(kinds, BTreeSet::from(expected));
 }
 
+/// A Service of two endpoints whose clients keep theirs.
+const STICKY: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: a}
+spec: {podCIDR: 10.244.1.0/24}
+status: {addresses: [{type: InternalIP, address: 192.168.10.11}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {type: NodePort, clusterIP: 10.96.0.10, sessionAffinity: ClientIP, ports: [{port: 80, nodePort: 30080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: '', port: 8080}]
+endpoints: [{addresses: [10.244.1.4], nodeName: a}, {addresses: [10.244.1.5], nodeName: a}]
+";
+
+#[test]
+fn a_client_that_is_moved_is_a_difference() {
+    let old = cluster_of(STICKY);
+    let new = cluster_of(&STICKY.replace("sessionAffinity: ClientIP, ", ""));
+    let side = |cluster: &Cluster| Side {
+        name: "a state".to_owned(),
+        cluster: cluster.clone(),
+    };
+    let diff = Diff::of(&[side(&old), side(&new)], &Options::default()).expect("it is modelled");
+    let classes = diff.classes.iter();
+    let changes: BTreeSet<_> = classes.flat_map(|class| class.changes.keys()).collect();
+    assert!(!changes.is_empty());
+    for [before, after] in changes {
+        assert!(before.ends_with("next packet to the same"), "{before}");
+        assert!(after.ends_with("next packet to any"), "{after}");
+    }
+    // Each mode keeps clients in its own way.
+    let modes = diff_of_all_modes(&old);
+    let outcomes = modes.classes.iter().flat_map(|class| &class.outcomes);
+    assert!(
+        outcomes
+            .clone()
+            .all(|outcome| outcome.client_stays != Some(false))
+    );
+    let golden = diff_of_all_modes(&golden_cluster("028"));
+    let outcomes = golden.classes.iter().flat_map(|class| &class.outcomes);
+    assert!(
+        outcomes
+            .clone()
+            .all(|outcome| outcome.client_stays != Some(false))
+    );
+}
+
+fn diff_of_all_modes(cluster: &Cluster) -> Diff {
+    diff(cluster, &["iptables", "nftables", "ipvs", "userspace"])
+}
+
 /// Packets at random, and what is known of each.
 struct Packets<'c> {
     cluster: &'c Cluster,

@@ -22,6 +22,7 @@ pub use probe::{DestinationKind, PortFacts, Probe, SenderKind};
 pub use reason::Reason;
 
 use class::Classes;
+use outcome::receiver;
 use probe::Probes;
 use reason::Seen;
 
@@ -107,8 +108,8 @@ impl Diff {
                 (ports, probes) = Probes::add(&world, family, ports, probes);
             }
         }
-        let answers = ask_all(sides, options, &probes)?;
         let ports: Vec<PortFacts> = ports.into_iter().collect();
+        let answers = ask_all(sides, options, &probes, &ports)?;
         let mut diff = Self {
             refused: refused(&answers, &ports),
             sent: probes.len(),
@@ -154,13 +155,6 @@ impl Diff {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.classes.is_empty() && self.refused.is_empty()
-    }
-
-    /// Services whose later packets were not compared: clients keep their endpoint.
-    #[must_use]
-    pub fn with_affinity(&self) -> IndexSet<&ObjectName> {
-        let with_affinity = self.ports.iter().filter(|port| port.has_affinity);
-        with_affinity.map(|port| &port.service).collect()
     }
 }
 
@@ -216,11 +210,12 @@ fn ask_all(
     sides: &[Side],
     options: &Options,
     probes: &IndexSet<Probe>,
+    ports: &[PortFacts],
 ) -> Result<Vec<Answers>, RulesError> {
     std::thread::scope(|scope| {
         let asked: Vec<_> = sides
             .iter()
-            .map(|side| scope.spawn(|| ask(side, options, probes)))
+            .map(|side| scope.spawn(|| ask(side, options, probes, ports)))
             .collect();
         let joined = asked.into_iter().map(|side| {
             let answers = side.join();
@@ -230,12 +225,24 @@ fn ask_all(
     })
 }
 
-fn ask(side: &Side, options: &Options, probes: &IndexSet<Probe>) -> Result<Answers, RulesError> {
+fn ask(
+    side: &Side,
+    options: &Options,
+    probes: &IndexSet<Probe>,
+    ports: &[PortFacts],
+) -> Result<Answers, RulesError> {
     let mut world = World::new(&side.cluster, options)?;
     let outcomes = probes
         .iter()
         .map(|probe| match world.trace_all(&probe.query()) {
-            Ok(traces) => Ok(Outcome::of(&world, &probe.node, &traces)),
+            Ok(traces) => {
+                let mut outcome = Outcome::of(&world, &probe.node, &traces);
+                let has_affinity = probe.of.is_some_and(|of| ports[of].has_affinity);
+                if has_affinity && outcome.endpoints().nth(1).is_some() {
+                    outcome.client_stays = Some(client_stays(&mut world, probe)?);
+                }
+                Ok(outcome)
+            }
             Err(TraceError::Rules(error)) => Err(error),
             // A sender of another side, whom this one does not have.
             Err(_) => Ok(Outcome::no_sender()),
@@ -245,6 +252,24 @@ fn ask(side: &Side, options: &Options, probes: &IndexSet<Probe>) -> Result<Answe
         outcomes,
         refused: world.refused(),
     })
+}
+
+/// Whether a client's next packet goes where its first one went, whichever of some ways that takes.
+fn client_stays(world: &mut World<'_>, probe: &Probe) -> Result<bool, RulesError> {
+    const WAYS: u64 = 3;
+    let query = probe.query();
+    for seed in 1..=WAYS {
+        let (first, next) = match world.trace_twice(&query, seed) {
+            Ok(traces) => traces,
+            Err(TraceError::Rules(error)) => return Err(error),
+            Err(_) => return Ok(false),
+        };
+        let first = receiver(&first);
+        if next.iter().any(|trace| receiver(trace) != first) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What was refused, once for all nodes, and the Services that it comes from.

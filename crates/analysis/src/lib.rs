@@ -24,8 +24,9 @@
 //! - [`node_dump`]: the rules of a real node beside those that the objects call for.
 //!
 //! # Departures
-//! - Every packet is the first of a flow: what `sessionAffinity` makes of later ones is not compared, nor
-//!   what timeouts and connections of earlier states do. [`Diff::with_affinity`] names the Services.
+//! - Every packet is the first of a flow. Of a Service with `sessionAffinity` a second flow of the client is
+//!   sent, to the same address at the same moment; what timeouts and connections of earlier states do is not
+//!   compared.
 //! - Of nodes that are alike (their own addresses, zone, and which Services have which kind of endpoint
 //!   there) one is asked for all; so is one pod, and one host outside, of those that no rule tells apart.
 //!   A packet to a node's address comes from that node and from one other.

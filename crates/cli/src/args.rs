@@ -350,11 +350,12 @@ impl std::str::FromStr for Since {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without Pod objects of kube-proxy its pods are called kube-proxy-NODE. Without --kube-proxy-version
-the release is that of the pod's image.
+the release is that of the pod's image. The log of iptables mode is known, that of other modes (--mode) is not.
 
 Examples:
   podwire logs -f models/two-node.ron -n kube-system ds/kube-proxy
-  podwire logs -f models/two-node.ron -n kube-system kube-proxy-node01 --kube-proxy-version 1.19.0")]
+  podwire logs -f models/two-node.ron -n kube-system kube-proxy-node01 --kube-proxy-version 1.19.0
+  podwire logs -f models/two-node.ron -n kube-system ds/kube-proxy --tail=5")]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -370,9 +371,10 @@ pub(crate) struct LogsArgs {
     /// The log of the container before the last restart
     #[arg(short, long)]
     pub(crate) previous: bool,
-    /// Lines to print, from the end
-    #[arg(long, value_name = "N")]
-    pub(crate) tail: Option<usize>,
+    /// Lines to print, from the end; -1 is all of them
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i64).range(-1..))]
+    pub(crate) tail: i64,
     /// Print the time before each line
     #[arg(long)]
     pub(crate) timestamps: bool,

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use podwire_cluster::{
-    Cluster, Cni, Events, FlannelBackend, InvalidField, KubeProxyConfiguration, ProxyMode, load,
-    read_inputs,
+    Cluster, Cni, Events, FlannelBackend, InvalidField, KubeProxyConfiguration, ProxyMode, Warning,
+    load, read_inputs,
 };
 use podwire_controlplane::kube_proxy::KubeProxyVersion;
 use podwire_packet::{Family, Prefix};
@@ -41,6 +41,12 @@ pub(crate) fn read_events(
     let mut events = events.map_err(Failure::input)?;
     for change in &mut events.changes {
         configure(&mut change.cluster, args)?;
+    }
+    if !global.quiet {
+        for unused in &events.unused {
+            // The answer is the same if nobody hears this.
+            let _ = writeln!(anstream::stderr(), "warning: {unused}");
+        }
     }
     if let Some(first) = events.changes.first() {
         tell_oddities(global, &first.cluster);
@@ -106,6 +112,13 @@ pub(crate) fn read_state(
 ) -> Result<Cluster, Failure> {
     let inputs = read_inputs(&[path.to_owned()]).map_err(|error| Failure::with_help("", &error))?;
     let mut state = load(inputs).map_err(Failure::input)?;
+    if let Some(source) = state.kube_proxy_source {
+        state.warnings.push(Warning {
+            source: Some(source),
+            text: "not used: a kube-proxy that runs does not read its configuration again"
+                .to_owned(),
+        });
+    }
     state.kube_proxy.clone_from(&first.kube_proxy);
     state.network.clone_from(&first.network);
     tell_oddities(global, &state);

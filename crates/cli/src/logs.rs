@@ -118,7 +118,8 @@ fn write_log(
     };
     let lines = startup_log(cluster, found.node, version, start).map_err(Failure::input)?;
     let began = found.pod.and_then(|pod| pod.started).unwrap_or_default();
-    let shown = args.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+    let tail = usize::try_from(args.tail).unwrap_or(usize::MAX);
+    let shown = lines.len().saturating_sub(tail);
     for line in &lines[shown..] {
         if args.timestamps {
             let moment: Timestamp = began + line.after;

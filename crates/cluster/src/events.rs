@@ -28,9 +28,13 @@
 //!   all are of one flow. `one_way` is for what nobody answers.
 //! - Times are durations since the start, as Go writes them. Events of one time are one change.
 //!
-//! `schema` is the file, `apply` makes the states.
+//! - Applied objects add to those that are there. A model numbers what it makes by itself: one whose
+//!   addresses somebody else has is refused. A kube-proxy that runs does not read its configuration again.
+//!
+//! `schema` is the file, `apply` makes the states, `merge` adds objects to one.
 
 mod apply;
+mod merge;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +121,8 @@ pub struct Events {
     pub changes: Vec<Change>,
     /// What is sent.
     pub probes: Vec<Probe>,
+    /// What of applied objects changes nothing, a line each with its place.
+    pub unused: Vec<String>,
 }
 
 /// Reads events. The cluster at first is the one given, or that of the files which the events name.
@@ -181,13 +187,14 @@ pub fn read_events(path: &Path, text: &str, given: Option<Cluster>) -> Result<Ev
             Some(probe)
         })
         .collect();
-    let changes = apply::changes(&mut reader, path, folder, first, &model.events)?;
+    let (changes, unused) = apply::changes(&mut reader, path, folder, first, &model.events)?;
     if reader.problems.is_empty() {
         return Ok(Events {
             timing,
             nodes,
             changes,
             probes,
+            unused,
         });
     }
     reader.problems.sort_by_key(|(place, _)| *place);

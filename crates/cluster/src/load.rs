@@ -36,6 +36,7 @@ pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
 pub(crate) use ingress::{host_fault, path_fault};
 pub(crate) use oddity::selects;
 pub(crate) use raw::{Check, RawCidr, Sound, policy_port, sound};
+pub(crate) use tree::whole_numbers;
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -567,3 +567,50 @@ fn errors_of_all_files_are_told_in_one_run() {
         ]
     );
 }
+
+#[test]
+fn what_an_api_server_refuses_is_a_warning() {
+    let cluster = read(
+        "\
+apiVersion: v1
+kind: Service
+metadata: {name: 9to5, namespace: shop}
+spec:
+  clusterIP: 10.96.0.7
+  externalIPs: [127.0.0.1, 192.0.2.300]
+  loadBalancerSourceRanges: [192.0.2.0]
+  ports: [{port: 80}, {name: Web, port: 80}, {name: a, port: 81}, {name: a, port: 82}]
+status: {loadBalancer: {ingress: [{ip: lb-1}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s, namespace: shop, labels: {kubernetes.io/service-name: 9to5}}
+addressType: IPv4
+ports: [{name: a, port: 8080}]
+endpoints: [{addresses: ['fd00::1']}, {addresses: [10.0.0.300]}, {addresses: [169.254.1.1]}]
+",
+    );
+    let no_label = "has other than 1 to 63 of a-z, 0-9 and `-`,";
+    assert_eq!(
+        warnings(&cluster),
+        [
+            &*format!(
+                "1: no API server takes service `shop/9to5`: its name {no_label} from a letter to a letter or digit"
+            ),
+            "1: no API server takes service `shop/9to5`: port 80 has no name, which each of several needs",
+            &*format!(
+                "1: no API server takes service `shop/9to5`: the name `Web` of a port {no_label} from letter or digit to letter or digit"
+            ),
+            "1: no API server takes service `shop/9to5`: port 80 of tcp stands twice",
+            "1: no API server takes service `shop/9to5`: two ports have the name `a`",
+            "1: no API server takes service `shop/9to5`: `127.0.0.1` in `externalIPs` is a loopback, link-local or unspecified address",
+            "1: no API server takes service `shop/9to5`: `192.0.2.300` in `externalIPs` is no address",
+            "1: no API server takes service `shop/9to5`: `lb-1` in `status.loadBalancer.ingress` is no address",
+            "1: no API server takes service `shop/9to5`: `loadBalancerSourceRanges` is for type LoadBalancer only",
+            "1: no API server takes service `shop/9to5`: `192.0.2.0` in `loadBalancerSourceRanges` is no range such as 203.0.113.0/24",
+            "11: no API server takes endpoint slice `shop/s`: `fd00::1` is no ipv4 address",
+            "11: no API server takes endpoint slice `shop/s`: `10.0.0.300` is no address",
+            "11: no API server takes endpoint slice `shop/s`: `169.254.1.1` is a loopback, link-local or unspecified address",
+        ]
+    );
+}

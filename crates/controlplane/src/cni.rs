@@ -26,6 +26,7 @@ mod nodes;
 mod routes;
 mod weave;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -56,6 +57,13 @@ impl PodNetwork {
     /// The network of a cluster; nodes are numbered as the cluster lists them.
     #[must_use]
     pub fn new(cluster: &Cluster) -> Self {
+        Self::after(cluster, &BTreeSet::new())
+    }
+
+    /// The same where somebody had addresses who is gone: where it is not said which address a router
+    /// has, it is none of them.
+    #[must_use]
+    pub fn after(cluster: &Cluster, gone: &BTreeSet<IpAddr>) -> Self {
         let network = &cluster.network;
         Self {
             cni: network.cni,
@@ -68,7 +76,7 @@ impl PodNetwork {
                 bridge_nf_call_iptables: network.bridge_nf_call_iptables,
                 route_localnet: false,
             },
-            nodes: nodes::of(cluster),
+            nodes: nodes::of(cluster, gone),
             npc: match network.cni {
                 Cni::Weave => Some(Arc::new(WeaveNpc::new(cluster))),
                 Cni::Routes | Cni::Bridge | Cni::Flannel(_) => None,

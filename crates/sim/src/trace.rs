@@ -188,6 +188,25 @@ impl World<'_> {
         self.trace_all_on(&States::default(), query)
     }
 
+    /// Sends one packet as [`trace`](Self::trace) does, and then the client's next one, from the port
+    /// behind, in every way that is left of it by what namespaces remember.
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn trace_twice(
+        &mut self,
+        query: &Query,
+        seed: u64,
+    ) -> Result<(Trace, Vec<Trace>), TraceError> {
+        let mut states = States::default();
+        let first = self.trace_on(&mut states, query, true, seed)?;
+        let next = Query {
+            sport: query.sport.wrapping_add(1),
+            ..query.clone()
+        };
+        Ok((first, self.trace_all_on(&states, &next)?))
+    }
+
     /// The same where namespaces remember earlier packets.
     pub(crate) fn trace_all_on(
         &mut self,

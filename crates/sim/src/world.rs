@@ -93,7 +93,7 @@ impl<'c> World<'c> {
     /// # Errors
     /// [`RulesError`] where kube-proxy is configured in a way that is not modelled.
     pub fn new(cluster: &'c Cluster, options: &Options) -> Result<Self, RulesError> {
-        let network = PodNetwork::new(cluster);
+        let network = PodNetwork::after(cluster, &options.absent);
         let mut world = Self {
             cluster,
             program: Program::new(cluster, options.kube_proxy_version)?,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use podwire_dataplane::Disposition;
-use podwire_packet::socket;
+use podwire_packet::{FiveTuple, socket};
 use podwire_ruleset::RejectWith;
 use podwire_sim::{NetnsId, Trace, World};
 
@@ -100,6 +100,9 @@ impl End {
 pub struct Outcome {
     /// The ways.
     pub ends: Vec<End>,
+    /// Whether the client's next packet goes to the same endpoint, where the Service has session
+    /// affinity and there are several.
+    pub client_stays: Option<bool>,
 }
 
 impl Outcome {
@@ -115,7 +118,10 @@ impl Outcome {
             }
             is_same
         });
-        Self { ends }
+        Self {
+            ends,
+            client_stays: None,
+        }
     }
 
     /// That of a sender who does not exist.
@@ -131,13 +137,14 @@ impl Outcome {
                 answered: false,
                 probability: 1.0,
             }],
+            client_stays: None,
         }
     }
 
     /// Whether nobody could tell one from the other.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        same(&self.ends, &other.ends)
+        self.client_stays == other.client_stays && same(&self.ends, &other.ends)
     }
 
     /// Whether nobody who gets a packet could: ways in which it is not delivered are all alike.
@@ -228,7 +235,11 @@ impl fmt::Display for Summary<'_> {
                 f.write_str(", not evenly")?;
             }
         }
-        Ok(())
+        match self.outcome.client_stays {
+            Some(true) => f.write_str(", and the client's next packet to the same"),
+            Some(false) => f.write_str(", and the client's next packet to any"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -262,6 +273,25 @@ fn same(a: &[End], b: &[End]) -> bool {
             .all(|(a, b)| a.key() == b.key() && (a.probability - b.probability).abs() <= TOLERANCE)
 }
 
+/// Who gets a packet.
+pub(super) fn receiver(trace: &Trace) -> Option<SocketAddr> {
+    let flow = delivered(trace)?;
+    Some(socket(flow.dst, flow.dport))
+}
+
+/// The packet as its receiver gets it.
+const fn delivered(trace: &Trace) -> Option<FiveTuple> {
+    match trace.forward.disposition {
+        Disposition::Delivered(delivery) => Some(delivery.flow),
+        Disposition::Dropped(_)
+        | Disposition::Rejected { .. }
+        | Disposition::Refused
+        | Disposition::Unroutable(_)
+        | Disposition::Mtu { .. }
+        | Disposition::Ttl => None,
+    }
+}
+
 fn end(world: &World<'_>, node: &str, trace: &Trace) -> End {
     let way = &trace.forward;
     let (fate, told) = match way.disposition {
@@ -273,15 +303,7 @@ fn end(world: &World<'_>, node: &str, trace: &Trace) -> End {
         Disposition::Mtu { .. } => (Fate::Mtu, None),
         Disposition::Ttl => (Fate::Ttl, None),
     };
-    let flow = match way.disposition {
-        Disposition::Delivered(delivery) => Some(delivery.flow),
-        Disposition::Dropped(_)
-        | Disposition::Rejected { .. }
-        | Disposition::Refused
-        | Disposition::Unroutable(_)
-        | Disposition::Mtu { .. }
-        | Disposition::Ttl => None,
-    };
+    let flow = delivered(trace);
     let source_seen = match flow.filter(|flow| flow.src != way.sent.src) {
         None => SourceSeen::Sender,
         Some(flow) => match world.owner(flow.src) {
@@ -296,7 +318,7 @@ fn end(world: &World<'_>, node: &str, trace: &Trace) -> End {
     End {
         fate,
         told,
-        endpoint: flow.map(|flow| socket(flow.dst, flow.dport)),
+        endpoint: receiver(trace),
         source: flow.map(|flow| flow.src),
         source_seen,
         is_local: flow.is_some() && *world.names(way.at).0 == *node,

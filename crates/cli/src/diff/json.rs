@@ -24,8 +24,6 @@ struct DiffJson<'a> {
     unserved: Vec<ClassJson<'a>>,
     refused: Vec<RefusedJson<'a>>,
     reasons: Vec<ReasonJson>,
-    /// Services whose clients keep their endpoint: later packets are not compared.
-    affinity_not_compared: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,11 +132,6 @@ pub(super) fn write(
             .collect(),
         refused: refused_json(report),
         reasons: reasons.collect(),
-        affinity_not_compared: diff
-            .with_affinity()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &json).map_err(std::io::Error::from)?;
     writeln!(out)?;

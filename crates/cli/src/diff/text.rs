@@ -212,18 +212,6 @@ fn write_summary(report: &Report<'_>, out: &mut impl Write) -> Result<(), Failur
             _ => format!(", in {classes} {}", plural(classes, "class", "classes")),
         }
     )?;
-    let affinity: Vec<String> = diff
-        .with_affinity()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if !affinity.is_empty() {
-        writeln!(
-            out,
-            "not compared: later packets of clients that keep their endpoint (sessionAffinity), of {}",
-            affinity.join(", ")
-        )?;
-    }
     let unserved: usize = diff.unserved.iter().map(Class::count).sum();
     if unserved > 0 && !report.args.unserved {
         writeln!(

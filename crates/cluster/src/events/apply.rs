@@ -7,23 +7,24 @@ use std::time::Duration;
 
 use podwire_packet::Family;
 
+use super::merge::{collision, unused};
 use super::schema::EventModel;
 use super::{Change, time, unknown};
 use crate::load::{LoadErrors, Problem};
 use crate::model::at::{At, Reader};
 use crate::{
-    AddressKind, Cluster, Endpoint, EndpointSlice, FileId, Input, ObjectName, Source, load,
-    read_inputs,
+    AddressKind, Cluster, Endpoint, EndpointSlice, Input, Node, ObjectName, load, read_inputs,
 };
 
-/// The states, the first at 0 s.
+/// The states, the first at 0 s, and what of applied objects changes nothing.
 pub(super) fn changes(
     reader: &mut Reader<'_>,
     file: &Path,
     folder: &Path,
     first: Cluster,
     events: &[At<EventModel>],
-) -> Result<Vec<Change>, LoadErrors> {
+) -> Result<(Vec<Change>, Vec<String>), LoadErrors> {
+    let mut unused = Vec::new();
     let mut in_order = Vec::new();
     for at in events {
         let Some(event) = reader.get(at, "events") else {
@@ -53,16 +54,19 @@ pub(super) fn changes(
         let state = State {
             reader: &mut *reader,
             change: &mut changes[last],
+            unused: &mut unused,
         };
         state.apply(file, folder, event)?;
     }
-    Ok(changes)
+    Ok((changes, unused))
 }
 
 /// A state in the making.
 struct State<'s, 'r> {
     reader: &'s mut Reader<'r>,
     change: &'s mut Change,
+    /// What of applied objects changes nothing.
+    unused: &'s mut Vec<String>,
 }
 
 impl State<'_, '_> {
@@ -73,7 +77,14 @@ impl State<'_, '_> {
             };
             let path = folder.join(name);
             match read_inputs(std::slice::from_ref(&path)) {
-                Ok(inputs) => self.merge(load(inputs)?),
+                Ok(inputs) => {
+                    let objects = load(inputs)?;
+                    if let Some(problem) = collision(&self.change.cluster, &objects) {
+                        self.reader.fault(at, problem);
+                    }
+                    self.unused.extend(unused(&path, &objects));
+                    self.change.merge(objects);
+                }
                 Err(error) => {
                     let reason = error.to_string();
                     self.reader.fault(at, Problem::UnreadableFile { reason });
@@ -94,7 +105,9 @@ impl State<'_, '_> {
                 }
                 errors
             });
-            self.merge(objects?);
+            let objects = objects?;
+            self.unused.extend(unused(file, &objects));
+            self.change.merge(objects);
         }
         for at in &event.delete {
             if let Some(object) = self.reader.get(at, "delete")
@@ -115,51 +128,6 @@ impl State<'_, '_> {
 
     fn tell(&mut self, text: String) {
         self.change.what.push(text);
-    }
-
-    /// Adds objects; those of a name that is there already take its place.
-    fn merge(&mut self, mut objects: Cluster) {
-        let cluster = &mut self.change.cluster;
-        // Sources count files of their own cluster.
-        let files = u32::try_from(cluster.files.len()).unwrap_or(u32::MAX);
-        let shifted = |source: &mut Option<Source>| {
-            if let Some(source) = source {
-                source.file = FileId(source.file.0.saturating_add(files));
-            }
-        };
-        cluster.files.append(&mut objects.files);
-        let mut told = Vec::new();
-        for (name, mut node) in objects.nodes {
-            shifted(&mut node.meta.source);
-            told.push(format!("Node {name} applied"));
-            cluster.nodes.insert(name, node);
-        }
-        for (name, mut pod) in objects.pods {
-            shifted(&mut pod.meta.source);
-            for ip in &pod.ips {
-                self.change.absent.remove(ip);
-            }
-            told.push(format!("Pod {name} applied"));
-            cluster.pods.insert(name, pod);
-        }
-        for (name, mut service) in objects.services {
-            shifted(&mut service.meta.source);
-            told.push(format!("Service {name} applied"));
-            cluster.services.insert(name, service);
-        }
-        for (name, mut slice) in objects.endpoint_slices {
-            shifted(&mut slice.meta.source);
-            let ready = slice.endpoints.iter().filter(|e| e.ready).count();
-            told.push(format!("EndpointSlice {name} applied: {ready} ready"));
-            // Who is listed anew is there; who was before may be gone all the same.
-            let before = cluster.endpoint_slices.get(&name);
-            let before: BTreeSet<IpAddr> = before.into_iter().flat_map(ready_addresses).collect();
-            for ip in ready_addresses(&slice).filter(|ip| !before.contains(ip)) {
-                self.change.absent.remove(&ip);
-            }
-            cluster.endpoint_slices.insert(name, slice);
-        }
-        told.into_iter().for_each(|text| self.tell(text));
     }
 
     fn delete(&mut self, object: &str) -> Result<(), Problem> {
@@ -203,7 +171,9 @@ impl State<'_, '_> {
             }
             "node" | "nodes" | "no" => {
                 let removed = cluster.nodes.shift_remove(rest);
-                removed.ok_or_else(|| unknown(&format!("node `{rest}`"), cluster.nodes.keys()))?;
+                let node = removed
+                    .ok_or_else(|| unknown(&format!("node `{rest}`"), cluster.nodes.keys()))?;
+                self.change.absent.extend(addresses_of(&node, cluster));
                 format!("Node {rest} deleted")
             }
             _ => return Err(names_nothing()),
@@ -288,6 +258,38 @@ impl State<'_, '_> {
     }
 }
 
+/// The addresses of a node's own.
+pub(super) fn own_addresses(node: &Node) -> impl Iterator<Item = IpAddr> {
+    let listed = node.addresses.iter();
+    let of_nics = node.nics.iter().flat_map(|nic| &nic.addresses);
+    listed
+        .filter_map(|listed| listed.address.parse().ok())
+        .chain(of_nics.map(|&(ip, _)| ip))
+}
+
+/// The addresses that go with a node: its own, and those of its pods, be they objects or endpoints.
+fn addresses_of(node: &Node, cluster: &Cluster) -> BTreeSet<IpAddr> {
+    let name = &*node.meta.name.name;
+    let of_pods = cluster.pods.values();
+    let of_pods = of_pods.filter(|pod| pod.node.as_deref() == Some(name));
+    let of_pods = of_pods.flat_map(|pod| pod.ips.iter().copied());
+    let endpoints = cluster.endpoint_slices.values();
+    let endpoints = endpoints
+        .flat_map(|slice| &slice.endpoints)
+        .filter_map(|endpoint| {
+            let ip = address(endpoint)?;
+            let is_on_it = match &endpoint.node {
+                Some(node) => **node == *name,
+                None => node.pod_cidrs.iter().any(|range| range.contains(ip)),
+            };
+            is_on_it.then_some(ip)
+        });
+    own_addresses(node)
+        .chain(of_pods)
+        .chain(endpoints)
+        .collect()
+}
+
 /// The family of a slice; none if it lists names.
 const fn family(slice: &EndpointSlice) -> Option<Family> {
     match slice.address_type {
@@ -302,7 +304,7 @@ fn address(endpoint: &Endpoint) -> Option<IpAddr> {
     endpoint.addresses.first()?.parse().ok()
 }
 
-fn ready_addresses(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> {
+pub(super) fn ready_addresses(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> {
     let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready);
     ready.filter_map(address)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::kube_proxy_configuration::parse_go_duration;
 use crate::load::Accepted;
-use crate::model::at::At;
+use crate::model::at::{At, unique};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) struct EventsModel {
     pub(super) watch_delay: Option<At<Time>>,
     #[serde(default)]
     pub(super) sync_takes: Option<At<Time>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub(super) nodes: BTreeMap<String, At<TimingModel>>,
     #[serde(default)]
     pub(super) events: Vec<At<EventModel>>,
@@ -51,7 +51,7 @@ pub(super) struct EventModel {
     #[serde(default)]
     pub(super) delete: Vec<At<String>>,
     /// Endpoints by `NAMESPACE/NAME` of their Service.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub(super) endpoints: BTreeMap<String, At<Vec<String>>>,
 }
 

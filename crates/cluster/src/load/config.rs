@@ -34,11 +34,11 @@ pub(super) fn of_config_map(tree: &Tree<'_>) -> Result<Object, (Place, Problem)>
     let (Some("kube-proxy"), Some(at)) = (name.and_then(Tree::text), text) else {
         return Ok(Object::Unused("ConfigMap".into()));
     };
-    // Lines of the inner text are told in words: how they map to lines of the file depends on how
+    // Places of the inner text are told in words: how they map to places of the file depends on how
     // the text is written there.
     let inside = |place: Place, problem: Problem| {
         let problem = Problem::InConfigMap {
-            line: place.line,
+            place,
             problem: Box::new(problem),
         };
         (at.place, problem)

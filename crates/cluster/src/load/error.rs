@@ -132,11 +132,11 @@ pub enum Problem {
         field: String,
     },
     /// Something is wrong in the text that a ConfigMap holds.
-    #[error("in `config.conf`, line {line}: {problem}")]
+    #[error("in `config.conf`, line {}, column {}: {problem}", place.line, place.column)]
     #[diagnostic(forward(problem))]
     InConfigMap {
-        /// The line of that text.
-        line: u32,
+        /// The place in that text.
+        place: Place,
         /// What is wrong there.
         problem: Box<Self>,
     },
@@ -204,6 +204,20 @@ pub enum Problem {
         prefix: Prefix,
         /// The one that it overlaps.
         other: Prefix,
+    },
+    /// An address or range that another object has.
+    #[error("{what} is {by} then")]
+    #[diagnostic(
+        code(podwire::cluster::taken),
+        help(
+            "a model numbers its nodes, pods and Services by itself: say `pod_cidrs` and addresses in it, or apply Kubernetes objects"
+        )
+    )]
+    Taken {
+        /// Whose it is to be.
+        what: String,
+        /// It, and whose it is.
+        by: String,
     },
     /// A name stands twice.
     #[error("{kind} `{name}` stands twice")]

@@ -1,7 +1,9 @@
 //! What is odd about a cluster that podwire can live with.
 //!
 //! A dump may leave kinds of objects out, or be cut by a selector; an answer that would be another one
-//! with the rest of it is worth a word.
+//! with the rest of it is worth a word. `refused` tells what no API server would have taken.
+
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,7 @@ pub(super) fn warnings(cluster: &Cluster) -> Vec<Warning> {
     let pods = pods_by_namespace(cluster);
     warnings.extend(lonely_services(cluster, &pods));
     warnings.extend(unsliced_services(cluster, &pods));
+    warnings.extend(refused::warnings(cluster));
     warnings
 }
 

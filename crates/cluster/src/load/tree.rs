@@ -12,6 +12,8 @@ use std::fmt;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::error::Place;
+pub(crate) use fault::whole_numbers;
+
 use fault::quoted;
 
 /// A value and its place.

@@ -28,9 +28,27 @@ pub(super) fn read(text: &str, take: &mut dyn FnMut(Found)) {
             Err(error) => vec![syntax(document, &error)],
         };
         for mut one in found {
+            point_into_literal(document, &mut one);
             one.move_down(line);
             take(one);
         }
+    }
+}
+
+/// Points into the text that a ConfigMap holds, where that is written as it is (`|`): then each line of it
+/// is one of the document.
+fn point_into_literal(document: &str, found: &mut Found) {
+    let Err(Problem::InConfigMap { place: inner, .. }) = &found.result else {
+        return;
+    };
+    let above = usize::try_from(found.place.line).unwrap_or(usize::MAX);
+    let above = above
+        .checked_sub(2)
+        .and_then(|line| document.lines().nth(line));
+    let indicator = above.and_then(|line| line.split_whitespace().next_back());
+    if indicator.is_some_and(|word| word.starts_with('|')) {
+        found.place.line += inner.line.saturating_sub(1);
+        found.place.column += inner.column.saturating_sub(1);
     }
 }
 

@@ -1,11 +1,15 @@
 //! Values of a model that know their place.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
 use ron::error::SpannedError;
 use ron::extensions::Extensions;
 use ron::value::RawValue;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
-use crate::load::{Format, Place, Problem};
+use crate::load::{Format, Place, Problem, whole_numbers};
 
 /// How models are read: `Some` may be left out.
 pub(crate) fn options() -> ron::Options {
@@ -60,6 +64,52 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for At<T> {
     }
 }
 
+/// How a key that stands twice is told through the reader of RON.
+const TWICE: &str = "twice: ";
+
+/// Reads pairs in braces, none of whose keys may stand twice; RON would take the last.
+pub(crate) fn unique<'de, D, K, V>(d: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord + fmt::Display,
+    V: Deserialize<'de>,
+{
+    struct Pairs<K, V>(PhantomData<(K, V)>);
+    impl<'de, K, V> Visitor<'de> for Pairs<K, V>
+    where
+        K: Deserialize<'de> + Ord + fmt::Display,
+        V: Deserialize<'de>,
+    {
+        type Value = BTreeMap<K, V>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("pairs in braces")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut pairs = BTreeMap::new();
+            while let Some(key) = map.next_key::<K>()? {
+                if pairs.contains_key(&key) {
+                    return Err(de::Error::custom(format_args!("{TWICE}{key}")));
+                }
+                pairs.insert(key, map.next_value()?);
+            }
+            Ok(pairs)
+        }
+    }
+    d.deserialize_map(Pairs(PhantomData))
+}
+
+/// The same, if there are any.
+pub(crate) fn unique_if_any<'de, D, K, V>(d: D) -> Result<Option<BTreeMap<K, V>>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord + fmt::Display,
+    V: Deserialize<'de>,
+{
+    unique(d).map(Some)
+}
+
 /// A model's text, and what is wrong with it so far.
 pub(crate) struct Reader<'a> {
     text: &'a str,
@@ -79,7 +129,14 @@ impl<'a> Reader<'a> {
         match &at.value {
             Ok(value) => Some(value),
             Err(error) => {
-                let problem = problem(error, field);
+                let problem = match (&error.code, whole_numbers(std::any::type_name::<T>())) {
+                    (ron::Error::IntegerOutOfBounds, Some(accepted)) => Problem::WrongType {
+                        field: field.to_owned(),
+                        found: "a number that does not fit".to_owned(),
+                        accepted,
+                    },
+                    _ => problem(error, field),
+                };
                 self.fault(at, problem);
                 None
             }
@@ -150,6 +207,9 @@ pub(crate) fn problem(error: &SpannedError, field: &str) -> Problem {
         };
     }
     match &error.code {
+        ron::Error::Message(text) if text.starts_with(TWICE) => Problem::DuplicateField {
+            field: text[TWICE.len()..].to_owned(),
+        },
         ron::Error::InvalidValueForType { expected, found } => Problem::WrongValue {
             field,
             found: found.clone(),
@@ -191,7 +251,7 @@ pub(crate) fn problem(error: &SpannedError, field: &str) -> Problem {
 fn wanted(error: &ron::Error) -> Option<&'static str> {
     Some(match error {
         ron::Error::ExpectedInteger => "a whole number",
-        ron::Error::IntegerOutOfBounds => "a whole number in range",
+        ron::Error::IntegerOutOfBounds => "a whole number from 0 to 4294967295, of ports to 65535",
         ron::Error::ExpectedBoolean => "true or false",
         ron::Error::ExpectedString => "text in quotes",
         ron::Error::ExpectedArray => "a list in brackets: [ ]",

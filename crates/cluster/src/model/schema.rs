@@ -7,7 +7,7 @@ use std::str::FromStr;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
 use serde::Deserialize;
 
-use super::at::At;
+use super::at::{At, unique, unique_if_any};
 use super::ingresses::{IngressClassModel, IngressModel};
 use super::policies::NetworkPolicyModel;
 use crate::load::{Accepted, Parsed, Port, Target};
@@ -22,9 +22,11 @@ pub(super) struct Model {
     /// `192.168.0.0/16` unless said.
     pub(super) node_network: Option<At<Parsed<Prefix>>>,
     /// Fields of KubeProxyConfiguration by their path in its file: `"iptables.masqueradeAll": true`.
+    #[serde(deserialize_with = "unique")]
     pub(super) kube_proxy: BTreeMap<String, At<ron::Value>>,
     pub(super) namespaces: Vec<String>,
     /// Labels of namespaces, by their names.
+    #[serde(deserialize_with = "unique")]
     pub(super) namespace_labels: BTreeMap<String, Labels>,
     pub(super) workloads: Vec<WorkloadModel>,
     pub(super) services: Vec<ServiceModel>,
@@ -95,7 +97,7 @@ pub(super) struct NodeModel {
     pub(super) internal_ips: Vec<At<Parsed<IpAddr>>>,
     #[serde(default)]
     pub(super) zone: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub(super) labels: BTreeMap<Box<str>, Box<str>>,
     #[serde(default)]
     pub(super) cpus: Option<u32>,
@@ -205,7 +207,7 @@ pub(super) struct WorkloadModel {
     /// How many of the replicas are ready, from the first; all unless said.
     #[serde(default)]
     pub(super) ready: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique_if_any")]
     pub(super) labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     pub(super) ports: Vec<ContainerPortModel>,
@@ -328,7 +330,7 @@ pub(super) struct ServiceModel {
     /// The families to have addresses of; the first service range's unless said.
     #[serde(default)]
     pub(super) ip_families: Vec<FamilyModel>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub(super) selector: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) ports: Vec<ServicePortModel>,
@@ -358,9 +360,9 @@ pub(super) struct ServiceModel {
     /// Addresses of endpoints that no selector finds, such as the API server's.
     #[serde(default)]
     pub(super) endpoints: Vec<At<Parsed<IpAddr>>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub(super) labels: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub(super) annotations: BTreeMap<String, String>,
 }
 

@@ -1,5 +1,6 @@
 //! The devices of each node.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -93,11 +94,11 @@ pub(super) fn nic_mac(node: &str, nic: &Nic) -> MacAddr {
 }
 
 /// The network of every node.
-pub(super) fn of(cluster: &Cluster) -> Vec<NodeNetwork> {
+pub(super) fn of(cluster: &Cluster, gone: &BTreeSet<IpAddr>) -> Vec<NodeNetwork> {
     let families = [Family::Ipv4, Family::Ipv6];
     let guesses: Vec<Guess> = families
         .iter()
-        .filter_map(|&family| Guess::of(cluster, family))
+        .filter_map(|&family| Guess::of(cluster, gone, family))
         .collect();
     cluster
         .nodes
@@ -134,8 +135,8 @@ struct Guess {
 
 impl Guess {
     /// The smallest network, from /24 (IPv6: /64) up, that holds every InternalIP. Its router has the
-    /// first address, or the last one that no node has.
-    fn of(cluster: &Cluster, family: Family) -> Option<Self> {
+    /// first address that no node has or had.
+    fn of(cluster: &Cluster, gone: &BTreeSet<IpAddr>, family: Family) -> Option<Self> {
         let addresses: Vec<IpAddr> = cluster
             .nodes
             .values()
@@ -153,8 +154,9 @@ impl Guess {
         };
         let length = (0..=longest).rev().find(holds_all)?;
         let network = Prefix::new(first, length);
-        let is_free = |ip: &IpAddr| !addresses.contains(ip);
-        let from_below = (1..=addresses.len() as u128 + 1).filter_map(|n| network.nth(n));
+        let is_free = |ip: &IpAddr| !addresses.contains(ip) && !gone.contains(ip);
+        let taken = addresses.len() + gone.len();
+        let from_below = (1..=taken as u128 + 1).filter_map(|n| network.nth(n));
         Some(Self {
             network,
             gateway: from_below.into_iter().find(is_free),

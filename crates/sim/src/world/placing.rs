@@ -104,11 +104,12 @@ impl World<'_> {
                     .as_ref()
                     .and_then(|node| self.node_index(node));
                 // An address outside every pod range is a pod's only if the slice says on which node.
-                match self
-                    .node_of_range(ip)
-                    .or(node.filter(|_| self.topology.segment_of(ip).is_none()))
-                {
+                let by_range = self.node_of_range(ip);
+                let is_on_segment = self.topology.segment_of(ip).is_some();
+                match by_range.or(node.filter(|_| !is_on_segment)) {
                     Some(node) => self.add_pod(endpoint.target.clone(), node, vec![ip]),
+                    // A pod of a node that is not there: nobody has the address, no route leads to it.
+                    None if endpoint.node.is_some() && !is_on_segment => {}
                     None => self.add_outside(ip),
                 }
             }
@@ -191,10 +192,11 @@ impl World<'_> {
     }
 
     /// Makes sure that somebody owns an address that a person named: a pod of the node whose range
-    /// holds it, else a host outside. An address of a Service has no owner.
+    /// holds it, else a host outside. An address of a Service, or of somebody who is gone, has no owner.
     pub(crate) fn settle(&mut self, address: IpAddr) {
         if self.owners.contains_key(&address)
             || self.is_service_address(address)
+            || self.absent.contains(&address)
             || address.is_loopback()
             || address.is_unspecified()
             || address.is_multicast()

@@ -358,6 +358,29 @@ fn an_address_that_was_deleted_comes_back_when_it_is_listed_again() {
 }
 
 #[test]
+fn a_node_that_is_deleted_takes_its_pods_along() {
+    let to = |place: &str| {
+        format!(
+            "events: [(at: \"1s\", delete: [\"node/b\"])],
+             probes: [(at: \"500ms\", every: \"1s\", until: \"1500ms\", protocol: UDP, one_way: true,
+                       from: \"pod/default/client-a\", to: \"{place}\")]"
+        )
+    };
+    // A pod that is an object, an endpoint that is none, the node itself, and a Service whose slice goes on
+    // listing the endpoint.
+    for (place, at) in [
+        ("10.244.1.3:1", "10.244.1.3"),
+        ("10.244.1.9:8125", "10.244.1.9"),
+        ("192.168.0.2:10250", "192.168.0.2"),
+        ("svc/metrics:8125", "10.244.1.9"),
+    ] {
+        let told = happenings(&events(&to(place)), "1.30");
+        let after = format!("1500 unroutable for {at}");
+        assert_eq!(packets(&told).last(), Some(&&*after), "{place}: {told:?}");
+    }
+}
+
+#[test]
 fn an_endpoint_that_is_no_object_outlives_its_slice() {
     for gone in [
         "endpoints: {\"default/metrics\": []}",

@@ -141,10 +141,23 @@ fn accepted(expected: &dyn Expected) -> String {
         "a sequence" => "a list".to_owned(),
         "a map" => "a mapping".to_owned(),
         "a boolean" => "true or false".to_owned(),
-        "i32" | "i64" | "u8" | "u16" | "u32" | "u64" => "a whole number in range".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
-        other => other.to_owned(),
+        other => whole_numbers(other).unwrap_or_else(|| other.to_owned()),
     }
+}
+
+/// The whole numbers that a type of Rust's takes.
+pub(crate) fn whole_numbers(of: &str) -> Option<String> {
+    let (least, most): (i128, i128) = match of {
+        "i32" => (i32::MIN.into(), i32::MAX.into()),
+        "i64" => (i64::MIN.into(), i64::MAX.into()),
+        "u8" => (0, u8::MAX.into()),
+        "u16" => (0, u16::MAX.into()),
+        "u32" => (0, u32::MAX.into()),
+        "u64" => (0, u64::MAX.into()),
+        _ => return None,
+    };
+    Some(format!("a whole number from {least} to {most}"))
 }
 
 impl de::Error for BoxedFault {
