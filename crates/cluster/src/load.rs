@@ -32,6 +32,7 @@ use crate::{Cluster, FileId, model};
 pub use error::{Format, LoadError, LoadErrors, Place, Problem};
 pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
 pub(crate) use oddity::selects;
+pub(crate) use raw::{Check, RawCidr, Sound, policy_port, sound};
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -52,6 +52,27 @@ pub enum Cni {
     Bridge,
     /// flannel.
     Flannel(FlannelBackend),
+    /// Weave Net, with its policy controller weave-npc.
+    Weave,
+}
+
+impl Cni {
+    /// Whether the pod network makes NetworkPolicies hold. The others take them and do nothing.
+    #[must_use]
+    pub const fn enforces_policies(self) -> bool {
+        matches!(self, Self::Weave)
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Routes => "the bridge plugin with plain routes",
+            Self::Bridge => "the bridge plugin",
+            Self::Flannel(_) => "flannel",
+            Self::Weave => "Weave Net",
+        }
+    }
 }
 
 /// The cluster's network, apart from its objects.

@@ -6,16 +6,17 @@ use super::config;
 use super::error::{Place, Problem};
 use super::raw;
 use super::tree::{Tree, Value};
-use crate::{EndpointSlice, KubeProxyConfiguration, Node, Pod, Service};
+use crate::{EndpointSlice, KubeProxyConfiguration, Labels, NetworkPolicy, Node, Pod, Service};
 
 /// An object as read. Sources are filled in by whoever knows the file.
 #[derive(Debug)]
 pub(super) enum Object {
     Node(Node),
-    Namespace(Box<str>),
+    Namespace(Box<str>, Labels),
     Pod(Pod),
     Service(Box<Service>),
     Slice(EndpointSlice),
+    NetworkPolicy(NetworkPolicy),
     Endpoints(raw::EndpointsObject),
     /// The configuration, and fields in it that podwire does not know.
     Config(Box<KubeProxyConfiguration>, Vec<String>),
@@ -54,6 +55,7 @@ pub(super) enum Kind {
     Service,
     EndpointSlice,
     Endpoints,
+    NetworkPolicy,
     ConfigMap,
     KubeProxyConfiguration,
 }
@@ -69,6 +71,7 @@ impl Kind {
             "Endpoints" => Self::Endpoints,
             "ConfigMap" => Self::ConfigMap,
             "EndpointSlice" => Self::EndpointSlice,
+            "NetworkPolicy" => Self::NetworkPolicy,
             "KubeProxyConfiguration" => Self::KubeProxyConfiguration,
             _ => return None,
         };
@@ -80,6 +83,7 @@ impl Kind {
             | Self::Endpoints
             | Self::ConfigMap => api_version == "v1",
             Self::EndpointSlice => api_version.starts_with("discovery.k8s.io/"),
+            Self::NetworkPolicy => api_version.starts_with("networking.k8s.io/"),
             Self::KubeProxyConfiguration => api_version.starts_with("kubeproxy.config.k8s.io/"),
         };
         // Another group may use the name too, as Knative does `Service`.
@@ -91,11 +95,15 @@ impl Kind {
         Ok(match self {
             Self::Node => Object::Node(raw::NodeObject::deserialize(d)?.into()),
             Self::Namespace => {
-                Object::Namespace(raw::NamespaceObject::deserialize(d)?.metadata.name)
+                let metadata = raw::NamespaceObject::deserialize(d)?.metadata;
+                Object::Namespace(metadata.name, metadata.labels)
             }
             Self::Pod => Object::Pod(raw::PodObject::deserialize(d)?.into()),
             Self::Service => Object::Service(Box::new(raw::ServiceObject::deserialize(d)?.into())),
             Self::EndpointSlice => Object::Slice(raw::SliceObject::deserialize(d)?.into()),
+            Self::NetworkPolicy => {
+                Object::NetworkPolicy(raw::NetworkPolicyObject::deserialize(d)?.into())
+            }
             Self::Endpoints => Object::Endpoints(raw::EndpointsObject::deserialize(d)?),
             // These two are made from trees only, as unknown fields are told.
             Self::ConfigMap | Self::KubeProxyConfiguration => {
@@ -178,6 +186,7 @@ pub(super) fn of_kind(api_version: &str, kind: &str, tree: &Tree<'_>) -> Found {
             | Kind::Pod
             | Kind::Service
             | Kind::EndpointSlice
+            | Kind::NetworkPolicy
             | Kind::Endpoints),
         ) => used.make(tree).map_err(|fault| fault.0.into_problem(place)),
     };

@@ -8,8 +8,9 @@ use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
 use serde::Deserialize;
 
 use super::at::At;
+use super::policies::NetworkPolicyModel;
 use crate::load::{Accepted, Parsed, Port, Target};
-use crate::{IpMode, ServiceType, TrafficPolicy};
+use crate::{IpMode, Labels, ServiceType, TrafficPolicy};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename = "Cluster", deny_unknown_fields, default)]
@@ -22,8 +23,11 @@ pub(super) struct Model {
     /// Fields of KubeProxyConfiguration by their path in its file: `"iptables.masqueradeAll": true`.
     pub(super) kube_proxy: BTreeMap<String, At<ron::Value>>,
     pub(super) namespaces: Vec<String>,
+    /// Labels of namespaces, by their names.
+    pub(super) namespace_labels: BTreeMap<String, Labels>,
     pub(super) workloads: Vec<WorkloadModel>,
     pub(super) services: Vec<ServiceModel>,
+    pub(super) policies: Vec<NetworkPolicyModel>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +53,7 @@ pub(super) enum CniModel {
     Routes,
     Bridge,
     Flannel(FlannelModel),
+    Weave,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -183,7 +188,7 @@ pub(super) struct WorkloadModel {
     pub(super) ips: Vec<At<Parsed<IpAddr>>>,
 }
 
-fn default_namespace() -> String {
+pub(super) fn default_namespace() -> String {
     "default".to_owned()
 }
 
