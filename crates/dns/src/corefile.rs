@@ -7,17 +7,29 @@
 //! - [`rewrite`], [`forward`], [`kubernetes`], [`cache`]: settings of the larger ones.
 //! - [`selector`]: label selectors, as `labels` and `namespace_labels` have them.
 //! - [`pattern`]: regular expressions.
+//! - [`load`](Corefile::load): a text to all that: `lexer`, `parse` (blocks, snippets, imports), `address` (keys),
+//!   then `setup`, which has a file for each larger plugin; `go` has numbers and durations as Go reads them.
+//! - [`refusal`]: why CoreDNS would not start, in its words. [`surroundings`]: files and variables.
 //!
 //! # Sources
 //! core/dnsserver/{config,address}.go and plugin/*/setup.go of CoreDNS.
 
+mod address;
 pub mod cache;
+mod dispenser;
 pub mod forward;
+mod go;
 pub mod kubernetes;
+mod lexer;
+mod load;
+mod parse;
 pub mod pattern;
 pub mod plugin;
+pub mod refusal;
 pub mod rewrite;
 pub mod selector;
+mod setup;
+pub mod surroundings;
 pub mod zone;
 
 pub use cache::CacheConfig;
@@ -25,8 +37,10 @@ pub use forward::Forward;
 pub use kubernetes::{Kubernetes, PodMode};
 pub use pattern::Pattern;
 pub use plugin::Plugin;
+pub use refusal::{Place, Refusal};
 pub use rewrite::RewriteRule;
 pub use selector::Selector;
+pub use surroundings::{Machine, Nothing, Surroundings};
 pub use zone::{Fallthrough, ZoneName};
 
 /// A Corefile.

@@ -138,8 +138,10 @@ pub struct Template {
 /// Settings of `hosts`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hosts {
-    /// The file, relative to `root` if that is given.
+    /// The file.
     pub path: String,
+    /// What it says; nothing if it is not there.
+    pub text: String,
     /// Lines between the braces, in the form of the file.
     pub inline: Vec<String>,
     /// The zones that it answers for.
@@ -157,8 +159,10 @@ pub struct Hosts {
 /// One `file`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ZoneFile {
-    /// The master file, relative to `root` if that is given.
+    /// The master file.
     pub path: String,
+    /// What it says; `None` while it cannot be read.
+    pub text: Option<String>,
     /// The zones that it is the file of.
     pub zones: Vec<ZoneName>,
     /// How often it is looked at; 0: never again.
@@ -196,8 +200,8 @@ pub struct Autopath {
 pub enum SearchFrom {
     /// A plugin that knows the pod that asks (`@kubernetes`).
     Plugin(String),
-    /// A resolv.conf.
-    File(String),
+    /// A resolv.conf, whose list this is.
+    List(Vec<ZoneName>),
 }
 
 /// One rule of `acl`; the first that fits a query decides.
