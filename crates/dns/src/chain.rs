@@ -31,7 +31,7 @@ use indexmap::IndexMap;
 use crate::message::{Reply, Request, size};
 
 pub use behaviour::Behaviour;
-pub use setup::{Setup, SetupError};
+pub use setup::{Setup, SetupError, TextError};
 pub use world::World;
 
 /// How deep answers may need answers: `ExternalName`s that lead from one block to another and back.
@@ -59,6 +59,9 @@ struct Chain {
 pub(crate) trait Handler: std::fmt::Debug + Send + Sync {
     /// Answers, or asks the next plugin.
     fn serve(&self, request: &Request, next: Next<'_>) -> Outcome;
+
+    /// Forgets what it has kept.
+    fn forget(&self) {}
 
     /// Adds its counters to the metrics, if it has any.
     fn count(&self, _counters: &mut Vec<Counter>) {}
@@ -197,6 +200,14 @@ impl Server {
         turn.serve(request)
     }
 
+    /// Forgets every answer and begins the random numbers anew, as a server does that starts.
+    pub fn restart(&self) {
+        for handler in self.chains.iter().flat_map(|chain| &chain.handlers) {
+            handler.forget();
+        }
+        self.draws.state.store(self.draws.seed, Ordering::Relaxed);
+    }
+
     /// What the plugins have counted since the start.
     #[must_use]
     pub fn counters(&self) -> Vec<Counter> {
@@ -228,13 +239,23 @@ impl Server {
 
 /// A seeded stream of random numbers (SplitMix64), shared by all threads.
 #[derive(Debug)]
-struct Draws(AtomicU64);
+struct Draws {
+    seed: u64,
+    state: AtomicU64,
+}
 
 impl Draws {
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            state: AtomicU64::new(seed),
+        }
+    }
+
     fn next(&self) -> u64 {
-        let state = self.0.fetch_add(Self::STEP, Ordering::Relaxed);
+        let state = self.state.fetch_add(Self::STEP, Ordering::Relaxed);
         let mut mixed = state.wrapping_add(Self::STEP);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

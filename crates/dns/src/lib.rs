@@ -4,6 +4,17 @@
 //! - [`corefile`]: a Corefile as data, each plugin with its own settings, or why CoreDNS would not
 //!   start with it.
 //! - [`version`]: releases of CoreDNS, and what each understands.
+//! - [`records`]: the names of a cluster; [`zone`]: those of a master file.
+//! - [`chain`]: a [`Server`]: its blocks, and the plugins that a question meets in turn.
+//!   [`Server::answer`] is the hot function.
+//! - [`message`]: questions and answers, and their bytes.
 
+pub mod chain;
 pub mod corefile;
+pub mod message;
+mod plugin;
+pub mod records;
 pub mod version;
+pub mod zone;
+
+pub use chain::{Behaviour, Server, Setup, SetupError, World};

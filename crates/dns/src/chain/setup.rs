@@ -7,7 +7,6 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use indexmap::IndexMap;
 use podwire_cluster::{Cluster, ObjectName};
@@ -24,7 +23,7 @@ use crate::plugin::{
     hosts::Hosts, kubernetes::Kubernetes, loadbalance::Loadbalance, rewrite::Rewrite, small,
     template::Template,
 };
-use crate::plugin::template::text::TextError;
+pub use crate::plugin::template::text::TextError;
 use crate::records::Records;
 use crate::version::Version;
 use crate::zone::{Zone, ZoneError, master};
@@ -33,7 +32,6 @@ use crate::zone::{Zone, ZoneError, master};
 const PORT: u16 = 53;
 
 /// What a server is made of, besides its Corefile.
-#[derive(Debug)]
 pub struct Setup<'s> {
     /// The cluster whose names it has.
     pub cluster: &'s Cluster,
@@ -119,7 +117,7 @@ impl Server {
         Ok(Self {
             zones,
             chains,
-            draws: Draws(AtomicU64::new(setup.seed)),
+            draws: Draws::new(setup.seed),
             world: setup.world,
         })
     }
@@ -234,11 +232,8 @@ impl Maker<'_> {
                 }
                 _ => Err(SetupError::Autopath(plugin.clone())),
             },
-            SearchFrom::File(path) => {
-                let text = self.read("autopath", path)?;
-                let lists = text.lines().filter_map(|line| line.strip_prefix("search"));
-                let words = lists.last().unwrap_or_default().split_whitespace();
-                let domains = words.map(|word| ZoneName::new(word).as_str().to_owned());
+            SearchFrom::List(domains) => {
+                let domains = domains.iter().map(|domain| domain.as_str().to_owned());
                 Ok(autopath::Search::List(domains.collect()))
             }
         }

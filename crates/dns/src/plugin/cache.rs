@@ -94,9 +94,7 @@ impl Half {
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, IndexMap<u64, Item, FxBuildHasher>> {
-        let shard = &self.shards[(key % SHARDS as u64) as usize];
-        // A shard is changed by single calls, so a panic elsewhere leaves it whole.
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[(key % SHARDS as u64) as usize])
     }
 
     fn keep(&self, key: u64, item: Item) {
@@ -262,6 +260,11 @@ impl Handler for Cache {
         Outcome::Written(reply)
     }
 
+    fn forget(&self) {
+        let shards = self.success.shards.iter().chain(&self.denial.shards);
+        shards.for_each(|shard| lock(shard).clear());
+    }
+
     fn count(&self, counters: &mut Vec<Counter>) {
         let kept = |half: &Half| half.shards.iter().map(|s| lock(s).len() as u64).sum();
         let halves = [("denial", &self.denial, 1), ("success", &self.success, 0)];
@@ -322,6 +325,7 @@ impl Cache {
     }
 }
 
+/// A shard is changed by single calls, so a panic elsewhere leaves it whole.
 fn lock(shard: &Shard) -> MutexGuard<'_, IndexMap<u64, Item, FxBuildHasher>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -62,7 +62,7 @@ impl Handler for Rewrite {
             if let Revert::Rcode(from, to) = revert
                 && u16::from(reply.rcode) == *from
             {
-                reply.rcode = ResponseCode::from(*to);
+                reply.rcode = (*to).into();
             }
         }
         for record in reply.records_mut() {

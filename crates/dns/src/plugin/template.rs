@@ -42,8 +42,10 @@ impl Template {
     /// # Errors
     /// If a text is not one that podwire reads.
     pub(crate) fn new(configs: Vec<Config>) -> Result<Self, text::TextError> {
-        let read = |texts: &[String]| texts.iter().map(|text| Text::read(text)).collect();
-        let one = |config: Config| -> Result<One, text::TextError> {
+        let read = |texts: &[String]| -> Result<Vec<Text>, text::TextError> {
+            texts.iter().map(|text| Text::read(text)).collect()
+        };
+        let one = |config: Config| {
             Ok(One {
                 answer: read(&config.answer)?,
                 additional: read(&config.additional)?,
@@ -127,7 +129,7 @@ impl One {
     }
 
     fn reply(&self, request: &Request, values: &Values, next: Next<'_>) -> Option<Reply> {
-        let mut reply = Reply::authoritative(ResponseCode::from(self.config.rcode));
+        let mut reply = Reply::authoritative(self.config.rcode.into());
         for text in &self.answer {
             let record = record(text, values)?;
             let address = matches!(request.qtype, RecordType::A | RecordType::AAAA);
@@ -166,7 +168,7 @@ impl Handler for Template {
                 Fit::No => return Outcome::Unwritten(ResponseCode::NXDomain),
                 Fit::Yes(values) => values,
             };
-            let rcode = ResponseCode::from(one.config.rcode);
+            let rcode: ResponseCode = one.config.rcode.into();
             if rcode == ResponseCode::ServFail {
                 return Outcome::Unwritten(rcode);
             }
