@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
+    /// Names: what a Corefile says, and what CoreDNS answers
+    Dns(crate::dns::DnsArgs),
 }
 
 /// The cluster to read, and changes to it.

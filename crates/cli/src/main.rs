@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod check;
 mod diff;
+mod dns;
 mod failure;
 mod files;
 mod logs;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
+        Command::Dns(args) => dns::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

@@ -20,7 +20,7 @@ mod dispenser;
 pub mod forward;
 mod go;
 pub mod kubernetes;
-mod lexer;
+pub(crate) mod lexer;
 mod load;
 mod parse;
 pub mod pattern;

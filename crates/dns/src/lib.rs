@@ -3,6 +3,7 @@
 //! # Map
 //! - [`corefile`]: a Corefile as data, each plugin with its own settings, or why CoreDNS would not
 //!   start with it.
+//! - [`lint`]: what in a Corefile is dead, and what it becomes.
 //! - [`version`]: releases of CoreDNS, and what each understands.
 //! - [`records`]: the names of a cluster; [`zone`]: those of a master file.
 //! - [`chain`]: a [`Server`]: its blocks, and the plugins that a question meets in turn.
@@ -11,6 +12,7 @@
 
 pub mod chain;
 pub mod corefile;
+pub mod lint;
 pub mod message;
 mod plugin;
 pub mod records;

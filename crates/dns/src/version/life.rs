@@ -138,7 +138,7 @@ pub const OPTIONS: &[Life] = &[
     Life::since("servfail", 9, 4).of("cache"),
     Life::since("disable", 9, 4).of("cache"),
     Life::since("keepttl", 10, 1).of("cache"),
-    Life::since("prefer_udp", 2, 1).of("forward"),
+    Life::since("prefer_udp", 2, 0).of("forward"),
     Life::since("max_concurrent", 6, 9).of("forward"),
     Life::since("next", 11, 4).of("forward"),
     Life::since("failfast_all_unhealthy_upstreams", 12, 1).of("forward"),

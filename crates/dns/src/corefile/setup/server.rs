@@ -170,7 +170,7 @@ pub(super) fn reload(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
     if args.len() > 2 {
         return Err(c.arg_err());
     }
-    let mut read = |at: usize, default: u64, least: i64, what: &str| {
+    let read = |at: usize, default: u64, least: i64, what: &str| {
         let Some(text) = args.get(at) else {
             return Ok(Duration::from_secs(default));
         };
