@@ -109,7 +109,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
     /// Override a field of the proxy configuration, such as iptables.masqueradeAll=true, or the pod
-    /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw; repeatable
+    /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw|weave; repeatable
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub(crate) set: Vec<String>,
     /// The kube-proxy release whose words and names are used; 1.30 if not said
