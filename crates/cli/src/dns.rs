@@ -3,6 +3,7 @@
 mod lines;
 pub(crate) mod lint;
 pub(crate) mod query;
+pub(crate) mod serve;
 mod server;
 
 use std::io::Write;
@@ -26,6 +27,8 @@ enum DnsVerb {
     Lint(lint::LintArgs),
     /// Print what CoreDNS answers
     Query(query::QueryArgs),
+    /// Answer real clients as CoreDNS does
+    Serve(serve::ServeArgs),
 }
 
 pub(crate) fn run(
@@ -36,6 +39,7 @@ pub(crate) fn run(
     match &args.verb {
         DnsVerb::Lint(args) => lint::run(args, out),
         DnsVerb::Query(args) => query::run(global, args, out),
+        DnsVerb::Serve(args) => serve::run(global, args, out),
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`chain`]: a [`Server`]: its blocks, and the plugins that a question meets in turn.
 //!   [`Server::answer`] is the hot function.
 //! - [`message`]: questions and answers, and their bytes.
+//! - [`serve`]: a server on a socket.
 
 pub mod chain;
 pub mod corefile;
@@ -16,6 +17,7 @@ pub mod lint;
 pub mod message;
 mod plugin;
 pub mod records;
+pub mod serve;
 pub mod version;
 pub mod zone;
 

@@ -16,6 +16,7 @@ pub mod presentation;
 pub mod size;
 pub mod wire;
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::op::ResponseCode;
@@ -108,23 +109,81 @@ impl Request {
     }
 }
 
-/// A name in lower case and with its final dot, odd bytes escaped as in a zone file.
+/// A name as text, with its final dot, in the letters that it has. Odd bytes are escaped as in a
+/// zone file.
+///
+/// Source: `UnpackDomainName` and `isDomainNameLabelSpecial`, msg.go of miekg/dns.
+#[must_use]
+pub fn as_text(name: &Name) -> String {
+    written(name, |byte| byte)
+}
+
+/// A name as text in lower case.
 #[must_use]
 pub fn lower(name: &Name) -> String {
-    let mut text = name.to_ascii();
-    text.make_ascii_lowercase();
-    if !text.ends_with('.') || text.ends_with("\\.") {
+    written(name, |byte| byte.to_ascii_lowercase())
+}
+
+fn written(name: &Name, letter: impl Fn(u8) -> u8) -> String {
+    // Few names have a byte that takes more room than one.
+    let mut text = String::with_capacity(name.len() + 1);
+    for label in name.iter() {
+        for &byte in label {
+            match byte {
+                b'.' | b' ' | b'\'' | b'@' | b';' | b'(' | b')' | b'"' | b'\\' => {
+                    text.push('\\');
+                    text.push(char::from(byte));
+                }
+                b'!'..=b'~' => text.push(char::from(letter(byte))),
+                _ => write!(text, "\\{byte:03}").expect("a String takes any text"),
+            }
+        }
+        text.push('.');
+    }
+    if text.is_empty() {
         text.push('.');
     }
     text
 }
 
-/// The name that a text means: absolute, with or without its final dot.
+/// The name that a text means: absolute, with or without its final dot. Any byte may stand in a
+/// label, a dot as `\\.`, others also as `\\DDD`.
 #[must_use]
 pub fn name(text: &str) -> Option<Name> {
-    let mut name = Name::from_ascii(text).ok()?;
+    let mut name = Name::root();
+    let mut label: Vec<u8> = Vec::new();
+    let mut labels: Vec<Vec<u8>> = Vec::new();
+    let mut bytes = text.bytes();
+    if text == "." {
+        return Some(name);
+    }
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'.' if label.is_empty() => return None,
+            b'.' => labels.push(std::mem::take(&mut label)),
+            b'\\' => label.push(escaped(&mut bytes)?),
+            _ => label.push(byte),
+        }
+    }
+    if !label.is_empty() {
+        labels.push(label);
+    }
+    if !labels.is_empty() {
+        let labels = labels.iter().map(Vec::as_slice);
+        name = Name::from_labels(labels).ok()?;
+    }
     name.set_fqdn(true);
-    Some(name)
+    (name.iter().map(|label| label.len() + 1).sum::<usize>() < 255).then_some(name)
+}
+
+/// The byte that a backslash stands before.
+fn escaped(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let first = bytes.next()?;
+    if !first.is_ascii_digit() {
+        return Some(first);
+    }
+    let digits = [first, bytes.next()?, bytes.next()?];
+    std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
 /// An answer, before it is fitted to the asker's buffer.
@@ -177,5 +236,23 @@ impl Reply {
     pub fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
         let after = self.authorities.iter_mut().chain(&mut self.additionals);
         self.answers.iter_mut().chain(after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_any_bytes_between_dots() {
+        let text = |text: &str| name(text).map(|name| lower(&name));
+        assert_eq!(text("_*._TCP.Web"), Some("_*._tcp.web.".to_owned()));
+        assert_eq!(text(r"a\.b.c."), Some(r"a\.b.c.".to_owned()));
+        assert_eq!(text("."), Some(".".to_owned()));
+        assert_eq!(text(""), Some(".".to_owned()));
+        assert_eq!(text("a..b"), None);
+        assert_eq!(text(&"a".repeat(64)), None);
+        assert_eq!(text(&"a.".repeat(128)), None);
+        assert_eq!(text(&"a.".repeat(127)), Some("a.".repeat(127)));
     }
 }

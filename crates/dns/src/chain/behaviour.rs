@@ -13,6 +13,9 @@ pub struct Behaviour {
     pub wildcards: bool,
     /// All cluster IPs of a service have records, not the first alone. Since 1.8.1 (#4339).
     pub dual_stack: bool,
+    /// `_http._tcp` before an ExternalName's name means that name. 1.13.2 says NXDOMAIN; taken to be
+    /// so since 1.8.1.
+    pub external_ports: bool,
     /// An answer from the cache has bit AA. 1.3.1 clears it, 1.13.2 sets it; taken to be so since
     /// 1.5.1.
     pub cached_is_authoritative: bool,
@@ -38,6 +41,7 @@ impl Behaviour {
         Self {
             wildcards: !since(9, 0),
             dual_stack: since(8, 1),
+            external_ports: !since(8, 1),
             cached_is_authoritative: since(5, 1),
             services_are_name_servers: since(6, 4),
             schema: if since(5, 1) { "1.1.0" } else { "1.0.1" },

@@ -4,7 +4,7 @@
 //! plugin/*/setup.go of CoreDNS: what a plugin reads at its start.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub struct Setup<'s> {
     /// What is behind `forward`.
     pub world: World,
     /// The addresses that it listens on; empty: those of the endpoints of Service
-    /// `kube-system/kube-dns`, the first of each family.
+    /// `kube-system/kube-dns`, the first of each family, and 127.0.0.1 where it has none.
     pub local: Vec<IpAddr>,
     /// Of its random choices.
     pub seed: u64,
@@ -135,6 +135,9 @@ fn own_addresses(cluster: &Cluster) -> Vec<IpAddr> {
         if found.iter().all(|other| other.is_ipv4() != IpAddr::is_ipv4(&ip)) {
             found.push(ip);
         }
+    }
+    if found.is_empty() {
+        found.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     found
 }

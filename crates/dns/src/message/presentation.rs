@@ -10,6 +10,8 @@ use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder};
 
+use super::as_text;
+
 /// The data of a record: `0 100 443 web.apps.svc.cluster.local.` of an SRV.
 #[must_use]
 #[expect(
@@ -20,22 +22,22 @@ pub fn data(data: &RData) -> String {
     match data {
         RData::A(a) => a.0.to_string(),
         RData::AAAA(aaaa) => aaaa.0.to_string(),
-        RData::CNAME(target) => target.0.to_ascii(),
-        RData::NS(target) => target.0.to_ascii(),
-        RData::PTR(target) => target.0.to_ascii(),
-        RData::ANAME(target) => target.0.to_ascii(),
+        RData::CNAME(target) => as_text(&target.0),
+        RData::NS(target) => as_text(&target.0),
+        RData::PTR(target) => as_text(&target.0),
+        RData::ANAME(target) => as_text(&target.0),
         RData::SRV(srv) => format!(
             "{} {} {} {}",
             srv.priority,
             srv.weight,
             srv.port,
-            srv.target.to_ascii()
+            as_text(&srv.target)
         ),
-        RData::MX(mx) => format!("{} {}", mx.preference, mx.exchange.to_ascii()),
+        RData::MX(mx) => format!("{} {}", mx.preference, as_text(&mx.exchange)),
         RData::SOA(soa) => format!(
             "{} {} {} {} {} {} {}",
-            soa.mname.to_ascii(),
-            soa.rname.to_ascii(),
+            as_text(&soa.mname),
+            as_text(&soa.rname),
             soa.serial,
             soa.refresh,
             soa.retry,
@@ -76,7 +78,7 @@ pub fn parse_record_type(text: &str) -> Option<RecordType> {
 pub fn line(record: &Record) -> String {
     format!(
         "{}\t{}\t{}\t{}\t{}",
-        record.name.to_ascii(),
+        as_text(&record.name),
         record.ttl,
         record.dns_class,
         record_type(record.record_type()),

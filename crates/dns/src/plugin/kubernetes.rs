@@ -112,6 +112,7 @@ impl Kubernetes {
             ignore_empty: config.ignore_empty_service,
             wildcards: behaviour.wildcards,
             dual_stack: behaviour.dual_stack,
+            external_ports: behaviour.external_ports,
         };
         Self {
             config,

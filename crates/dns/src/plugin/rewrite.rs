@@ -13,7 +13,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use crate::chain::{Handler, Next, Outcome};
 use crate::corefile::rewrite::{AnswerPart, NameMatch, NameRewrite, Rewrite as Rule, Then};
 use crate::corefile::{Pattern, RewriteRule};
-use crate::message::{Request, lower, name};
+use crate::message::{Request, as_text, lower, name};
 
 /// The rules, as written.
 #[derive(Debug)]
@@ -209,7 +209,7 @@ impl Revert<'_> {
     }
 
     fn change(&self, of: &mut Name) {
-        let text = of.to_ascii();
+        let text = as_text(of);
         let changed = match self {
             Self::Name { from, to } => {
                 let rest = text.strip_suffix(from.as_str());

@@ -14,7 +14,7 @@ use crate::chain::{Handler, Next, Outcome};
 use crate::corefile::ZoneName;
 use crate::corefile::zone::longest;
 use crate::message::kind::Kind;
-use crate::message::{Reply, Request, Transport, name};
+use crate::message::{Reply, Request, Transport, as_text, name};
 
 fn yes(answers: Vec<Record>) -> Outcome {
     Outcome::Written(Reply {
@@ -71,7 +71,7 @@ impl Handler for Whoami {
             Transport::Tcp => "_tcp",
         };
         let srv = RData::SRV(SRV::new(0, 0, request.client_port, Name::root()));
-        let below = format!("{transport}.{}", request.name.to_ascii());
+        let below = format!("{transport}.{}", as_text(&request.name));
         let owner = name(below.trim_end_matches('.')).unwrap_or_else(Name::root);
         let mut reply = Reply::authoritative(ResponseCode::NoError);
         reply.additionals = vec![

@@ -21,7 +21,7 @@ use self::text::{Text, Values};
 use crate::chain::{Handler, Next, Outcome};
 use crate::corefile::plugin::Template as Config;
 use crate::corefile::zone::longest;
-use crate::message::{Reply, Request, presentation};
+use crate::message::{Reply, Request, as_text, presentation};
 use crate::zone::master;
 
 /// The templates of a block, as written.
@@ -97,7 +97,7 @@ impl One {
             }),
             remote: request.client.to_string(),
             regex: regex.to_owned(),
-            question: request.name.to_ascii(),
+            question: as_text(&request.name),
             matches: vec![request.lower.to_string()],
             groups: IndexMap::new(),
         };

@@ -90,6 +90,8 @@ pub struct Rules {
     pub wildcards: bool,
     /// Whether all cluster IPs of a service count, or the first only, as before CoreDNS 1.8.0.
     pub dual_stack: bool,
+    /// Whether an ExternalName has the names of any port too.
+    pub external_ports: bool,
 }
 
 impl Records {
@@ -176,6 +178,7 @@ impl Service {
     ) -> Result<(), NoSuchName> {
         let is_empty = || self.endpoints.iter().all(|group| group.addresses.is_empty());
         match (&self.kind, part) {
+            (Kind::External(_), Part::Port { .. }) if !rules.external_ports => Err(NoSuchName),
             (Kind::External(name), Part::Whole | Part::Port { .. }) => {
                 visit(Hit {
                     target: Target::Name(name),

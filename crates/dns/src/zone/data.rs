@@ -10,6 +10,8 @@ use std::str::FromStr;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, HINFO, MX, NS, NULL, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, RecordType};
 
+use crate::message::name;
+
 /// Why words are not the data of a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -175,11 +177,12 @@ pub fn absolute(word: &str, origin: &Name) -> Option<Name> {
     if word == "@" {
         return Some(origin.clone());
     }
-    let name = Name::from_ascii(word).ok()?;
-    if name.is_fqdn() {
-        return Some(name);
+    let mut below = name(word)?;
+    if word.ends_with('.') && !word.ends_with("\\.") {
+        return Some(below);
     }
-    name.append_domain(origin).ok()
+    below.set_fqdn(false);
+    below.append_domain(origin).ok()
 }
 
 /// Seconds: a number, or numbers with units as in `1h30m`.

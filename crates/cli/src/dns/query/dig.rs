@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use hickory_proto::rr::Record;
-use podwire_dns::message::{Reply, Request, presentation};
+use podwire_dns::message::{Reply, Request, as_text, presentation};
 
 use super::json::rcode;
 
@@ -33,7 +33,7 @@ pub(super) fn write(
     )?;
     writeln!(out, "\n;; QUESTION SECTION:")?;
     let qtype = presentation::record_type(request.qtype);
-    writeln!(out, ";{}\t\t{}\t{qtype}", request.name.to_ascii(), request.class)?;
+    writeln!(out, ";{}\t\t{}\t{qtype}", as_text(&request.name), request.class)?;
     for (title, section) in [
         ("ANSWER", &reply.answers),
         ("AUTHORITY", &reply.authorities),

@@ -2,7 +2,7 @@
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::Record;
-use podwire_dns::message::{Reply, presentation};
+use podwire_dns::message::{Reply, as_text, presentation};
 use serde_json::{Value, json};
 
 /// An answer; `null` stands for the rcode of a question that goes unanswered.
@@ -27,7 +27,7 @@ pub(super) fn answer(id: &Value, reply: Option<&Reply>) -> Value {
 fn records(records: &[Record]) -> Vec<Value> {
     let value = |record: &Record| {
         json!({
-            "name": record.name.to_ascii(),
+            "name": as_text(&record.name),
             "type": presentation::record_type(record.record_type()),
             "ttl": record.ttl,
             "rdata": presentation::data(&record.data),

@@ -9,7 +9,7 @@ use hickory_proto::rr::rdata::{NS, SOA};
 use hickory_proto::rr::{Name, RData, Record};
 
 use super::{Asked, Found, Kubernetes, service_name};
-use crate::message::name;
+use crate::message::{as_text, name};
 use crate::records::find::HitOwner;
 
 /// The name of a name server that no service has.
@@ -24,7 +24,7 @@ const SERIAL: u32 = 1;
 impl Kubernetes {
     /// The SOA record of a zone.
     pub(super) fn soa(&self, zone: &Name) -> Record {
-        let text = zone.to_ascii();
+        let text = as_text(zone);
         let text = if text == "." { "" } else { &text };
         // A zone of more than 240 bytes leaves no room for these labels.
         let below = |label: &str| name(&format!("{label}.{text}")).unwrap_or_else(Name::root);
@@ -72,7 +72,7 @@ impl Kubernetes {
     /// The services of which this CoreDNS is an endpoint, with their addresses, else its own
     /// addresses under the default name.
     fn own_services(&self, zone: &Name) -> Vec<(Name, IpAddr)> {
-        let zone = zone.to_ascii();
+        let zone = as_text(zone);
         let below = if zone == "." { "" } else { &zone };
         let default = name(&format!("{DEFAULT}{below}"));
         let mut servers = Vec::new();

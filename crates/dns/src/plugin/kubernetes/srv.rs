@@ -11,7 +11,7 @@ use hickory_proto::rr::{Name, RData};
 use indexmap::IndexSet;
 
 use super::{Asked, Fault, Found, Kubernetes, service_name};
-use crate::message::name;
+use crate::message::{as_text, name};
 use crate::records::find::Target;
 
 impl Kubernetes {
@@ -23,7 +23,7 @@ impl Kubernetes {
                 hits.push((ip, hit));
             }
         })?;
-        let zone = asked.zone_name().to_ascii();
+        let zone = as_text(&asked.zone_name());
         let weight = weight(hits.len());
         let mut found = Found::default();
         let mut records: IndexSet<(String, u16)> = IndexSet::new();
