@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
+mod ipam;
+
+pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
+
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
 #[derive(Debug, Parser)]
 #[command(
@@ -94,6 +98,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Names: what a Corefile says, and what CoreDNS answers
     Dns(crate::dns::DnsArgs),
+    /// Play histories of an address space
+    Ipam(IpamArgs),
 }
 
 /// The cluster to read, and changes to it.

@@ -10,6 +10,8 @@ mod diff;
 mod dns;
 mod failure;
 mod files;
+mod ipam;
+mod jsonl;
 mod logs;
 mod matching;
 mod render;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
         Command::Dns(args) => dns::run(&cli.global, args, &mut out),
+        Command::Ipam(args) => ipam::run(args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

@@ -4,6 +4,7 @@
 //! - [`corefile`]: a Corefile as data, each plugin with its own settings, or why CoreDNS would not
 //!   start with it.
 //! - [`lint`]: what in a Corefile is dead, and what it becomes.
+//! - [`resolver`]: a pod's resolv.conf, and what its resolver asks for a name.
 //! - [`version`]: releases of CoreDNS, and what each understands.
 //! - [`records`]: the names of a cluster; [`zone`]: those of a master file.
 //! - [`chain`]: a [`Server`]: its blocks, and the plugins that a question meets in turn.
@@ -17,6 +18,7 @@ pub mod lint;
 pub mod message;
 mod plugin;
 pub mod records;
+pub mod resolver;
 pub mod serve;
 pub mod version;
 pub mod zone;

@@ -2,6 +2,7 @@
 
 mod dig;
 mod json;
+mod resolve;
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -33,8 +34,10 @@ const PAYLOAD: u16 = 4_096;
 #[command(after_help = "\
 A line of --queries has id, qname, qtype, and may have from_ip, from_pod_ns, edns (bytes; 0: none) and
 transport (udp, tcp); each is asked of a server that has just started. A line of --sequences has id and
-steps of at_s (seconds), qname, qtype and from_ip: one server over time. Exit code 1: NAME has no such
-record, or does not exist.
+steps of at_s (seconds), qname, qtype and from_ip: one server over time. A line of --resolve has id,
+name, pod_ns, resolver (glibc, musl, dig+search, nslookup-bind, busybox-nslookup), family (A, AAAA,
+A+AAAA), search and ndots; the answer lists the queries sent. Exit code 1: NAME has no such record, or
+does not exist.
 
 Examples:
   podwire dns query -f models/two-node.ron web-service.apps.svc.cluster.local
@@ -52,6 +55,9 @@ pub(crate) struct QueryArgs {
     /// Questions, a JSON object a line
     #[arg(long, value_name = "FILE", group = "asked")]
     queries: Option<PathBuf>,
+    /// Names to resolve as pods do, a JSON object a line
+    #[arg(long, value_name = "FILE", group = "asked")]
+    resolve: Option<PathBuf>,
     /// Questions over time, a JSON object a line
     #[arg(long, value_name = "FILE", group = "asked")]
     sequences: Option<PathBuf>,
@@ -147,6 +153,13 @@ pub(super) fn run(
         }
         return Ok(Answer::Yes);
     }
+    if let Some(path) = &args.resolve {
+        for line in lines::read::<resolve::ResolveLine>(path, "not a name to resolve")? {
+            server.restart();
+            writeln!(out, "{}", line.resolve(&server, &cluster)?)?;
+        }
+        return Ok(Answer::Yes);
+    }
     let name = args.name.as_deref().unwrap_or_default();
     let request = request(name, args.qtype.as_deref())?;
     let reply = server.answer(&request, Duration::ZERO);
@@ -181,12 +194,7 @@ fn sequence(server: &Server, line: &SequenceLine) -> Result<Vec<Value>, Failure>
 impl QueryLine {
     fn request(&self, cluster: &Cluster) -> Result<Request, Failure> {
         let mut request = request(&self.qname, self.qtype.as_deref())?;
-        let of_namespace = |namespace: &str| {
-            let mut pods = cluster.pods.values();
-            let pod = pods.find(|pod| &*pod.meta.name.namespace == namespace)?;
-            pod.ips.first().copied()
-        };
-        let of_pod = || self.from_pod_ns.as_deref().and_then(of_namespace);
+        let of_pod = || pod_of(cluster, self.from_pod_ns.as_deref()?);
         if let Some(ip) = self.from_ip.or_else(of_pod) {
             request.client = ip;
         }
@@ -201,6 +209,13 @@ impl QueryLine {
         }
         Ok(request)
     }
+}
+
+/// The address of a pod of a namespace: the first that has one.
+fn pod_of(cluster: &Cluster, namespace: &str) -> Option<IpAddr> {
+    let pods = cluster.pods.values();
+    let mut of_namespace = pods.filter(|pod| &*pod.meta.name.namespace == namespace);
+    of_namespace.find_map(|pod| pod.ips.first().copied())
 }
 
 fn edns(payload: u16) -> Option<Edns> {

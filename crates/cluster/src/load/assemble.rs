@@ -7,7 +7,9 @@ use super::object::Object;
 use super::oddity;
 use super::raw::EndpointsObject;
 use crate::model::Expanded;
-use crate::{Cluster, ConfigText, FileId, KubeProxyConfiguration, Namespace, ObjectName, Source, Warning};
+use crate::{
+    Cluster, ConfigText, FileId, KubeProxyConfiguration, Namespace, ObjectName, Source, Warning,
+};
 
 /// A cluster in the making.
 #[derive(Debug, Default)]

@@ -18,12 +18,12 @@ use crate::corefile::{
     Transport, ZoneName,
 };
 use crate::message::name;
+pub use crate::plugin::template::text::TextError;
 use crate::plugin::{
     acl::Acl, autopath, autopath::Autopath, cache::Cache, file::File, forward::Forward,
     hosts::Hosts, kubernetes::Kubernetes, loadbalance::Loadbalance, rewrite::Rewrite, small,
     template::Template,
 };
-pub use crate::plugin::template::text::TextError;
 use crate::records::Records;
 use crate::version::Version;
 use crate::zone::{Zone, ZoneError, master};
@@ -78,7 +78,9 @@ pub enum SetupError {
     #[error("template: {0}")]
     Template(#[from] TextError),
     /// `autopath` names a plugin that knows no pods.
-    #[error("autopath: `@{0}` is not a plugin of this block that knows search lists; `@kubernetes` is")]
+    #[error(
+        "autopath: `@{0}` is not a plugin of this block that knows search lists; `@kubernetes` is"
+    )]
     Autopath(String),
 }
 
@@ -132,7 +134,10 @@ fn own_addresses(cluster: &Cluster) -> Vec<IpAddr> {
     let ips = endpoints.filter_map(|endpoint| endpoint.addresses.first()?.parse().ok());
     let mut found: Vec<IpAddr> = Vec::new();
     for ip in ips {
-        if found.iter().all(|other| other.is_ipv4() != IpAddr::is_ipv4(&ip)) {
+        if found
+            .iter()
+            .all(|other| other.is_ipv4() != IpAddr::is_ipv4(&ip))
+        {
             found.push(ip);
         }
     }
@@ -220,7 +225,12 @@ impl Maker<'_> {
     fn kubernetes(&self, config: &KubernetesConfig) -> Arc<Kubernetes> {
         let records = Records::new(self.setup.cluster, config);
         let local = self.local.clone();
-        Arc::new(Kubernetes::new(config.clone(), records, self.behaviour, local))
+        Arc::new(Kubernetes::new(
+            config.clone(),
+            records,
+            self.behaviour,
+            local,
+        ))
     }
 
     fn search(

@@ -190,7 +190,10 @@ pub(super) fn is_domain_name(name: &str) -> bool {
         return false;
     }
     let mut bytes = name.bytes().collect::<Vec<_>>();
-    if !name.ends_with('.') {
+    // A dot behind an odd number of backslashes ends no label.
+    let before = name.strip_suffix('.');
+    let escapes = before.map(|b| b.bytes().rev().take_while(|&b| b == b'\\').count());
+    if escapes.is_none_or(|escapes| escapes % 2 == 1) {
         bytes.push(b'.');
     }
     let (mut length, mut label, mut dot) = (0usize, 0usize, false);
@@ -201,9 +204,6 @@ pub(super) fn is_domain_name(name: &str) -> bool {
                 let digits = bytes.get(i + 1..i + 4);
                 let ddd = digits.is_some_and(|d| d.iter().all(u8::is_ascii_digit));
                 i += if ddd { 3 } else { 1 };
-                if i >= bytes.len() {
-                    return false;
-                }
                 (label, dot) = (label + 1, false);
             }
             b'.' => {
@@ -220,7 +220,7 @@ pub(super) fn is_domain_name(name: &str) -> bool {
         }
         i += 1;
     }
-    true
+    dot
 }
 
 #[cfg(test)]

@@ -121,6 +121,14 @@ pub(super) fn parse_duration(text: &str) -> Result<GoDuration, String> {
     i64::try_from(total).map(GoDuration).map_err(|_| invalid())
 }
 
+/// An error of the file system: `open PATH: no such file or directory`.
+pub(super) fn open_error(path: &str, error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return format!("open {path}: no such file or directory");
+    }
+    format!("open {path}: {error}")
+}
+
 /// `net.SplitHostPort`.
 pub(super) fn split_host_port(text: &str) -> Result<(&str, &str), String> {
     let refuse = |why: &str| Err(format!("address {text}: {why}"));

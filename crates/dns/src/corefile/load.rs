@@ -101,16 +101,21 @@ fn overlaps(keys: &[Vec<Key>], plugins: &[Vec<Plugin>]) -> Result<(), (usize, St
     let mut served: IndexMap<(Key, String), ()> = IndexMap::new();
     let mut bound: IndexMap<Key, String> = IndexMap::new();
     for (at, (keys, plugins)) in keys.iter().zip(plugins).enumerate() {
-        let addresses = plugins.iter().find_map(|plugin| match plugin {
-            Plugin::Bind(addresses) => Some(addresses.clone()),
-            _ => None,
-        });
+        let mut bound_to = Vec::new();
+        for plugin in plugins {
+            if let Plugin::Bind(addresses) = plugin {
+                bound_to.extend(addresses.iter().cloned());
+            }
+        }
+        if bound_to.is_empty() {
+            bound_to.push(String::new());
+        }
         let viewed = |plugin: &Plugin| matches!(plugin, Plugin::Other { name } if name == "view");
         if plugins.iter().any(viewed) {
             continue;
         }
         for key in keys {
-            for address in addresses.clone().unwrap_or_else(|| vec![String::new()]) {
+            for address in bound_to.clone() {
                 let told = |address: &str| match address {
                     "" => key.to_string(),
                     address => format!("{key} on {address}"),

@@ -376,9 +376,10 @@ impl Parser<'_> {
     fn file(&self, path: &Path) -> Result<Vec<Token>, Refusal> {
         let name = path.to_string_lossy();
         let text = self.around.read(path).map_err(|error| {
-            let why = match error.kind() {
-                std::io::ErrorKind::IsADirectory => "is a directory".to_owned(),
-                _ => error.to_string(),
+            let why = if error.kind() == std::io::ErrorKind::IsADirectory {
+                "is a directory".to_owned()
+            } else {
+                error.to_string()
             };
             self.err(format!("Could not import {name}: {why}"))
         })?;

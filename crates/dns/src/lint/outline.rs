@@ -19,7 +19,7 @@ pub(super) struct Outline {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Line {
     pub(super) words: Vec<Token>,
-    pub(super) block: Option<Vec<Line>>,
+    pub(super) block: Option<Vec<Self>>,
 }
 
 /// Blocks within blocks; deeper ones are read as lines of the last level.

@@ -71,7 +71,6 @@ pub fn shortest_ttl(reply: &Reply, kind: Kind) -> Duration {
         return SHORTEST;
     }
     let ttls = reply.records().map(|record| record.ttl);
-    ttls.min().map_or(SHORTEST, |ttl| {
-        Duration::from_secs(ttl.into()).min(LONGEST)
-    })
+    ttls.min()
+        .map_or(SHORTEST, |ttl| Duration::from_secs(ttl.into()).min(LONGEST))
 }

@@ -121,7 +121,11 @@ impl Names {
             // Case counts: a name in other letters is another one.
             let end = labels[index..].join(&b'.');
             if self.0.contains(&end) {
-                return if compress { before + 2 } else { name_length(name) };
+                return if compress {
+                    before + 2
+                } else {
+                    name_length(name)
+                };
             }
             if at + before < POINTER_REACH {
                 self.0.insert(end);

@@ -122,9 +122,15 @@ impl Cache {
 
     /// The answer that is kept, if it is fresh or may be given stale.
     fn get(&self, key: u64, request: &Request, now: Duration) -> Option<(Item, Which)> {
-        let up_to = self.config.serve_stale.map_or(0, |stale| stale.up_to.as_secs());
+        let up_to = self
+            .config
+            .serve_stale
+            .map_or(0, |stale| stale.up_to.as_secs());
         let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
-        for (half, which) in [(&self.denial, Which::Denial), (&self.success, Which::Success)] {
+        for (half, which) in [
+            (&self.denial, Which::Denial),
+            (&self.success, Which::Success),
+        ] {
             let mut shard = half.shard(key);
             let Some(item) = shard.get_mut(&key) else {
                 continue;
@@ -283,7 +289,11 @@ impl Handler for Cache {
             });
         }
         for (name, help, value) in [
-            ("coredns_cache_misses_total", "The count of cache misses.", &self.misses),
+            (
+                "coredns_cache_misses_total",
+                "The count of cache misses.",
+                &self.misses,
+            ),
             (
                 "coredns_cache_prefetch_total",
                 "The number of times the cache has prefetched a cached item.",
@@ -307,13 +317,7 @@ impl Handler for Cache {
 
 impl Cache {
     /// A fresh answer in place of a stale one, if there is one that says yes or no.
-    fn verify(
-        &self,
-        key: u64,
-        request: &Request,
-        next: Next<'_>,
-        asked: Asked,
-    ) -> Option<Reply> {
+    fn verify(&self, key: u64, request: &Request, next: Next<'_>, asked: Asked) -> Option<Reply> {
         let Outcome::Written(mut reply) = next.serve(request) else {
             return None;
         };
@@ -336,6 +340,10 @@ fn key(request: &Request) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let dnssec_ok = if request.dnssec_ok() { b'1' } else { b'0' };
     let [high, low] = u16::from(request.qtype).to_be_bytes();
-    let bytes = [dnssec_ok, high, low].into_iter().chain(request.lower.bytes());
-    bytes.fold(OFFSET, |hash, byte| hash.wrapping_mul(PRIME) ^ u64::from(byte))
+    let bytes = [dnssec_ok, high, low]
+        .into_iter()
+        .chain(request.lower.bytes());
+    bytes.fold(OFFSET, |hash, byte| {
+        hash.wrapping_mul(PRIME) ^ u64::from(byte)
+    })
 }

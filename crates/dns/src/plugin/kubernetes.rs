@@ -158,11 +158,7 @@ impl Kubernetes {
     }
 
     /// Tells `visit` what the name stands for.
-    fn hits<'k>(
-        &'k self,
-        asked: Asked<'_>,
-        visit: &mut impl FnMut(Hit<'k>),
-    ) -> Result<(), Fault> {
+    fn hits<'k>(&'k self, asked: Asked<'_>, visit: &mut impl FnMut(Hit<'k>)) -> Result<(), Fault> {
         let below = below(&asked.request.lower, asked.zone);
         let query = query::parse(below).map_err(|_| Fault::NoSuchName)?;
         Ok(self.records.find(query, self.rules, visit)?)
@@ -192,7 +188,11 @@ impl Kubernetes {
         if below(&asked.request.lower, asked.zone) == "dns-version" {
             let text = TXT::new(vec![self.behaviour.schema.to_owned()]);
             let name = asked.request.name.clone();
-            return Ok(vec![Record::from_rdata(name, VERSION_TTL, RData::TXT(text))]);
+            return Ok(vec![Record::from_rdata(
+                name,
+                VERSION_TTL,
+                RData::TXT(text),
+            )]);
         }
         let mut any = false;
         self.hits(asked, &mut |_| any = true)?;

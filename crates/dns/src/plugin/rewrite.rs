@@ -142,9 +142,15 @@ fn apply<'r>(
 fn replaced(matching: &NameMatch, to: &str, name: &str) -> Option<String> {
     match matching {
         NameMatch::Exact(from) => (name == from).then(|| to.to_owned()),
-        NameMatch::Prefix(from) => name.strip_prefix(from.as_str()).map(|rest| format!("{to}{rest}")),
-        NameMatch::Suffix(from) => name.strip_suffix(from.as_str()).map(|rest| format!("{rest}{to}")),
-        NameMatch::Substring(from) => name.contains(from.as_str()).then(|| name.replace(from.as_str(), to)),
+        NameMatch::Prefix(from) => name
+            .strip_prefix(from.as_str())
+            .map(|rest| format!("{to}{rest}")),
+        NameMatch::Suffix(from) => name
+            .strip_suffix(from.as_str())
+            .map(|rest| format!("{rest}{to}")),
+        NameMatch::Substring(from) => name
+            .contains(from.as_str())
+            .then(|| name.replace(from.as_str(), to)),
         NameMatch::Regex(pattern) => expanded(pattern, to, name),
     }
 }
@@ -199,8 +205,14 @@ impl Revert<'_> {
         match self {
             Self::Ttl(least, most) => record.ttl = record.ttl.clamp(*least, *most),
             Self::Rcode(..) => {}
-            Self::Pattern { on: AnswerPart::Name, .. } => self.change(&mut record.name),
-            Self::Pattern { on: AnswerPart::Value, .. } => self.change_value(&mut record.data),
+            Self::Pattern {
+                on: AnswerPart::Name,
+                ..
+            } => self.change(&mut record.name),
+            Self::Pattern {
+                on: AnswerPart::Value,
+                ..
+            } => self.change_value(&mut record.data),
             Self::Name { .. } | Self::Suffix { .. } => {
                 self.change(&mut record.name);
                 self.change_value(&mut record.data);

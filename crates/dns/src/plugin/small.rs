@@ -124,7 +124,12 @@ const LOCAL_TTL: u32 = 604_800;
 
 impl Local {
     pub(crate) fn new() -> Self {
-        let zones = ["localhost", "0.in-addr.arpa", "127.in-addr.arpa", "255.in-addr.arpa"];
+        let zones = [
+            "localhost",
+            "0.in-addr.arpa",
+            "127.in-addr.arpa",
+            "255.in-addr.arpa",
+        ];
         Self {
             zones: zones.map(ZoneName::new).into(),
         }
@@ -153,7 +158,10 @@ impl Handler for Local {
         };
         let zone = name(zone.as_str()).unwrap_or_else(Name::root);
         let root = name("root.localhost").unwrap_or_else(Name::root);
-        let soa = record(&zone, RData::SOA(SOA::new(localhost(), root, 1, 0, 0, 0, LOCAL_TTL)));
+        let soa = record(
+            &zone,
+            RData::SOA(SOA::new(localhost(), root, 1, 0, 0, 0, LOCAL_TTL)),
+        );
         let data = match request.qtype {
             RecordType::SOA if zone == request.name => Some(soa.data.clone()),
             RecordType::NS if zone == request.name => Some(RData::NS(NS(localhost()))),
@@ -164,7 +172,11 @@ impl Handler for Local {
         };
         let Some(data) = data else {
             let known = zone == request.name || lower == "1.0.0.127.in-addr.arpa.";
-            let rcode = if known { ResponseCode::NoError } else { ResponseCode::NXDomain };
+            let rcode = if known {
+                ResponseCode::NoError
+            } else {
+                ResponseCode::NXDomain
+            };
             return Outcome::Written(Reply {
                 authorities: vec![soa],
                 ..Reply::authoritative(rcode)

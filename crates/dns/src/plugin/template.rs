@@ -53,7 +53,11 @@ impl Template {
                 config,
             })
         };
-        configs.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+        configs
+            .into_iter()
+            .map(one)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -117,7 +121,9 @@ impl One {
             values.groups = numbered.map(|(i, m)| (i.to_string(), m.clone())).collect();
             let names = pattern.regex().capture_names().enumerate();
             for (index, name) in names.filter_map(|(index, name)| Some((index, name?))) {
-                values.groups.insert(name.to_owned(), values.matches[index].clone());
+                values
+                    .groups
+                    .insert(name.to_owned(), values.matches[index].clone());
             }
             return Fit::Yes(values);
         }

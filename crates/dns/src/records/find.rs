@@ -125,7 +125,9 @@ impl Records {
                 let any = rules.wildcards && (wild(namespace) || wild(service));
                 if !any {
                     let found = self.service(namespace, service);
-                    let found = found.filter(|_| self.exposes(namespace)).ok_or(NoSuchName)?;
+                    let found = found
+                        .filter(|_| self.exposes(namespace))
+                        .ok_or(NoSuchName)?;
                     return found.visit(part, rules, visit);
                 }
                 let mut result = Err(NoSuchName);
@@ -176,7 +178,11 @@ impl Service {
         rules: Rules,
         visit: &mut impl FnMut(Hit<'r>),
     ) -> Result<(), NoSuchName> {
-        let is_empty = || self.endpoints.iter().all(|group| group.addresses.is_empty());
+        let is_empty = || {
+            self.endpoints
+                .iter()
+                .all(|group| group.addresses.is_empty())
+        };
         match (&self.kind, part) {
             (Kind::External(_), Part::Port { .. }) if !rules.external_ports => Err(NoSuchName),
             (Kind::External(name), Part::Whole | Part::Port { .. }) => {

@@ -81,11 +81,7 @@ fn wrong(word: &str, wanted: &'static str) -> DataFault {
 ///
 /// # Errors
 /// If they say none.
-pub fn parse(
-    record_type: RecordType,
-    words: &[String],
-    origin: &Name,
-) -> Result<RData, DataFault> {
+pub fn parse(record_type: RecordType, words: &[String], origin: &Name) -> Result<RData, DataFault> {
     let mut words = Words {
         words: words.iter(),
         record_type,

@@ -33,7 +33,12 @@ pub(super) fn write(
     )?;
     writeln!(out, "\n;; QUESTION SECTION:")?;
     let qtype = presentation::record_type(request.qtype);
-    writeln!(out, ";{}\t\t{}\t{qtype}", as_text(&request.name), request.class)?;
+    writeln!(
+        out,
+        ";{}\t\t{}\t{qtype}",
+        as_text(&request.name),
+        request.class
+    )?;
     for (title, section) in [
         ("ANSWER", &reply.answers),
         ("AUTHORITY", &reply.authorities),

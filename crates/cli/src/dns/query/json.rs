@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 /// An answer; `null` stands for the rcode of a question that goes unanswered.
 pub(super) fn answer(id: &Value, reply: Option<&Reply>) -> Value {
     let mut answer = match reply {
-        None => json!({ "rcode": null, "aa": false, "tc": false, "answer": [], "ns": [], "extra": [] }),
+        None => {
+            json!({ "rcode": null, "aa": false, "tc": false, "answer": [], "ns": [], "extra": [] })
+        }
         Some(reply) => json!({
             "rcode": rcode(reply.rcode),
             "aa": reply.authoritative,

@@ -105,11 +105,7 @@ pub(super) fn file(c: &mut Controller<'_>) -> Result<Vec<ZoneFile>, Refusal> {
             // From 1.6.0 on it is looked for again and again.
             Err(_) if !file.reload.is_zero() && c.version >= Version::new(1, 6, 0) => {}
             Err(error) => {
-                let why = match error.kind() {
-                    std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-                    _ => error.to_string(),
-                };
-                let message = format!("open {}: {why}", file.path);
+                let message = go::open_error(&file.path, &error);
                 // Since then the plugin names itself twice.
                 let twice = c.version >= Version::new(1, 6, 0);
                 let message = if twice {

@@ -278,11 +278,10 @@ pub(super) fn loadbalance(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
         let args = c.remaining_args();
         match args.first().map(|policy| &**policy) {
             None => {}
-            Some("round_robin") => {
-                if args.len() > 1 && weights {
-                    return Err(c.err("unknown property for round_robin"));
-                }
+            Some("round_robin") if args.len() > 1 && weights => {
+                return Err(c.err("unknown property for round_robin"));
             }
+            Some("round_robin") => {}
             Some("weighted") if weights => plugin = weighted(c, &args[1..])?,
             Some(policy) => return Err(c.plain(format!("unknown policy: {policy}"))),
         }

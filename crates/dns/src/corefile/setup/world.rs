@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::plugin::{Autopath, SearchFrom};
-use super::super::{Refusal, ZoneName};
+use super::super::{Refusal, ZoneName, go};
 use super::Controller;
 
 pub(super) fn autopath(c: &mut Controller<'_>) -> Result<Autopath, Refusal> {
@@ -17,12 +17,7 @@ pub(super) fn autopath(c: &mut Controller<'_>) -> Result<Autopath, Refusal> {
             Some(plugin) => SearchFrom::Plugin(plugin.to_owned()),
             None => {
                 let text = c.around.read(Path::new(&**source)).map_err(|error| {
-                    let why = match error.kind() {
-                        std::io::ErrorKind::NotFound => {
-                            format!("open {source}: no such file or directory")
-                        }
-                        _ => error.to_string(),
-                    };
+                    let why = go::open_error(source, &error);
                     c.plain(format!("failed to parse {source:?}: {why}"))
                 })?;
                 SearchFrom::List(search_list(&text))

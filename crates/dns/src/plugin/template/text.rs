@@ -101,12 +101,16 @@ impl Text {
             match piece {
                 Piece::Literal(text) => text.clone(),
                 Piece::Field(field) => values.field(*field).to_owned(),
-                Piece::Match(index) => {
-                    values.matches.get(*index).map_or(NONE, String::as_str).to_owned()
-                }
-                Piece::Group(name) => {
-                    values.groups.get(name).map_or(NONE, String::as_str).to_owned()
-                }
+                Piece::Match(index) => values
+                    .matches
+                    .get(*index)
+                    .map_or(NONE, String::as_str)
+                    .to_owned(),
+                Piece::Group(name) => values
+                    .groups
+                    .get(name)
+                    .map_or(NONE, String::as_str)
+                    .to_owned(),
             }
         };
         self.0.iter().map(value).collect()
@@ -176,9 +180,19 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_refused() {
-        for text in ["{{ if .Name }}x{{ end }}", "{{ .Nothing }}", "{{ .Name | html }}"] {
-            assert!(matches!(Text::read(text), Err(TextError::Action(_))), "{text}");
+        for text in [
+            "{{ if .Name }}x{{ end }}",
+            "{{ .Nothing }}",
+            "{{ .Name | html }}",
+        ] {
+            assert!(
+                matches!(Text::read(text), Err(TextError::Action(_))),
+                "{text}"
+            );
         }
-        assert!(matches!(Text::read("{{ .Name"), Err(TextError::Unclosed(_))));
+        assert!(matches!(
+            Text::read("{{ .Name"),
+            Err(TextError::Unclosed(_))
+        ));
     }
 }
