@@ -74,7 +74,7 @@ impl Kubernetes {
                 request: &request,
                 ..asked
             };
-            let before = [before, &[target.clone()]].concat();
+            let before = [before, std::slice::from_ref(target)].concat();
             match self.addresses(deeper, request.qtype, &before) {
                 Ok(further) => {
                     found.truncated |= further.truncated;
