@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
+mod exec;
 mod ipam;
 
+pub(crate) use self::exec::ExecArgs;
 pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
 
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
@@ -94,8 +96,12 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
     Run(RunArgs),
+    /// Send requests through Ingresses
+    Ingress(crate::ingress::args::IngressArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
+    /// Run a node's or pod's tools on the model
+    Exec(ExecArgs),
     /// Names: what a Corefile says, and what CoreDNS answers
     Dns(crate::dns::DnsArgs),
     /// Play histories of an address space
