@@ -6,6 +6,8 @@
 //!   podwire and other programs are asked the same (`benches/peers/`).
 //! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`); [`growth`]:
 //!   those of them whose cost must not grow with their size.
+//! - [`names`]: a CoreDNS over made-up Services, and questions for it (`benches/dns.rs`, `examples/dns.rs`).
+//! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
 //! - [`sync`]: the cluster on which syncs of kube-proxy are measured (`examples/sync.rs`).
 //! - [`fleet`]: clusters of many nodes (`examples/fleet.rs`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
@@ -14,6 +16,7 @@ pub mod fleet;
 pub mod gate;
 pub mod growth;
 pub mod lookup;
+pub mod names;
 pub mod peers;
 pub mod policy;
 pub mod sync;
