@@ -11,6 +11,7 @@ use crate::failure::{Answer, Failure};
 
 /// `podwire dns`.
 #[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct DnsArgs {
     #[command(subcommand)]
     verb: DnsVerb,

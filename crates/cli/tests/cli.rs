@@ -51,16 +51,17 @@ fn commands_answer_as_written_down() {
 
 #[test]
 fn examples_of_every_help_give_an_answer() {
-    let (help, ..) = run_from_root("--help");
-    let verbs = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_whitespace().next());
     let mut tried = 0;
-    for verb in [""].into_iter().chain(verbs) {
+    let mut verbs = vec![String::new()];
+    while let Some(verb) = verbs.pop() {
         let (help, ..) = run_from_root(&format!("{verb} --help"));
+        let below = help
+            .lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.split_whitespace().next());
+        verbs.extend(below.map(|below| format!("{verb} {below}")));
         let examples = help.lines().skip_while(|line| *line != "Examples:");
         for example in examples.filter_map(|line| line.trim().strip_prefix("podwire ")) {
             // It measures for seconds, and its examples read no file.
