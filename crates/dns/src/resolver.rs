@@ -5,8 +5,8 @@
 //!
 //! # Map
 //! - [`conf`]: the pod's resolv.conf, from kubelet's settings, the pod's policy and its own wishes.
-//! - [`glibc`], [`musl`]: `getaddrinfo` of the two libraries.
-//! - [`tools`]: `dig +search`, BIND's `nslookup` and busybox's.
+//! - `glibc`, `musl`: `getaddrinfo` of the two libraries.
+//! - `tools`: `dig +search`, BIND's `nslookup` and busybox's.
 //!
 //! # Departures
 //! Names in the pod's `/etc/hosts` other than `localhost` are not looked up there. Timeouts and second

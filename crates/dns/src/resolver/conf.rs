@@ -5,7 +5,7 @@
 //! resolv.conf(5).
 //!
 //! # Departures
-//! kubelet logs and sends an event where it cuts a list; here [`PodConf::warnings`] says so.
+//! kubelet logs and sends an event where it cuts a list; here it is told with the answer.
 
 use std::fmt;
 use std::net::IpAddr;
