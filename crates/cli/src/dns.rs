@@ -1,6 +1,10 @@
 //! `podwire dns`: names, as CoreDNS answers them.
 
+mod lines;
 pub(crate) mod lint;
+pub(crate) mod query;
+pub(crate) mod serve;
+mod server;
 
 use std::io::Write;
 
@@ -22,15 +26,21 @@ pub(crate) struct DnsArgs {
 enum DnsVerb {
     /// Say whether CoreDNS starts with a Corefile, and bring it to a release
     Lint(lint::LintArgs),
+    /// Print what CoreDNS answers
+    Query(query::QueryArgs),
+    /// Answer real clients as CoreDNS does
+    Serve(serve::ServeArgs),
 }
 
 pub(crate) fn run(
-    _global: &Global,
+    global: &Global,
     args: &DnsArgs,
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     match &args.verb {
         DnsVerb::Lint(args) => lint::run(args, out),
+        DnsVerb::Query(args) => query::run(global, args, out),
+        DnsVerb::Serve(args) => serve::run(global, args, out),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files in.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use podwire_cluster::{
     Cluster, Cni, Events, FlannelBackend, InvalidField, KubeProxyConfiguration, ProxyMode, load,
@@ -21,6 +21,14 @@ pub(crate) fn read_cluster(global: &Global, args: &ClusterArgs) -> Result<Cluste
     configure(&mut cluster, args)?;
     tell_oddities(global, &cluster);
     tell_release(global, &cluster, options(args)?.kube_proxy_version);
+    Ok(cluster)
+}
+
+/// Reads the objects of files, for verbs that have nothing to change of them.
+pub(crate) fn read_objects(global: &Global, paths: &[PathBuf]) -> Result<Cluster, Failure> {
+    let inputs = read_inputs(paths).map_err(|error| Failure::with_help("", &error))?;
+    let cluster = load(inputs).map_err(Failure::input)?;
+    tell_oddities(global, &cluster);
     Ok(cluster)
 }
 

@@ -62,4 +62,4 @@ pub use service::{
 };
 pub use slice::{AddressKind, Endpoint, EndpointSlice, SlicePort};
 pub use timestamp::{ParseTimestampError, Timestamp};
-pub use world::{Cluster, Warning};
+pub use world::{Cluster, ConfigText, Warning};

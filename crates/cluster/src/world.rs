@@ -21,6 +21,15 @@ pub struct Warning {
     pub text: String,
 }
 
+/// A text that a ConfigMap holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigText {
+    /// The text.
+    pub text: Box<str>,
+    /// Where the ConfigMap was read.
+    pub source: Source,
+}
+
 /// All objects of a cluster, and its network.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
@@ -44,6 +53,8 @@ pub struct Cluster {
     pub kube_proxy: Option<KubeProxyConfiguration>,
     /// Where it says so; `None` for what a model implies.
     pub kube_proxy_source: Option<Source>,
+    /// CoreDNS's Corefile, where the input has its ConfigMap.
+    pub corefile: Option<ConfigText>,
     /// The network.
     pub network: Network,
     /// Kinds that podwire does not use, and how many objects of each there were.

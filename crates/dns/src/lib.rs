@@ -6,8 +6,21 @@
 //! - [`lint`]: what in a Corefile is dead, and what it becomes.
 //! - [`resolver`]: a pod's resolv.conf, and what its resolver asks for a name.
 //! - [`version`]: releases of CoreDNS, and what each understands.
+//! - [`records`]: the names of a cluster; [`zone`]: those of a master file.
+//! - [`chain`]: a [`Server`]: its blocks, and the plugins that a question meets in turn.
+//!   [`Server::answer`] is the hot function.
+//! - [`message`]: questions and answers, and their bytes.
+//! - [`serve`]: a server on a socket.
 
+pub mod chain;
 pub mod corefile;
 pub mod lint;
+pub mod message;
+mod plugin;
+pub mod records;
 pub mod resolver;
+pub mod serve;
 pub mod version;
+pub mod zone;
+
+pub use chain::{Behaviour, Server, Setup, SetupError, World};

@@ -7,7 +7,9 @@ use super::object::Object;
 use super::oddity;
 use super::raw::EndpointsObject;
 use crate::model::Expanded;
-use crate::{Cluster, FileId, KubeProxyConfiguration, Namespace, ObjectName, Source, Warning};
+use crate::{
+    Cluster, ConfigText, FileId, KubeProxyConfiguration, Namespace, ObjectName, Source, Warning,
+};
 
 /// A cluster in the making.
 #[derive(Debug, Default)]
@@ -81,6 +83,10 @@ impl Assembly {
             Object::Config(config, unknown) => {
                 self.configure(source, *config, &unknown);
                 None
+            }
+            Object::Corefile(text) => {
+                let old = cluster.corefile.replace(ConfigText { text, source });
+                old.map(|_| "CoreDNS is configured twice; the later Corefile counts".to_owned())
             }
             Object::Unused(kind) => {
                 *cluster.unused_kinds.entry(kind).or_default() += 1;

@@ -1,4 +1,4 @@
-//! kube-proxy's configuration, alone or inside its ConfigMap.
+//! kube-proxy's configuration, alone or inside its ConfigMap; CoreDNS's inside its own.
 
 use serde::Deserialize;
 
@@ -27,11 +27,21 @@ pub(super) fn of_tree(tree: &Tree<'_>) -> Result<Object, (Place, Problem)> {
     Ok(Object::Config(Box::new(config), unknown))
 }
 
-/// The configuration in ConfigMap `kube-proxy`, or an unused object.
+/// The configuration in ConfigMap `kube-proxy`, CoreDNS's in `coredns`, or an unused object.
 pub(super) fn of_config_map(tree: &Tree<'_>) -> Result<Object, (Place, Problem)> {
     let name = tree.get("metadata").and_then(|meta| meta.get("name"));
-    let text = tree.get("data").and_then(|data| data.get("config.conf"));
-    let (Some("kube-proxy"), Some(at)) = (name.and_then(Tree::text), text) else {
+    let of_map = |key| tree.get("data").and_then(|data| data.get(key));
+    let at = match name.and_then(Tree::text) {
+        Some("kube-proxy") => of_map("config.conf"),
+        Some("coredns") => {
+            if let Some(text) = of_map("Corefile").and_then(Tree::text) {
+                return Ok(Object::Corefile(text.into()));
+            }
+            None
+        }
+        _ => None,
+    };
+    let Some(at) = at else {
         return Ok(Object::Unused("ConfigMap".into()));
     };
     // Lines of the inner text are told in words: how they map to lines of the file depends on how

@@ -26,6 +26,8 @@ pub(super) enum Object {
     IngressClass(IngressClass),
     /// The configuration, and fields in it that podwire does not know.
     Config(Box<KubeProxyConfiguration>, Vec<String>),
+    /// The text of CoreDNS's Corefile.
+    Corefile(Box<str>),
     /// Of a kind that podwire does not use.
     Unused(Box<str>),
 }

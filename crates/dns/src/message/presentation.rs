@@ -1,0 +1,129 @@
+//! Records as text: the data of a record as a zone file and `dig` write it.
+//!
+//! # Sources
+//! RFC 1035 section 5.1, RFC 3597; `String` of each record of miekg/dns, which CoreDNS and its
+//! users see.
+
+use std::fmt::Write as _;
+
+use hickory_proto::rr::rdata::TXT;
+use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder};
+
+use super::as_text;
+
+/// The data of a record: `0 100 443 web.apps.svc.cluster.local.` of an SRV.
+#[must_use]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the types that no plugin of ours makes are written as RFC 3597 has unknown ones"
+)]
+pub fn data(data: &RData) -> String {
+    match data {
+        RData::A(a) => a.0.to_string(),
+        RData::AAAA(aaaa) => aaaa.0.to_string(),
+        RData::CNAME(target) => as_text(&target.0),
+        RData::NS(target) => as_text(&target.0),
+        RData::PTR(target) => as_text(&target.0),
+        RData::ANAME(target) => as_text(&target.0),
+        RData::SRV(srv) => format!(
+            "{} {} {} {}",
+            srv.priority,
+            srv.weight,
+            srv.port,
+            as_text(&srv.target)
+        ),
+        RData::MX(mx) => format!("{} {}", mx.preference, as_text(&mx.exchange)),
+        RData::SOA(soa) => format!(
+            "{} {} {} {} {} {} {}",
+            as_text(&soa.mname),
+            as_text(&soa.rname),
+            soa.serial,
+            soa.refresh,
+            soa.retry,
+            soa.expire,
+            soa.minimum
+        ),
+        RData::TXT(txt) => strings(txt),
+        RData::HINFO(hinfo) => {
+            format!("{} {}", quoted(&hinfo.cpu), quoted(&hinfo.os))
+        }
+        RData::CAA(caa) => caa.to_string(),
+        RData::NAPTR(naptr) => naptr.to_string(),
+        other => unknown(other),
+    }
+}
+
+/// The name of a type: `A`, `TYPE65280`.
+#[must_use]
+pub fn record_type(record_type: RecordType) -> String {
+    match record_type {
+        RecordType::Unknown(number) => format!("TYPE{number}"),
+        known => known.to_string(),
+    }
+}
+
+/// The type of that name.
+#[must_use]
+pub fn parse_record_type(text: &str) -> Option<RecordType> {
+    let text = text.to_ascii_uppercase();
+    if let Some(number) = text.strip_prefix("TYPE") {
+        return Some(RecordType::from(number.parse::<u16>().ok()?));
+    }
+    text.parse().ok()
+}
+
+/// A line of `dig`.
+#[must_use]
+pub fn line(record: &Record) -> String {
+    format!(
+        "{}\t{}\t{}\t{}\t{}",
+        as_text(&record.name),
+        record.ttl,
+        record.dns_class,
+        record_type(record.record_type()),
+        data(&record.data)
+    )
+}
+
+fn strings(txt: &TXT) -> String {
+    let strings: Vec<_> = txt.txt_data.iter().map(|text| quoted(text)).collect();
+    strings.join(" ")
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(byte));
+            }
+            b' '..=b'~' => out.push(char::from(byte)),
+            _ => write!(out, "\\{byte:03}").expect("a String takes any text"),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// `\# LENGTH HEX`, RFC 3597 section 5.
+fn unknown(data: &RData) -> String {
+    let bytes = encoded(data);
+    let mut out = format!("\\# {}", bytes.len());
+    for (index, byte) in bytes.iter().enumerate() {
+        let gap = if index == 0 { " " } else { "" };
+        write!(out, "{gap}{byte:02x}").expect("a String takes any text");
+    }
+    out
+}
+
+/// The bytes of a record's data, names in them not compressed.
+pub(super) fn encoded(data: &RData) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    if data.emit(&mut encoder).is_err() {
+        bytes.clear();
+    }
+    bytes
+}
