@@ -31,7 +31,9 @@ fn run_from_root(arguments: &str) -> (String, String, Option<i32>) {
         !arguments.contains(['"', '\'', '|', '\\']),
         "arguments are words with spaces between: {arguments}"
     );
+    // Wide: an example is one line of a help text.
     let run = podwire()
+        .env("COLUMNS", "200")
         .args(arguments.split_whitespace())
         .current_dir(root())
         .stdin(Stdio::null())
