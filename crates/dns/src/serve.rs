@@ -118,11 +118,10 @@ impl Listener {
     /// Stops, after what is being answered.
     pub fn stop(self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
-        for waiting in [Some(self.local), self.shared.metrics.address()] {
-            if let Some(address) = waiting {
-                // A refusal means that nobody waits there any more.
-                let _ = TcpStream::connect_timeout(&reachable(address), GLANCE);
-            }
+        let metrics = self.shared.metrics.address();
+        for waiting in [self.local].into_iter().chain(metrics) {
+            // A refusal means that nobody waits there any more.
+            let _ = TcpStream::connect_timeout(&reachable(waiting), GLANCE);
         }
         for thread in self.threads {
             // A thread that panicked has said so on standard error.

@@ -41,7 +41,7 @@ does not exist.
 
 Examples:
   podwire dns query -f models/two-node.ron web-service.apps.svc.cluster.local
-  podwire dns query -f models/two-node.ron _http._tcp.web-service.apps.svc.cluster.local SRV -o dig
+  podwire dns query -f models/two-node.ron _dns._udp.kube-dns.kube-system.svc.cluster.local SRV
   podwire dns query -f models/two-node.ron --upstream-zone models/dns/example.com.zone www.example.com")]
 pub(crate) struct QueryArgs {
     #[command(flatten)]

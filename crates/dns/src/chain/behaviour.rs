@@ -16,6 +16,16 @@ pub struct Behaviour {
     /// `_http._tcp` before an ExternalName's name means that name. 1.13.2 says NXDOMAIN; taken to be
     /// so since 1.8.1.
     pub external_ports: bool,
+    /// A SOA question about any name below a zone has the zone's SOA record as its answer, whether
+    /// the name exists or not. Until 1.8.4 (#4592).
+    pub soa_below_apex: bool,
+    /// A TXT question about a name that does not exist is told that it has none, not that it does
+    /// not exist. So in 1.3.1 and not in 1.13.2; taken to be so until 1.6.4.
+    pub any_name_without_text: bool,
+    /// The same of NS questions. Taken to be so until 1.5.0.
+    pub any_name_without_servers: bool,
+    /// `ns.dns.ZONE` exists for questions of type A alone. Taken to be so until 1.5.0.
+    pub default_server_has_a_only: bool,
     /// An answer from the cache has bit AA. 1.3.1 clears it, 1.13.2 sets it; taken to be so since
     /// 1.5.1.
     pub cached_is_authoritative: bool,
@@ -42,6 +52,10 @@ impl Behaviour {
             wildcards: !since(9, 0),
             dual_stack: since(8, 1),
             external_ports: !since(8, 1),
+            soa_below_apex: !since(8, 4),
+            any_name_without_text: !since(6, 4),
+            any_name_without_servers: !since(5, 0),
+            default_server_has_a_only: !since(5, 0),
             cached_is_authoritative: since(5, 1),
             services_are_name_servers: since(6, 4),
             schema: if since(5, 1) { "1.1.0" } else { "1.0.1" },

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder};
@@ -14,10 +15,6 @@ use super::as_text;
 
 /// The data of a record: `0 100 443 web.apps.svc.cluster.local.` of an SRV.
 #[must_use]
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the types that no plugin of ours makes are written as RFC 3597 has unknown ones"
-)]
 pub fn data(data: &RData) -> String {
     match data {
         RData::A(a) => a.0.to_string(),
@@ -71,6 +68,20 @@ pub fn parse_record_type(text: &str) -> Option<RecordType> {
         return Some(RecordType::from(number.parse::<u16>().ok()?));
     }
     text.parse().ok()
+}
+
+/// An rcode as dig names it.
+#[must_use]
+pub fn rcode(rcode: ResponseCode) -> String {
+    match rcode {
+        ResponseCode::NoError => "NOERROR".to_owned(),
+        ResponseCode::FormErr => "FORMERR".to_owned(),
+        ResponseCode::ServFail => "SERVFAIL".to_owned(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
+        ResponseCode::NotImp => "NOTIMP".to_owned(),
+        ResponseCode::Refused => "REFUSED".to_owned(),
+        other => format!("RCODE{}", u16::from(other)),
+    }
 }
 
 /// A line of `dig`.

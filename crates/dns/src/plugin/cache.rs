@@ -94,7 +94,8 @@ impl Half {
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, IndexMap<u64, Item, FxBuildHasher>> {
-        lock(&self.shards[(key % SHARDS as u64) as usize])
+        let shard = usize::try_from(key % SHARDS as u64).expect("below the number of shards");
+        lock(&self.shards[shard])
     }
 
     fn keep(&self, key: u64, item: Item) {

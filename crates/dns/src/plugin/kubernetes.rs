@@ -145,9 +145,12 @@ impl Kubernetes {
             RecordType::PTR => self.names_of_address(asked).map(Found::from),
             RecordType::CNAME => self.alias(asked).map(Found::from),
             RecordType::TXT => self.text(asked).map(Found::from),
-            RecordType::SOA if asked.is_apex() => Ok(vec![self.soa(&asked.zone_name())].into()),
+            RecordType::SOA if asked.is_apex() || self.behaviour.soa_below_apex => {
+                Ok(vec![self.soa(&asked.zone_name())].into())
+            }
             RecordType::SOA => Ok(Found::default()),
             RecordType::NS if asked.is_apex() => Ok(self.name_servers(asked)),
+            RecordType::NS if self.behaviour.any_name_without_servers => Ok(Found::default()),
             // No service is a mail server.
             RecordType::MX => self.exists(asked).map(|()| Found::default()),
             // Whether the name exists is what an A record would tell.
@@ -159,6 +162,16 @@ impl Kubernetes {
 
     /// Tells `visit` what the name stands for.
     fn hits<'k>(&'k self, asked: Asked<'_>, visit: &mut impl FnMut(Hit<'k>)) -> Result<(), Fault> {
+        if self.is_default_name_server(asked) {
+            for (owner, ip) in self.own_services() {
+                visit(Hit {
+                    target: Target::Ip(ip),
+                    owner,
+                    port: Some(0),
+                });
+            }
+            return Ok(());
+        }
         let below = below(&asked.request.lower, asked.zone);
         let query = query::parse(below).map_err(|_| Fault::NoSuchName)?;
         Ok(self.records.find(query, self.rules, visit)?)
@@ -193,6 +206,9 @@ impl Kubernetes {
                 VERSION_TTL,
                 RData::TXT(text),
             )]);
+        }
+        if self.behaviour.any_name_without_text {
+            return Ok(Vec::new());
         }
         let mut any = false;
         self.hits(asked, &mut |_| any = true)?;

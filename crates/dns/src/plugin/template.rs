@@ -68,7 +68,7 @@ enum Fit {
     /// That it does not exist.
     No,
     /// These values go into its texts.
-    Yes(Values),
+    Yes(Box<Values>),
 }
 
 impl One {
@@ -106,7 +106,7 @@ impl One {
             groups: IndexMap::new(),
         };
         if config.matching.is_empty() {
-            return Fit::Yes(values(".*"));
+            return Fit::Yes(Box::new(values(".*")));
         }
         for pattern in &config.matching {
             let Some(captures) = pattern.regex().captures(&request.lower) else {
@@ -125,7 +125,7 @@ impl One {
                     .groups
                     .insert(name.to_owned(), values.matches[index].clone());
             }
-            return Fit::Yes(values);
+            return Fit::Yes(Box::new(values));
         }
         if config.fallthrough.through(&request.lower) {
             Fit::Next

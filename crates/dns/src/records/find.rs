@@ -130,7 +130,9 @@ impl Records {
                         .ok_or(NoSuchName)?;
                     return found.visit(part, rules, visit);
                 }
-                let mut result = Err(NoSuchName);
+                // Any service of a namespace that exists is a name, if there is none.
+                let exists = !wild(namespace) && wild(service) && self.exposes(namespace);
+                let mut result = if exists { Ok(()) } else { Err(NoSuchName) };
                 for found in &self.services {
                     let name = &found.name;
                     let fits = (wild(namespace) || namespace == &*name.namespace)

@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use hickory_proto::rr::Record;
 use podwire_dns::message::{Reply, Request, as_text, presentation};
 
-use super::json::rcode;
-
 pub(super) fn write(
     request: &Request,
     reply: Option<&Reply>,
@@ -22,7 +20,7 @@ pub(super) fn write(
             flags.push_str(flag);
         }
     }
-    let status = rcode(reply.rcode);
+    let status = presentation::rcode(reply.rcode);
     writeln!(out, ";; ->>HEADER<<- opcode: QUERY, status: {status}")?;
     writeln!(
         out,

@@ -1,6 +1,5 @@
 //! Answers as JSON.
 
-use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::Record;
 use podwire_dns::message::{Reply, as_text, presentation};
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ pub(super) fn answer(id: &Value, reply: Option<&Reply>) -> Value {
             json!({ "rcode": null, "aa": false, "tc": false, "answer": [], "ns": [], "extra": [] })
         }
         Some(reply) => json!({
-            "rcode": rcode(reply.rcode),
+            "rcode": presentation::rcode(reply.rcode),
             "aa": reply.authoritative,
             "tc": reply.truncated,
             "answer": records(&reply.answers),
@@ -36,17 +35,4 @@ fn records(records: &[Record]) -> Vec<Value> {
         })
     };
     records.iter().map(value).collect()
-}
-
-/// An rcode as dig names it.
-pub(super) fn rcode(rcode: ResponseCode) -> String {
-    match rcode {
-        ResponseCode::NoError => "NOERROR".to_owned(),
-        ResponseCode::FormErr => "FORMERR".to_owned(),
-        ResponseCode::ServFail => "SERVFAIL".to_owned(),
-        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
-        ResponseCode::NotImp => "NOTIMP".to_owned(),
-        ResponseCode::Refused => "REFUSED".to_owned(),
-        other => format!("RCODE{}", u16::from(other)),
-    }
 }

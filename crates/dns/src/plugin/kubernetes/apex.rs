@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use hickory_proto::rr::rdata::{NS, SOA};
-use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::{Asked, Found, Kubernetes, service_name};
 use crate::message::{as_text, name};
@@ -25,7 +25,7 @@ impl Kubernetes {
     /// The SOA record of a zone.
     pub(super) fn soa(&self, zone: &Name) -> Record {
         let text = as_text(zone);
-        let text = if text == "." { "" } else { &text };
+        let text = below_root(&text);
         // A zone of more than 240 bytes leaves no room for these labels.
         let below = |label: &str| name(&format!("{label}.{text}")).unwrap_or_else(Name::root);
         let ttl = self.config.ttl;
@@ -46,8 +46,17 @@ impl Kubernetes {
     pub(super) fn name_servers(&self, asked: Asked<'_>) -> Found {
         let mut found = Found::default();
         let mut names: Vec<Name> = Vec::new();
-        let zone = asked.zone_name();
-        for (server, ip) in self.own_services(&zone) {
+        let zone = as_text(&asked.zone_name());
+        for (owner, ip) in self.own_services() {
+            let server = match owner {
+                Some(owner) if self.behaviour.services_are_name_servers => {
+                    service_name(owner, &zone)
+                }
+                _ => format!("{DEFAULT}{}", below_root(&zone)),
+            };
+            let Some(server) = name(&server) else {
+                continue;
+            };
             found.additionals.push(self.address(&server, ip));
             if names.contains(&server) {
                 continue;
@@ -59,51 +68,41 @@ impl Kubernetes {
         found
     }
 
-    /// The addresses of `ns.dns.ZONE`, if that is the name.
-    pub(super) fn ips_of_default_name_server(&self, asked: Asked<'_>) -> Option<Vec<IpAddr>> {
-        let rest = asked.request.lower.strip_prefix(DEFAULT)?;
-        if rest != asked.zone {
-            return None;
-        }
-        let servers = self.own_services(&asked.zone_name());
-        Some(servers.into_iter().map(|(_, ip)| ip).collect())
+    /// Whether the name is `ns.dns.ZONE`, which the SOA record names.
+    pub(super) fn is_default_name_server(&self, asked: Asked<'_>) -> bool {
+        let rest = asked.request.lower.strip_prefix(DEFAULT);
+        let asked_for = rest.is_some_and(|rest| rest == asked.zone);
+        let is_a = asked.request.qtype == RecordType::A;
+        asked_for && (is_a || !self.behaviour.default_server_has_a_only)
     }
 
     /// The services of which this CoreDNS is an endpoint, with their addresses, else its own
-    /// addresses under the default name.
-    fn own_services(&self, zone: &Name) -> Vec<(Name, IpAddr)> {
-        let zone = as_text(zone);
-        let below = if zone == "." { "" } else { &zone };
-        let default = name(&format!("{DEFAULT}{below}"));
+    /// addresses.
+    pub(super) fn own_services(&self) -> Vec<(Option<HitOwner<'_>>, IpAddr)> {
         let mut servers = Vec::new();
         for &local in &self.local {
             for endpoint in self.records.endpoints_at(local) {
                 let service = endpoint.service;
                 if service.is_headless() {
                     let all = service.endpoints();
-                    servers.extend(all.filter_map(|endpoint| {
-                        let name = name(&service_name(HitOwner::Endpoint(endpoint), &zone))?;
-                        Some((name, endpoint.ip()))
-                    }));
-                } else if let Some(name) = name(&service_name(HitOwner::Service(service), &zone)) {
+                    servers.extend(all.map(|e| (Some(HitOwner::Endpoint(e)), e.ip())));
+                } else {
                     let ips = service.cluster_ips.iter();
-                    servers.extend(ips.map(|&ip| (name.clone(), ip)));
+                    servers.extend(ips.map(|&ip| (Some(HitOwner::Service(service)), ip)));
                 }
             }
         }
-        let Some(default) = default else {
-            return servers;
-        };
         if servers.is_empty() {
-            let local = self.local.iter();
-            return local.map(|&ip| (default.clone(), ip)).collect();
+            servers.extend(self.local.iter().map(|&ip| (None, ip)));
         }
         if !self.behaviour.services_are_name_servers {
             servers.truncate(1);
-            for (name, _) in &mut servers {
-                name.clone_from(&default);
-            }
         }
         servers
     }
+}
+
+/// A zone as what is put before it is followed by it: the root leaves nothing.
+fn below_root(zone: &str) -> &str {
+    if zone == "." { "" } else { zone }
 }
