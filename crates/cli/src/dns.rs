@@ -4,7 +4,7 @@ mod lines;
 pub(crate) mod lint;
 pub(crate) mod query;
 pub(crate) mod serve;
-mod server;
+pub(crate) mod server;
 
 use std::io::Write;
 
