@@ -32,8 +32,12 @@ pub(super) fn parse(to: &str, namespace: &str) -> Option<(String, String)> {
         return None;
     }
     let (name, port) = to.rsplit_once(':')?;
-    let is_name = podwire_dns::message::name(name).is_some() && !name.contains(':');
-    (is_name && !name.is_empty() && !port.is_empty()).then(|| (name.to_owned(), port.to_owned()))
+    // A last label of digits is an address that went wrong: there is no such top-level domain.
+    let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or("");
+    let is_name = last.bytes().any(|b| !b.is_ascii_digit())
+        && podwire_dns::message::name(name).is_some()
+        && !name.contains(':');
+    (is_name && !port.is_empty()).then(|| (name.to_owned(), port.to_owned()))
 }
 
 /// What a pod's resolver did for a name.
