@@ -4,6 +4,7 @@ mod json;
 mod record;
 pub(crate) mod rule;
 mod text;
+mod url;
 
 use std::io::Write;
 
@@ -22,28 +23,46 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let namespace = &args.cluster.namespace;
-    let query = Query {
-        from: Place::parse(&args.from, namespace)
-            .map_err(|error| Failure::input(format_args!("--from: {error}")))?,
-        to: Target::parse(&args.to, namespace)
-            .map_err(|error| Failure::input(format_args!("--to: {error}")))?,
-        protocol: args.proto,
-        sport: args.sport,
-        length: args.length,
-        via: args.via.as_deref().map(via_node).transpose()?,
-    };
+    let request = url::request(args)?;
+    let from = Place::parse(&args.from, namespace)
+        .map_err(|error| Failure::input(format_args!("--from: {error}")))?;
     let options = options(&args.cluster)?;
+    let query = |to: Result<Target, Failure>| -> Result<Query, Failure> {
+        Ok(Query {
+            from,
+            to: to?,
+            protocol: args.proto,
+            sport: args.sport,
+            length: args.length,
+            via: args.via.as_deref().map(via_node).transpose()?,
+        })
+    };
+    let place = || {
+        Target::parse(&args.to, namespace)
+            .map_err(|error| Failure::input(format_args!("--to: {error}")))
+    };
     let Some(path) = &args.events else {
+        if request.is_none() {
+            // A fault of the command line is told before files are read.
+            place()?;
+        }
         let cluster = read_cluster(global, &args.cluster)?;
+        let query = query(match &request {
+            None => place(),
+            Some(_) => url::target(&args.to, &cluster),
+        })?;
         let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
-        let traces = if args.all {
-            world.trace_all(&query)
-        } else {
-            world.trace(&query, global.seed).map(|trace| vec![trace])
+        let one = |trace| vec![trace];
+        let traces = match (&request, args.all) {
+            (None, true) => world.trace_all(&query),
+            (None, false) => world.trace(&query, global.seed).map(one),
+            (Some(request), true) => world.trace_request_all(&query, request),
+            (Some(request), false) => world.trace_request(&query, request, global.seed).map(one),
         };
         tell_refused(global, &world);
         return tell(&world, args, traces, out);
     };
+    let query = query(place())?;
     let events = read_events(global, path, &args.cluster)?;
     let services = ServiceStates::new(&events, options.kube_proxy_version);
     let mut timeline = Timeline::new(&events, &services, &options, namespace, global.seed)

@@ -19,6 +19,7 @@ use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object, ServicePorts};
 use podwire_dataplane::{Netns, NetnsState};
+use podwire_ingress::{Options as IngressOptions, Router};
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol, SimTime};
 use podwire_ruleset::Origin;
@@ -81,6 +82,8 @@ pub struct World<'c> {
     /// Whether rules were given that another state of the cluster led to.
     has_foreign_rules: bool,
     pub(crate) absent: BTreeSet<IpAddr>,
+    /// Decisions of Ingress controllers, by their options.
+    pub(crate) routers: RefCell<Vec<(IngressOptions, Rc<Router>)>>,
     /// The time.
     pub(crate) now: SimTime,
 }
@@ -109,6 +112,7 @@ impl<'c> World<'c> {
             rules: RefCell::default(),
             has_foreign_rules: false,
             absent: options.absent.clone(),
+            routers: RefCell::default(),
             now: SimTime::START,
             network,
         };

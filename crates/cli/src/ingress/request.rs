@@ -38,12 +38,16 @@ struct RequestLine {
 pub(super) fn requests(args: &RouteArgs) -> Result<Vec<Asked>, Failure> {
     match (&args.requests, &args.url) {
         (Some(file), _) => lines(file),
-        (None, Some(url)) => Ok(vec![of_url(url, &args.header)?]),
+        (None, Some(url)) => Ok(vec![Asked {
+            id: Value::Null,
+            request: of_url(url, &args.header)?,
+        }]),
         (None, None) => Ok(Vec::new()),
     }
 }
 
-fn of_url(url: &str, headers: &[String]) -> Result<Asked, Failure> {
+/// The request of a URL and of headers as NAME=VALUE.
+pub(crate) fn of_url(url: &str, headers: &[String]) -> Result<Request, Failure> {
     let mut request = Request::get(url).map_err(Failure::input)?;
     for header in headers {
         let Some((name, value)) = header.split_once('=').filter(|(name, _)| !name.is_empty())
@@ -58,10 +62,7 @@ fn of_url(url: &str, headers: &[String]) -> Result<Asked, Failure> {
             request.headers.push((name.to_owned(), value.to_owned()));
         }
     }
-    Ok(Asked {
-        id: Value::Null,
-        request,
-    })
+    Ok(request)
 }
 
 fn lines(file: &Path) -> Result<Vec<Asked>, Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use podwire_dataplane::{Disposition, DropReason, Event, Route};
 use podwire_packet::{DeviceName, Family, socket};
 use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, RuleRef};
-use podwire_sim::{NetnsId, Step, Way, World};
+use podwire_sim::{NetnsId, Requested, Step, Way, World};
 use serde::Serialize;
 
 use super::rule::{Named, Spoken, base_chain, object_text};
@@ -33,9 +33,61 @@ pub(super) struct Record {
 /// Every step of a way.
 pub(super) fn records<'a>(world: &'a World<'_>, way: &'a Way) -> impl Iterator<Item = Record> {
     let family = Family::of(way.sent.dst);
-    way.steps
-        .iter()
-        .map(move |step| record(world, family, step))
+    let requested = way.requested.as_deref();
+    let before = requested.map_or(way.steps.len(), |requested| requested.step);
+    let (before, behind) = way.steps.split_at(before);
+    let steps = move |steps: &'a [Step]| steps.iter().map(move |step| record(world, family, step));
+    let of_request = requested.into_iter().flat_map(|one| of_request(world, one));
+    steps(before).chain(of_request).chain(steps(behind))
+}
+
+/// What an Ingress controller does with a request: how it decides, and then what.
+fn of_request(world: &World<'_>, requested: &Requested) -> Vec<Record> {
+    let (node, netns) = world.names(requested.at);
+    let said = |verdict: &str, text: String| Record {
+        node: node.clone(),
+        netns: netns.clone(),
+        device: None,
+        hook: None,
+        table: None,
+        chain: None,
+        rule: None,
+        text,
+        verdict: verdict.to_owned(),
+        object: None,
+    };
+    let request = &requested.request;
+    let (method, scheme) = (&request.method, request.scheme.name());
+    let url = format!("{method} {scheme}://{}{}", request.host, request.path);
+    let mut records = vec![said("request", url)];
+    records.extend(requested.why.iter().map(|line| {
+        let (word, text) = line.split_once(' ').unwrap_or((line, ""));
+        said(word, text.trim_start().to_owned())
+    }));
+    let cluster = world.cluster();
+    let object = requested.ingress.as_ref().map(|name| {
+        let source = cluster.ingresses.get(name).and_then(|one| one.meta.source);
+        let place = source.map_or_else(String::new, |source| {
+            format!(" ({})", cluster.place(source))
+        });
+        format!("Ingress {name}{place}")
+    });
+    let text = match (&requested.service, &requested.path, &requested.redirect) {
+        (Some((service, port)), Some(path), _) => {
+            let failed = match requested.status {
+                200 => String::new(),
+                status => format!(": {status}, no endpoint of it answers"),
+            };
+            format!("to {service}:{port} as {path}{failed}")
+        }
+        (_, _, Some(to)) => format!("{} to {to}", requested.status),
+        _ => requested.status.to_string(),
+    };
+    records.push(Record {
+        object,
+        ..said("routed", text)
+    });
+    records
 }
 
 fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
@@ -162,7 +214,7 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
             return Record {
                 verdict: "proxy".to_owned(),
                 text: format!("{flow} => {}", socket(address, port)),
-                object: object_text(world, family, origin),
+                object: origin.and_then(|origin| object_text(world, family, origin)),
                 ..blank
             };
         }
