@@ -244,7 +244,7 @@ pub enum Rewritten {
 impl fmt::Display for Rewrite {
     /// Writes what stands behind the word `rewrite` in a configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" {}", self.pattern, self.replacement)
+        write!(f, "\"(?i){}\" {}", self.pattern, self.replacement)
     }
 }
 
