@@ -23,46 +23,12 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let namespace = &args.cluster.namespace;
-    let request = url::request(args)?;
-    let from = Place::parse(&args.from, namespace)
-        .map_err(|error| Failure::input(format_args!("--from: {error}")))?;
-    let options = options(&args.cluster)?;
-    let query = |to: Result<Target, Failure>| -> Result<Query, Failure> {
-        Ok(Query {
-            from,
-            to: to?,
-            protocol: args.proto,
-            sport: args.sport,
-            length: args.length,
-            via: args.via.as_deref().map(via_node).transpose()?,
-        })
-    };
-    let place = || {
-        Target::parse(&args.to, namespace)
-            .map_err(|error| Failure::input(format_args!("--to: {error}")))
-    };
     let Some(path) = &args.events else {
-        if request.is_none() {
-            // A fault of the command line is told before files are read.
-            place()?;
-        }
-        let cluster = read_cluster(global, &args.cluster)?;
-        let query = query(match &request {
-            None => place(),
-            Some(_) => url::target(&args.to, &cluster),
-        })?;
-        let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
-        let one = |trace| vec![trace];
-        let traces = match (&request, args.all) {
-            (None, true) => world.trace_all(&query),
-            (None, false) => world.trace(&query, global.seed).map(one),
-            (Some(request), true) => world.trace_request_all(&query, request),
-            (Some(request), false) => world.trace_request(&query, request, global.seed).map(one),
-        };
-        tell_refused(global, &world);
-        return tell(&world, args, traces, out);
+        return trace_now(global, args, out);
     };
-    let query = query(place())?;
+    let options = options(&args.cluster)?;
+    url::refuse_with_events(args)?;
+    let query = query(args, place(args)?, None)?;
     let events = read_events(global, path, &args.cluster)?;
     let services = ServiceStates::new(&events, options.kube_proxy_version);
     let mut timeline = Timeline::new(&events, &services, &options, namespace, global.seed)
@@ -76,6 +42,51 @@ pub(crate) fn run(
     };
     let traces = traces.map_err(Failure::input)?;
     tell(timeline.world(), args, traces, out)
+}
+
+/// The cluster as it is.
+fn trace_now(global: &Global, args: &TraceArgs, out: &mut impl Write) -> Result<Answer, Failure> {
+    let request = url::request(args)?;
+    let options = options(&args.cluster)?;
+    // A fault of the command line is told before files are read.
+    let place = request.is_none().then(|| place(args)).transpose()?;
+    let cluster = read_cluster(global, &args.cluster)?;
+    let query = match place {
+        Some(place) => query(args, place, None)?,
+        None => {
+            let (to, node) = url::target(&args.to, &cluster)?;
+            query(args, to, node)?
+        }
+    };
+    let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
+    let one = |trace| vec![trace];
+    let traces = match (&request, args.all) {
+        (None, true) => world.trace_all(&query),
+        (None, false) => world.trace(&query, global.seed).map(one),
+        (Some(request), true) => world.trace_request_all(&query, request),
+        (Some(request), false) => world.trace_request(&query, request, global.seed).map(one),
+    };
+    tell_refused(global, &world);
+    tell(&world, args, traces, out)
+}
+
+fn place(args: &TraceArgs) -> Result<Target, Failure> {
+    Target::parse(&args.to, &args.cluster.namespace)
+        .map_err(|error| Failure::input(format_args!("--to: {error}")))
+}
+
+/// What the command line asks; `node` is where packets go first if it does not say so.
+fn query(args: &TraceArgs, to: Target, node: Option<String>) -> Result<Query, Failure> {
+    let via = args.via.as_deref().map(via_node).transpose()?;
+    Ok(Query {
+        from: Place::parse(&args.from, &args.cluster.namespace)
+            .map_err(|error| Failure::input(format_args!("--from: {error}")))?,
+        to,
+        protocol: args.proto,
+        sport: args.sport,
+        length: args.length,
+        via: via.or(node),
+    })
 }
 
 /// Says on standard error what real tools refuse of the rules that were asked.
