@@ -10,6 +10,7 @@
 //! - [`Cluster`]: all objects by name.
 //! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
 //!   names them; [`Ingress`], [`IngressClass`].
+//! - [`NetworkPolicy`], [`LabelSelector`], [`Namespace`]: who may talk to whom.
 //! - [`KubeProxyConfiguration`]: how kube-proxy was told to work.
 //! - [`Events`]: what happens to a cluster, and when.
 //! - [`Network`], [`Cni`]: what Kubernetes objects do not say: the wires between the nodes and the
@@ -21,7 +22,9 @@ mod kube_proxy_configuration;
 mod load;
 mod meta;
 mod model;
+mod namespace;
 mod network;
+mod network_policy;
 mod node;
 mod pod;
 mod service;
@@ -45,7 +48,12 @@ pub use load::{
     Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
-pub use network::{Cni, FlannelBackend, Network, Nic};
+pub use namespace::{NAMESPACE_NAME_LABEL, Namespace};
+pub use network::{Cni, FlannelBackend, LinkFacts, Network, Nic};
+pub use network_policy::{
+    Cidr, IpBlock, LabelSelector, NetworkPolicy, Operator, Peer, PolicyPort, PolicyRule,
+    PolicyType, PortNumbers, Requirement,
+};
 pub use node::{Node, NodeAddress, NodeAddressKind};
 pub use pod::{Container, ContainerPort, Pod};
 pub use service::{

@@ -35,6 +35,7 @@ pub use error::{Format, LoadError, LoadErrors, Place, Problem};
 pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
 pub(crate) use ingress::{host_fault, path_fault};
 pub(crate) use oddity::selects;
+pub(crate) use raw::{Check, RawCidr, Sound, policy_port, sound};
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]

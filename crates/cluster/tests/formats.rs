@@ -32,8 +32,8 @@ fn content(mut cluster: Cluster) -> String {
     for meta in metas {
         assert!(meta.source.take().is_some());
     }
-    for source in cluster.namespaces.values_mut() {
-        *source = None;
+    for namespace in cluster.namespaces.values_mut() {
+        namespace.source = None;
     }
     for warning in &mut cluster.warnings {
         warning.source = None;
@@ -141,9 +141,9 @@ kind: List
         let pod = &cluster.pods[&ObjectName::new("default", name)];
         pod.meta.source.unwrap().line
     };
-    assert_eq!(cluster.namespaces["shop"].unwrap().line, 3);
+    assert_eq!(cluster.namespaces["shop"].source.unwrap().line, 3);
     assert_eq!((line("a"), line("b")), (13, 16));
-    let place = cluster.place(cluster.namespaces["shop"].unwrap());
+    let place = cluster.place(cluster.namespaces["shop"].source.unwrap());
     assert_eq!(place.to_string(), "input:3");
 }
 

@@ -8,17 +8,19 @@ use super::ingress;
 use super::raw;
 use super::tree::{Tree, Value};
 use crate::{
-    EndpointSlice, Ingress, IngressApi, IngressClass, KubeProxyConfiguration, Node, Pod, Service,
+    EndpointSlice, Ingress, IngressApi, IngressClass, KubeProxyConfiguration, Labels,
+    NetworkPolicy, Node, Pod, Service,
 };
 
 /// An object as read. Sources are filled in by whoever knows the file.
 #[derive(Debug)]
 pub(super) enum Object {
     Node(Node),
-    Namespace(Box<str>),
+    Namespace(Box<str>, Labels),
     Pod(Pod),
     Service(Box<Service>),
     Slice(EndpointSlice),
+    NetworkPolicy(NetworkPolicy),
     Endpoints(raw::EndpointsObject),
     Ingress(Box<Ingress>),
     IngressClass(IngressClass),
@@ -59,6 +61,7 @@ pub(super) enum Kind {
     Service,
     EndpointSlice,
     Endpoints,
+    NetworkPolicy,
     ConfigMap,
     Ingress,
     IngressClass,
@@ -76,6 +79,7 @@ impl Kind {
             "Endpoints" => Self::Endpoints,
             "ConfigMap" => Self::ConfigMap,
             "EndpointSlice" => Self::EndpointSlice,
+            "NetworkPolicy" => Self::NetworkPolicy,
             "Ingress" => Self::Ingress,
             "IngressClass" => Self::IngressClass,
             "KubeProxyConfiguration" => Self::KubeProxyConfiguration,
@@ -89,6 +93,7 @@ impl Kind {
             | Self::Endpoints
             | Self::ConfigMap => api_version == "v1",
             Self::EndpointSlice => api_version.starts_with("discovery.k8s.io/"),
+            Self::NetworkPolicy => api_version.starts_with("networking.k8s.io/"),
             Self::Ingress => IngressApi::of(api_version).is_some(),
             Self::IngressClass => api_version.starts_with("networking.k8s.io/"),
             Self::KubeProxyConfiguration => api_version.starts_with("kubeproxy.config.k8s.io/"),
@@ -102,11 +107,15 @@ impl Kind {
         Ok(match self {
             Self::Node => Object::Node(raw::NodeObject::deserialize(d)?.into()),
             Self::Namespace => {
-                Object::Namespace(raw::NamespaceObject::deserialize(d)?.metadata.name)
+                let metadata = raw::NamespaceObject::deserialize(d)?.metadata;
+                Object::Namespace(metadata.name, metadata.labels)
             }
             Self::Pod => Object::Pod(raw::PodObject::deserialize(d)?.into()),
             Self::Service => Object::Service(Box::new(raw::ServiceObject::deserialize(d)?.into())),
             Self::EndpointSlice => Object::Slice(raw::SliceObject::deserialize(d)?.into()),
+            Self::NetworkPolicy => {
+                Object::NetworkPolicy(raw::NetworkPolicyObject::deserialize(d)?.into())
+            }
             Self::Endpoints => Object::Endpoints(raw::EndpointsObject::deserialize(d)?),
             Self::IngressClass => {
                 Object::IngressClass(ingress::ClassObject::deserialize(d)?.into())
@@ -192,6 +201,7 @@ pub(super) fn of_kind(api_version: &str, kind: &str, tree: &Tree<'_>) -> Found {
             | Kind::Pod
             | Kind::Service
             | Kind::EndpointSlice
+            | Kind::NetworkPolicy
             | Kind::Endpoints
             | Kind::IngressClass),
         ) => used.make(tree).map_err(|fault| fault.0.into_problem(place)),

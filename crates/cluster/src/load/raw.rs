@@ -1,5 +1,6 @@
 //! Objects as the API writes them: only the fields that podwire uses, any of them null.
 
+mod network_policy;
 mod service;
 mod slice;
 
@@ -15,6 +16,8 @@ use crate::{
     Timestamp,
 };
 
+pub(super) use network_policy::NetworkPolicyObject;
+pub(crate) use network_policy::{Check, RawCidr, Sound, policy_port, sound};
 pub(super) use service::ServiceObject;
 pub(super) use slice::{EndpointsObject, SliceObject};
 
@@ -25,7 +28,7 @@ pub(super) struct Metadata {
     #[serde(default, deserialize_with = "nullable")]
     namespace: Box<str>,
     #[serde(default, deserialize_with = "labels")]
-    labels: Labels,
+    pub(super) labels: Labels,
     #[serde(default, deserialize_with = "labels")]
     annotations: Labels,
     deletion_timestamp: Option<IgnoredAny>,
@@ -125,6 +128,7 @@ impl From<NodeObject> for Node {
                 })
                 .collect(),
             nics: Vec::new(),
+            links: indexmap::IndexMap::new(),
             cpus: raw.status.capacity.cpu.0.map(|cores| cores.0),
         }
     }
