@@ -5,6 +5,7 @@
 //! - [`policy`]: chains like access lists, and packets for them; [`peers`]: the files from which
 //!   podwire and other programs are asked the same (`benches/peers/`).
 //! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
+//! - [`routes`]: Ingresses and requests for them (`benches/ingress.rs`).
 //! - [`sync`]: the cluster on which syncs of kube-proxy are measured (`examples/sync.rs`).
 //! - [`fleet`]: clusters of many nodes (`examples/fleet.rs`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
@@ -14,5 +15,6 @@ pub mod gate;
 pub mod lookup;
 pub mod peers;
 pub mod policy;
+pub mod routes;
 pub mod sync;
 pub mod text;
