@@ -2,6 +2,7 @@
 
 mod json;
 mod record;
+mod requested;
 pub(crate) mod rule;
 mod text;
 mod url;
@@ -15,7 +16,7 @@ pub(crate) use record::reason;
 
 use crate::args::{Global, TextOrJson, TraceArgs};
 use crate::failure::{Answer, Failure};
-use crate::files::{options, read_cluster, read_events, timeline_failure};
+use crate::files::{options, read_cluster, read_events, tell_policies, timeline_failure};
 
 pub(crate) fn run(
     global: &Global,
@@ -51,6 +52,7 @@ fn trace_now(global: &Global, args: &TraceArgs, out: &mut impl Write) -> Result<
     // A fault of the command line is told before files are read.
     let place = request.is_none().then(|| place(args)).transpose()?;
     let cluster = read_cluster(global, &args.cluster)?;
+    tell_policies(global, &cluster);
     let query = match place {
         Some(place) => query(args, place, None)?,
         None => {

@@ -8,7 +8,7 @@ use podwire_packet::socket;
 use podwire_sim::{Requested, Trace, Way, World};
 use serde::Serialize;
 
-use super::record::{Record, reason, records};
+use super::record::{Record, policy_note, reason, records};
 use crate::failure::Failure;
 
 /// Where a packet arrived.
@@ -48,6 +48,9 @@ struct TraceJson {
     /// What an Ingress controller did with the request, where one took it.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<RequestJson>,
+    /// What a person should know besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     steps: Vec<Record>,
     reply: Option<ReplyJson>,
 }
@@ -109,6 +112,7 @@ fn trace_json(world: &World<'_>, trace: &Trace) -> TraceJson {
         end: end_json(world, &trace.forward),
         probability: trace.probability,
         request: trace.forward.requested.as_deref().map(RequestJson::of),
+        note: policy_note(world, &trace.forward),
         steps: records(world, &trace.forward).collect(),
         reply: trace.reply.as_ref().map(|way| ReplyJson {
             end: end_json(world, way),

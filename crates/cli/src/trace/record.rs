@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use podwire_controlplane::network_policy::Traffic;
 use podwire_dataplane::{Disposition, DropReason, Event, Route};
-use podwire_packet::{DeviceName, Family, socket};
+use podwire_packet::{DeviceName, Family, FiveTuple, socket};
 use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, RuleRef};
-use podwire_sim::{NetnsId, Requested, Step, Way, World};
+use podwire_sim::{NetnsId, Step, Way, World};
 use serde::Serialize;
 
-use super::rule::{Named, Spoken, base_chain, object_text};
+use super::requested::records as requested_records;
+use super::rule::{Named, Spoken, base_chain, isolation_text, object_text, policy_text};
 
 /// One step.
 #[derive(Debug, Serialize)]
@@ -36,61 +38,19 @@ pub(super) fn records<'a>(world: &'a World<'_>, way: &'a Way) -> impl Iterator<I
     let requested = way.requested.as_deref();
     let before = requested.map_or(way.steps.len(), |requested| requested.step);
     let (before, behind) = way.steps.split_at(before);
-    let steps = move |steps: &'a [Step]| steps.iter().map(move |step| record(world, family, step));
-    let of_request = requested.into_iter().flat_map(|one| of_request(world, one));
+    let steps = move |steps: &'a [Step]| {
+        steps
+            .iter()
+            .map(move |step| record(world, family, step, way.arrived))
+    };
+    let of_request = requested
+        .into_iter()
+        .flat_map(|one| requested_records(world, one));
     steps(before).chain(of_request).chain(steps(behind))
 }
 
-/// What an Ingress controller does with a request: how it decides, and then what.
-fn of_request(world: &World<'_>, requested: &Requested) -> Vec<Record> {
-    let (node, netns) = world.names(requested.at);
-    let said = |verdict: &str, text: String| Record {
-        node: node.clone(),
-        netns: netns.clone(),
-        device: None,
-        hook: None,
-        table: None,
-        chain: None,
-        rule: None,
-        text,
-        verdict: verdict.to_owned(),
-        object: None,
-    };
-    let request = &requested.request;
-    let (method, scheme) = (&request.method, request.scheme.name());
-    let url = format!("{method} {scheme}://{}{}", request.host, request.path);
-    let mut records = vec![said("request", url)];
-    records.extend(requested.why.iter().map(|line| {
-        let (word, text) = line.split_once(' ').unwrap_or((line, ""));
-        said(word, text.trim_start().to_owned())
-    }));
-    let cluster = world.cluster();
-    let object = requested.ingress.as_ref().map(|name| {
-        let source = cluster.ingresses.get(name).and_then(|one| one.meta.source);
-        let place = source.map_or_else(String::new, |source| {
-            format!(" ({})", cluster.place(source))
-        });
-        format!("Ingress {name}{place}")
-    });
-    let text = match (&requested.service, &requested.path, &requested.redirect) {
-        (Some((service, port)), Some(path), _) => {
-            let failed = match requested.status {
-                200 => String::new(),
-                status => format!(": {status}, no endpoint of it answers"),
-            };
-            format!("to {service}:{port} as {path}{failed}")
-        }
-        (_, _, Some(to)) => format!("{} to {to}", requested.status),
-        _ => requested.status.to_string(),
-    };
-    records.push(Record {
-        object,
-        ..said("routed", text)
-    });
-    records
-}
-
-fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
+/// A step; `last` is the flow as it was last, which is what rules dropped.
+fn record(world: &World<'_>, family: Family, step: &Step, last: FiveTuple) -> Record {
     let (node, netns) = world.names(step.at);
     let blank = Record {
         node,
@@ -122,7 +82,7 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
                 world,
                 family,
                 step.at,
-                (rule, found),
+                ((rule, found), last),
                 Record {
                     device: output.or(input).and_then(on),
                     hook: Some(hook.name()),
@@ -133,7 +93,7 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
         Event::Uncertain { rule } => {
             return Record {
                 verdict: "uncertain".to_owned(),
-                ..of_rule(world, family, step.at, (rule, None), blank)
+                ..of_rule(world, family, step.at, ((rule, None), last), blank)
             };
         }
         Event::Policy { chain } => {
@@ -228,12 +188,18 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
     }
 }
 
-fn of_rule(world: &World<'_>, family: Family, at: NetnsId, rule: Spoken, blank: Record) -> Record {
+fn of_rule(
+    world: &World<'_>,
+    family: Family,
+    at: NetnsId,
+    (rule, last): (Spoken, FiveTuple),
+    blank: Record,
+) -> Record {
     let named = Named::of(world, family, at, rule)
         .unwrap_or_else(|| unreachable!("a rule that matched is one of the node's rules"));
-    let object = named
-        .origin
-        .and_then(|origin| object_text(world, family, origin));
+    let object = named.origin.and_then(|origin| {
+        isolation_text(world, origin, last).or_else(|| object_text(world, family, origin))
+    });
     Record {
         table: Some(named.table),
         chain: Some(named.chain),
@@ -299,9 +265,13 @@ pub(crate) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
                 let object = object.map_or_else(String::new, |object| format!(" of {object}"));
                 format!(", where the element{object} says {verdict}")
             });
+            let of_policies = origin.and_then(|origin| {
+                let policies = isolation_text(world, origin, way.arrived)?;
+                Some(format!(", as it is not let through by {policies}"))
+            });
             format!(
                 "{table}/{chain}/{number}: {text}{}",
-                of_map.unwrap_or_default()
+                of_map.or(of_policies).unwrap_or_default()
             )
         })
     };
@@ -324,6 +294,31 @@ pub(crate) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
         Disposition::Mtu { device, mtu } => Some(format!("larger than the MTU of {device}, {mtu}")),
         Disposition::Ttl => Some("its TTL ran out".to_owned()),
     }
+}
+
+/// That policies would not let through what arrived, where the pod network enforces none.
+pub(super) fn policy_note(world: &World<'_>, way: &Way) -> Option<String> {
+    let cni = world.cluster().network.cni;
+    let policies = world.policies();
+    if cni.enforces_policies() || policies.is_empty() || !way.answered {
+        return None;
+    }
+    let flow = way.arrived;
+    let allows = policies.allows(&Traffic {
+        from: policies.address(way.sent.src),
+        to: policies.address(flow.dst),
+        protocol: flow.protocol,
+        port: flow.dport,
+    });
+    let denying = world.isolating_policies(FiveTuple {
+        src: way.sent.src,
+        ..flow
+    });
+    let denying: Vec<String> = denying.iter().map(|one| policy_text(world, one)).collect();
+    (!allows).then(|| {
+        let (cni, denying) = (cni.name(), denying.join(", "));
+        format!("{cni} enforces no policies: this is not let through by {denying}")
+    })
 }
 
 /// As `--reject-with` names it.
