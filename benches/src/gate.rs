@@ -12,6 +12,7 @@ use std::io;
 use std::path::Path;
 
 use podwire_controlplane::kube_proxy::{IptablesProxier, LiveIptables, SliceChange};
+use podwire_ingress::Controller;
 use podwire_matcher::{Brief, Live, Matcher, Nat};
 use podwire_packet::Family;
 use podwire_ruleset::{
@@ -22,6 +23,7 @@ use podwire_ruleset::{
 use crate::growth;
 use crate::lookup::{Kind, Tables};
 use crate::policy::Policy;
+use crate::routes::Shape;
 use crate::sync::{self, Mode};
 
 /// Packets of an operation, and of a batch.
@@ -147,6 +149,7 @@ pub fn operations(
         black_box(Matcher::read(black_box(&text[..]), Family::Ipv4).is_ok());
     });
     changes(folder, &mut each)?;
+    routes(&mut each);
     syncs(&mut each)?;
     growth::operations(&mut each);
     Ok(())
@@ -210,6 +213,22 @@ fn changes(folder: &Path, each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) ->
         }
     });
     Ok(())
+}
+
+/// Requests for paths among 10,000, of one host and of a thousand.
+fn routes(each: &mut impl FnMut(&str, u64, &mut dyn FnMut())) {
+    for shape in [Shape::Hosts, Shape::OneHost] {
+        let router = shape.router(Controller::IngressNginx, 10_000);
+        let requests = shape.requests(&router, 10_000, PACKETS);
+        let name = format!("route/ingress-nginx/{}-10000", shape.name());
+        each(&name, TIMES * PACKETS as u64, &mut || {
+            for _ in 0..TIMES {
+                for request in &requests {
+                    black_box(&router.route(black_box(request)));
+                }
+            }
+        });
+    }
 }
 
 /// First syncs of kube-proxy, from objects in memory to text; and one after an endpoint changed.

@@ -8,6 +8,7 @@
 //!   those of them whose cost must not grow with their size.
 //! - [`names`]: a CoreDNS over made-up Services, and questions for it (`benches/dns.rs`, `examples/dns.rs`).
 //! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
+//! - [`routes`]: Ingresses and requests for them (`benches/ingress.rs`).
 //! - [`sync`]: the cluster on which syncs of kube-proxy are measured (`examples/sync.rs`).
 //! - [`fleet`]: clusters of many nodes (`examples/fleet.rs`).
 //! - [`text`]: the same cluster as Kubernetes YAML and JSON, and a model (`benches/load.rs`).
@@ -19,5 +20,6 @@ pub mod lookup;
 pub mod names;
 pub mod peers;
 pub mod policy;
+pub mod routes;
 pub mod sync;
 pub mod text;

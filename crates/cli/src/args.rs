@@ -392,7 +392,8 @@ way of the question to CoreDNS, which answers from the objects and for the world
 Examples:
   podwire trace -f models/two-node.ron --from pod/default/client --to svc/apps/web-service:80
   podwire trace -f models/two-node.ron --from node/node01 --to 10.107.37.188:80 --all -o json
-  podwire trace -f models/two-node.ron --from 10.8.11.200 --to 10.107.37.188:80 --via node/node01")]
+  podwire trace -f models/two-node.ron --from 10.8.11.200 --to 10.107.37.188:80 --via node/node01
+  podwire trace -f models/ingress-quiz.ron --from 10.8.11.200 --to http://node01:30080/wear/hats")]
 #[command(mut_arg("filename", |arg| arg.required(false).required_unless_present("events")))]
 pub(crate) struct TraceArgs {
     #[command(flatten)]
@@ -400,9 +401,12 @@ pub(crate) struct TraceArgs {
     /// Who sends
     #[arg(long, value_name = "PLACE")]
     pub(crate) from: String,
-    /// To whom
+    /// To whom; or a URL, whose host is an address, a node or the load balancer of an Ingress controller
     #[arg(long, value_name = "PLACE")]
     pub(crate) to: String,
+    /// A header of the request that goes to a URL; Host stands for the URL's; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) header: Vec<String>,
     /// tcp, udp, sctp, icmp or a number; the Service port's own if not said
     #[arg(long, value_name = "PROTOCOL", value_parser = parse_protocol)]
     pub(crate) proto: Option<Protocol>,

@@ -1,7 +1,7 @@
 //! `podwire ingress`: which Service gets a request, with which path, and why.
 
 pub(crate) mod args;
-mod request;
+pub(crate) mod request;
 
 use std::io::{self, Write};
 

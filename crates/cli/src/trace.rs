@@ -3,8 +3,10 @@
 mod json;
 mod name;
 mod record;
+mod requested;
 pub(crate) mod rule;
 mod text;
+mod url;
 
 use std::io::Write;
 
@@ -23,39 +25,18 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let namespace = &args.cluster.namespace;
-    let query = Query {
-        from: Place::parse(&args.from, namespace)
-            .map_err(|error| Failure::input(format_args!("--from: {error}")))?,
-        to: target(args)?,
-        protocol: args.proto,
-        sport: args.sport,
-        length: args.length,
-        via: args.via.as_deref().map(via_node).transpose()?,
+    let Some(path) = &args.events else {
+        return trace_now(global, args, out);
     };
     let options = options(&args.cluster)?;
-    let Some(path) = &args.events else {
-        let cluster = read_cluster(global, &args.cluster)?;
-        tell_policies(global, &cluster);
-        let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
-        if name::parse(&args.to, namespace).is_some() {
-            let answer = name::run(global, args, &cluster, &mut world, &query, out)?;
-            tell_refused(global, &world);
-            return Ok(answer);
-        }
-        let traces = if args.all {
-            world.trace_all(&query)
-        } else {
-            world.trace(&query, global.seed).map(|trace| vec![trace])
-        };
-        tell_refused(global, &world);
-        return tell(&world, args, traces, out);
-    };
+    url::refuse_with_events(args)?;
     if name::parse(&args.to, namespace).is_some() {
         return Err(Failure::input(format_args!(
             "--to {}: names are not resolved in the middle of events; accepted is a place",
             args.to
         )));
     }
+    let query = query(args, target(args)?, None)?;
     let events = read_events(global, path, &args.cluster)?;
     let services = ServiceStates::new(&events, options.kube_proxy_version);
     let mut timeline = Timeline::new(&events, &services, &options, namespace, global.seed)
@@ -69,6 +50,52 @@ pub(crate) fn run(
     };
     let traces = traces.map_err(Failure::input)?;
     tell(timeline.world(), args, traces, out)
+}
+
+/// The cluster as it is.
+fn trace_now(global: &Global, args: &TraceArgs, out: &mut impl Write) -> Result<Answer, Failure> {
+    let request = url::request(args)?;
+    let options = options(&args.cluster)?;
+    // A fault of the command line is told before files are read.
+    let place = request.is_none().then(|| target(args)).transpose()?;
+    let cluster = read_cluster(global, &args.cluster)?;
+    tell_policies(global, &cluster);
+    let query = match place {
+        Some(place) => query(args, place, None)?,
+        None => {
+            let (to, node) = url::target(&args.to, &cluster)?;
+            query(args, to, node)?
+        }
+    };
+    let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
+    if request.is_none() && name::parse(&args.to, &args.cluster.namespace).is_some() {
+        let answer = name::run(global, args, &cluster, &mut world, &query, out)?;
+        tell_refused(global, &world);
+        return Ok(answer);
+    }
+    let one = |trace| vec![trace];
+    let traces = match (&request, args.all) {
+        (None, true) => world.trace_all(&query),
+        (None, false) => world.trace(&query, global.seed).map(one),
+        (Some(request), true) => world.trace_request_all(&query, request),
+        (Some(request), false) => world.trace_request(&query, request, global.seed).map(one),
+    };
+    tell_refused(global, &world);
+    tell(&world, args, traces, out)
+}
+
+/// What the command line asks; `node` is where packets go first if it does not say so.
+fn query(args: &TraceArgs, to: Target, node: Option<String>) -> Result<Query, Failure> {
+    let via = args.via.as_deref().map(via_node).transpose()?;
+    Ok(Query {
+        from: Place::parse(&args.from, &args.cluster.namespace)
+            .map_err(|error| Failure::input(format_args!("--from: {error}")))?,
+        to,
+        protocol: args.proto,
+        sport: args.sport,
+        length: args.length,
+        via: via.or(node),
+    })
 }
 
 /// Whom the packet is for; of a name, only the port is known yet.

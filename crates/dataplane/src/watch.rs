@@ -127,8 +127,8 @@ pub enum Event {
         flow: FiveTuple,
         /// Where that connection goes.
         to: (IpAddr, u16),
-        /// Who asks for it.
-        origin: Origin,
+        /// Who asks for it, where a rule's object does.
+        origin: Option<Origin>,
     },
 }
 

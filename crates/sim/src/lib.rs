@@ -13,6 +13,7 @@
 //! - `topology`: the petgraph graph of wires: veth pairs, node networks, the router.
 //! - `walk`: from namespace to namespace until the packet ends.
 //! - `proxied`: where kube-proxy takes a connection in userspace mode and opens its own.
+//! - [`Requested`]: where an Ingress controller takes a request and passes it on.
 //! - [`Trace`], [`Way`], [`Step`]: the answer.
 //! - [`Timeline`]: a cluster that changes while packets are sent, and nodes that hear of it later.
 //!
@@ -23,6 +24,8 @@
 //!   it knows no pod range.
 //! - kube-proxy's dial in userspace mode succeeds once the endpoint got the packet, be its answer lost or
 //!   not, and takes no time; the connection has the client's port number.
+//! - An Ingress controller is a pod whose image is ingress-nginx's; it dials as kube-proxy does above, and the first of
+//!   its endpoints is left to chance. It serves each scheme on each of its ports.
 //! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
@@ -32,6 +35,7 @@ mod evaluator;
 mod inspect;
 mod place;
 mod proxied;
+mod requested;
 mod rules;
 mod timeline;
 mod topology;
@@ -42,6 +46,7 @@ mod world;
 pub use evaluator::Evaluator;
 pub use inspect::{InspectError, Inspected};
 pub use place::{Place, PlaceError, Target};
+pub use requested::Requested;
 pub use rules::{IpvsNode, NodeRules, ProxySockets, Refusal, RulesError};
 pub use timeline::{
     Happening, RealServerOf, ServiceStates, SyncReport, Timeline, TimelineError, What,

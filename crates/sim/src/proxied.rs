@@ -6,6 +6,7 @@
 
 use podwire_controlplane::kube_proxy::ProxySocket;
 use podwire_dataplane::{Delivery, Disposition, DropReason, Event};
+use podwire_ingress::Request;
 use podwire_packet::{Family, FiveTuple, Headers, Protocol};
 use podwire_ruleset::Choose;
 
@@ -22,37 +23,41 @@ const MAX_HOPS: usize = 8;
 /// A proxy on a packet's way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hop {
-    /// The node that it runs on.
-    node: NetnsId,
+    /// The namespace that it runs in.
+    pub(crate) node: NetnsId,
     /// The connection that it took, as its socket sees it.
-    taken: FiveTuple,
+    pub(crate) taken: FiveTuple,
     /// The connection that it opened, as it was sent.
-    opened: FiveTuple,
+    pub(crate) opened: FiveTuple,
 }
 
 impl World<'_> {
-    /// Sends a packet and follows it, through proxies, to its end.
+    /// Sends a packet and follows it, through proxies, to its end. With a request, an Ingress controller that
+    /// it comes to is such a proxy.
     pub(crate) fn forward(
         &self,
         states: &mut States,
         from: NetnsId,
         headers: Headers,
+        mut request: Option<&Request>,
         choose: &mut dyn Choose,
     ) -> Result<(Way, Vec<Hop>), RulesError> {
         let mut way = self.way(states, from, headers, choose)?;
         let mut hops = Vec::new();
-        while let Disposition::Delivered(delivery) = way.disposition
-            && let NetnsId::Node(node) = way.at
-        {
-            let sockets = self.rules(node)?.proxy_sockets;
-            let Some(socket) = sockets.of(delivery.flow) else {
-                break;
-            };
-            if hops.len() == MAX_HOPS {
-                way.disposition = Disposition::Dropped(DropReason::Loop);
-                break;
+        while let Disposition::Delivered(delivery) = way.disposition {
+            if let NetnsId::Node(node) = way.at {
+                let sockets = self.rules(node)?.proxy_sockets;
+                if let Some(socket) = sockets.of(delivery.flow) {
+                    if hops.len() == MAX_HOPS {
+                        way.disposition = Disposition::Dropped(DropReason::Loop);
+                        break;
+                    }
+                    hops.extend(self.hop(states, &mut way, socket, headers, choose)?);
+                    continue;
+                }
             }
-            hops.extend(self.hop(states, &mut way, socket, headers, choose)?);
+            let Some(request) = request.take() else { break };
+            hops.extend(self.request_hop(states, &mut way, request, headers, choose)?);
         }
         Ok((way, hops))
     }
@@ -80,7 +85,7 @@ impl World<'_> {
             let event = Event::Proxied {
                 flow: taken,
                 to: (address, port),
-                origin: socket.origin,
+                origin: Some(socket.origin),
             };
             way.steps.push(Step { at: node, event });
             let unbound = Family::of(address).unspecified();

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use podwire_dataplane::{Disposition, Event, Netns, Route};
+use podwire_ingress::Request;
 use podwire_packet::{Family, FiveTuple, Headers, Prefix, Protocol};
 use podwire_ruleset::{CERTAIN, Choose, Draw, Probability, outcomes};
 
 use crate::evaluator::Evaluator;
 use crate::place::{Place, PlaceError, Target};
+use crate::requested::Requested;
 use crate::rules::RulesError;
 use crate::topology::NetnsId;
 use crate::walk::{End, States, walk};
@@ -86,6 +88,8 @@ pub struct Way {
     pub answered: bool,
     /// All that happened.
     pub steps: Vec<Step>,
+    /// What an Ingress controller did with the request, where one took it.
+    pub requested: Option<Box<Requested>>,
 }
 
 /// One way that a first packet can go, and its answer.
@@ -100,11 +104,16 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Whether the packet was delivered, and the answer to whoever sent it.
+    /// Whether the packet was delivered, and the answer to whoever sent it; of a request, a good one.
     #[must_use]
     pub fn arrived(&self) -> bool {
         matches!(self.forward.disposition, Disposition::Delivered(_))
             && self.reply.as_ref().is_some_and(|way| way.answered)
+            && self
+                .forward
+                .requested
+                .as_ref()
+                .is_none_or(|requested| requested.status < 400)
     }
 }
 
@@ -134,6 +143,8 @@ struct Prepared {
     headers: Headers,
     /// The namespace that stands aside for the query's `via`.
     aside: Option<Aside>,
+    /// What is sent once there is a connection.
+    request: Option<Request>,
 }
 
 /// A namespace that another stands in for.
@@ -146,16 +157,36 @@ impl World<'_> {
     /// [`TraceError`].
     pub fn trace(&mut self, query: &Query, seed: u64) -> Result<Trace, TraceError> {
         let prepared = self.prepare(query)?;
-        let mut choose = Weighed {
-            draw: Draw(seed),
-            probability: CERTAIN,
-        };
-        let trace = self.run(&mut States::default(), &prepared, true, &mut choose);
-        self.restore(prepared);
-        Ok(Trace {
-            probability: choose.probability,
-            ..trace?
-        })
+        self.run_drawn(&mut States::default(), prepared, true, seed)
+    }
+
+    /// Opens a connection and sends a request over it; an Ingress controller that gets it passes it on.
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn trace_request(
+        &mut self,
+        query: &Query,
+        request: &Request,
+        seed: u64,
+    ) -> Result<Trace, TraceError> {
+        let mut prepared = self.prepare(query)?;
+        prepared.request = Some(request.clone());
+        self.run_drawn(&mut States::default(), prepared, true, seed)
+    }
+
+    /// The same in every way that rules and the controller leave to chance. Probabilities sum to 1.
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn trace_request_all(
+        &mut self,
+        query: &Query,
+        request: &Request,
+    ) -> Result<Vec<Trace>, TraceError> {
+        let mut prepared = self.prepare(query)?;
+        prepared.request = Some(request.clone());
+        self.run_all(&States::default(), prepared)
     }
 
     /// The same where namespaces remember earlier packets, and remember this one; `answered` says
@@ -168,16 +199,7 @@ impl World<'_> {
         seed: u64,
     ) -> Result<Trace, TraceError> {
         let prepared = self.prepare(query)?;
-        let mut choose = Weighed {
-            draw: Draw(seed),
-            probability: CERTAIN,
-        };
-        let trace = self.run(states, &prepared, answered, &mut choose);
-        self.restore(prepared);
-        Ok(Trace {
-            probability: choose.probability,
-            ..trace?
-        })
+        self.run_drawn(states, prepared, answered, seed)
     }
 
     /// Sends the packet in every way that rules leave to chance. Probabilities sum to 1.
@@ -214,6 +236,29 @@ impl World<'_> {
         query: &Query,
     ) -> Result<Vec<Trace>, TraceError> {
         let prepared = self.prepare(query)?;
+        self.run_all(states, prepared)
+    }
+
+    fn run_drawn(
+        &mut self,
+        states: &mut States,
+        prepared: Prepared,
+        answered: bool,
+        seed: u64,
+    ) -> Result<Trace, TraceError> {
+        let mut choose = Weighed {
+            draw: Draw(seed),
+            probability: CERTAIN,
+        };
+        let trace = self.run(states, &prepared, answered, &mut choose);
+        self.restore(prepared);
+        Ok(Trace {
+            probability: choose.probability,
+            ..trace?
+        })
+    }
+
+    fn run_all(&mut self, states: &States, prepared: Prepared) -> Result<Vec<Trace>, TraceError> {
         let all = outcomes(|choose| self.run(&mut states.clone(), &prepared, true, choose));
         self.restore(prepared);
         let with_probability = |(probability, trace): (f64, Result<Trace, RulesError>)| {
@@ -281,6 +326,7 @@ impl World<'_> {
             from,
             headers,
             aside,
+            request: None,
         })
     }
 
@@ -336,7 +382,9 @@ impl World<'_> {
         answered: bool,
         choose: &mut dyn Choose,
     ) -> Result<Trace, RulesError> {
-        let (mut forward, hops) = self.forward(states, query.from, query.headers, choose)?;
+        let request = query.request.as_ref();
+        let (mut forward, hops) =
+            self.forward(states, query.from, query.headers, request, choose)?;
         forward.answered = matches!(forward.disposition, Disposition::Delivered(_));
         let reply = match forward.disposition {
             Disposition::Delivered(delivery) if answered => {
@@ -385,6 +433,7 @@ impl World<'_> {
             arrived: flow,
             answered: false,
             steps,
+            requested: None,
         })
     }
 }

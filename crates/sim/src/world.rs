@@ -20,6 +20,7 @@ use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object, ServicePorts};
 use podwire_controlplane::network_policy::{Policies, Traffic, WeaveNpc};
 use podwire_dataplane::{Netns, NetnsState};
+use podwire_ingress::{Options as IngressOptions, Router};
 use podwire_packet::{DeviceName, Family, FiveTuple, MacAddr, Prefix, Protocol, SimTime};
 use podwire_ruleset::{Origin, Sets};
 use prefix_trie::PrefixMap;
@@ -82,6 +83,8 @@ pub struct World<'c> {
     /// Whether rules were given that another state of the cluster led to.
     has_foreign_rules: bool,
     pub(crate) absent: BTreeSet<IpAddr>,
+    /// Decisions of Ingress controllers, by their options.
+    pub(crate) routers: RefCell<Vec<(IngressOptions, Rc<Router>)>>,
     policies: OnceCell<Policies<'c>>,
     /// The time.
     pub(crate) now: SimTime,
@@ -111,6 +114,7 @@ impl<'c> World<'c> {
             rules: RefCell::default(),
             has_foreign_rules: false,
             absent: options.absent.clone(),
+            routers: RefCell::default(),
             policies: OnceCell::new(),
             now: SimTime::START,
             network,

@@ -1,5 +1,7 @@
 //! Whole ways through small clusters: each disposition, each kind of Service, each pod network.
 
+#[path = "dispositions/ingress.rs"]
+mod ingress;
 #[path = "dispositions/lab.rs"]
 mod lab;
 #[path = "dispositions/laws.rs"]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::RouteArgs;
 use crate::failure::Failure;
-use crate::files::read_text;
+use crate::jsonl;
 
 /// A request, and the name that its answer has.
 #[derive(Debug)]
@@ -37,13 +37,17 @@ struct RequestLine {
 /// The requests that the command line names.
 pub(super) fn requests(args: &RouteArgs) -> Result<Vec<Asked>, Failure> {
     match (&args.requests, &args.url) {
-        (Some(file), _) => lines(file, &read_text(file)?),
-        (None, Some(url)) => Ok(vec![of_url(url, &args.header)?]),
+        (Some(file), _) => lines(file),
+        (None, Some(url)) => Ok(vec![Asked {
+            id: Value::Null,
+            request: of_url(url, &args.header)?,
+        }]),
         (None, None) => Ok(Vec::new()),
     }
 }
 
-fn of_url(url: &str, headers: &[String]) -> Result<Asked, Failure> {
+/// The request of a URL and of headers as NAME=VALUE.
+pub(crate) fn of_url(url: &str, headers: &[String]) -> Result<Request, Failure> {
     let mut request = Request::get(url).map_err(Failure::input)?;
     for header in headers {
         let Some((name, value)) = header.split_once('=').filter(|(name, _)| !name.is_empty())
@@ -58,47 +62,29 @@ fn of_url(url: &str, headers: &[String]) -> Result<Asked, Failure> {
             request.headers.push((name.to_owned(), value.to_owned()));
         }
     }
-    Ok(Asked {
-        id: Value::Null,
-        request,
-    })
+    Ok(request)
 }
 
-fn lines(file: &Path, text: &str) -> Result<Vec<Asked>, Failure> {
-    let mut asked = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let fault = |column: usize, why: &dyn std::fmt::Display| {
-            let (file, line) = (file.display(), number + 1);
-            Failure::input(format_args!("{file}:{line}:{column}: {why}"))
-        };
-        let read: RequestLine = serde_json::from_str(line).map_err(|error| {
-            // The place in the line is all there is of a place in its text.
-            let text = error.to_string();
-            let why = text.split(" at line ").next().unwrap_or_default();
-            fault(error.column().max(1), &why)
-        })?;
-        let scheme = match &read.scheme {
+fn lines(file: &Path) -> Result<Vec<Asked>, Failure> {
+    let lines: Vec<jsonl::Line<RequestLine>> = jsonl::read(file, "a request")?;
+    let asked = lines.into_iter().map(|jsonl::Line { number, value }| {
+        let scheme = match value.scheme.as_deref() {
             None => Scheme::default(),
             Some(scheme) => scheme.parse().map_err(|_| {
-                fault(
-                    1,
-                    &format_args!("scheme `{scheme}`: accepted are http and https"),
-                )
+                let why = format!("scheme `{scheme}`: accepted are http and https");
+                jsonl::fault(file, number, 1, &why)
             })?,
         };
-        asked.push(Asked {
-            id: read.id,
+        Ok(Asked {
+            id: value.id,
             request: Request {
                 scheme,
-                host: read.host,
-                path: read.path,
-                method: read.method.unwrap_or_else(|| "GET".to_owned()),
-                headers: read.headers.unwrap_or_default().into_iter().collect(),
+                host: value.host,
+                path: value.path,
+                method: value.method.unwrap_or_else(|| "GET".to_owned()),
+                headers: value.headers.unwrap_or_default().into_iter().collect(),
             },
-        });
-    }
-    Ok(asked)
+        })
+    });
+    asked.collect()
 }

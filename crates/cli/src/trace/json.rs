@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use podwire_dataplane::Disposition;
 use podwire_packet::socket;
-use podwire_sim::{Trace, Way, World};
+use podwire_sim::{Requested, Trace, Way, World};
 use serde::Serialize;
 
 use super::name::NamesJson;
@@ -46,11 +46,40 @@ pub(super) struct TraceJson {
     #[serde(flatten)]
     end: EndJson,
     probability: f64,
+    /// What an Ingress controller did with the request, where one took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<RequestJson>,
     /// What a person should know besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
     steps: Vec<Record>,
     reply: Option<ReplyJson>,
+}
+
+/// What an Ingress controller did with a request.
+#[derive(Debug, Serialize)]
+struct RequestJson {
+    controller: String,
+    ingress: Option<String>,
+    service: Option<String>,
+    port: Option<u16>,
+    path: Option<String>,
+    redirect: Option<String>,
+    status: u16,
+}
+
+impl RequestJson {
+    fn of(requested: &Requested) -> Self {
+        Self {
+            controller: requested.controller.to_string(),
+            ingress: requested.ingress.as_ref().map(ToString::to_string),
+            service: requested.service.as_ref().map(|(name, _)| name.to_string()),
+            port: requested.service.as_ref().map(|&(_, port)| port),
+            path: requested.path.clone(),
+            redirect: requested.redirect.clone(),
+            status: requested.status,
+        }
+    }
 }
 
 fn end_json(world: &World<'_>, way: &Way) -> EndJson {
@@ -83,6 +112,7 @@ pub(super) fn trace_json(world: &World<'_>, trace: &Trace) -> TraceJson {
     TraceJson {
         end: end_json(world, &trace.forward),
         probability: trace.probability,
+        request: trace.forward.requested.as_deref().map(RequestJson::of),
         note: policy_note(world, &trace.forward),
         steps: records(world, &trace.forward).collect(),
         reply: trace.reply.as_ref().map(|way| ReplyJson {

@@ -9,6 +9,7 @@ use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, RuleRef};
 use podwire_sim::{NetnsId, Step, Way, World};
 use serde::Serialize;
 
+use super::requested::records as requested_records;
 use super::rule::{Named, Spoken, base_chain, isolation_text, object_text, policy_text};
 
 /// One step.
@@ -34,9 +35,18 @@ pub(super) struct Record {
 /// Every step of a way.
 pub(super) fn records<'a>(world: &'a World<'_>, way: &'a Way) -> impl Iterator<Item = Record> {
     let family = Family::of(way.sent.dst);
-    way.steps
-        .iter()
-        .map(move |step| record(world, family, step, way.arrived))
+    let requested = way.requested.as_deref();
+    let before = requested.map_or(way.steps.len(), |requested| requested.step);
+    let (before, behind) = way.steps.split_at(before);
+    let steps = move |steps: &'a [Step]| {
+        steps
+            .iter()
+            .map(move |step| record(world, family, step, way.arrived))
+    };
+    let of_request = requested
+        .into_iter()
+        .flat_map(|one| requested_records(world, one));
+    steps(before).chain(of_request).chain(steps(behind))
 }
 
 /// A step; `last` is the flow as it was last, which is what rules dropped.
@@ -164,7 +174,7 @@ fn record(world: &World<'_>, family: Family, step: &Step, last: FiveTuple) -> Re
             return Record {
                 verdict: "proxy".to_owned(),
                 text: format!("{flow} => {}", socket(address, port)),
-                object: object_text(world, family, origin),
+                object: origin.and_then(|origin| object_text(world, family, origin)),
                 ..blank
             };
         }

@@ -118,6 +118,11 @@ impl<T> FromIterator<Location<T>> for Locations<T> {
 }
 
 impl<T> Locations<T> {
+    /// All, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Location<T>> {
+        self.all.iter()
+    }
+
     /// The location of a decoded path.
     #[must_use]
     pub fn find(&self, path: &[u8]) -> Found<'_, T> {

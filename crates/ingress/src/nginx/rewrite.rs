@@ -244,7 +244,8 @@ pub enum Rewritten {
 impl fmt::Display for Rewrite {
     /// Writes what stands behind the word `rewrite` in a configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" {}", self.pattern, self.replacement)
+        let mark = if self.keeps_arguments { "" } else { "?" };
+        write!(f, "\"(?i){}\" {}{mark}", self.pattern, self.replacement)
     }
 }
 

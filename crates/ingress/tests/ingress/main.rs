@@ -1,7 +1,8 @@
-//! Requests through Ingresses: real answers of nginx, what controllers do otherwise, and laws.
+//! Requests through Ingresses: real answers of nginx, a real nginx where there is one, what controllers do otherwise, and laws.
 
 mod controllers;
 mod laws;
+mod real_nginx;
 mod routes;
 
 use std::path::PathBuf;
