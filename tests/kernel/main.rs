@@ -10,4 +10,5 @@ mod generated;
 mod lab;
 mod nodes;
 mod probes;
+mod tools;
 mod wiring;

@@ -141,9 +141,11 @@ pub(crate) fn configure(
             );
         }
         for (address, length) in link.addresses_of(Family::Ipv4) {
+            // As the plugins and every configuration of a host ask for it.
+            let broadcast = if length < 31 { "broadcast +" } else { "" };
             line(
                 &mut ip,
-                format_args!("address add {address}/{length} dev {name}"),
+                format_args!("address add {address}/{length} {broadcast} dev {name}"),
             );
         }
         line(&mut ip, format_args!("link set {name} up"));

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod exec;
 mod ipam;
 mod policy;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
+pub(crate) use self::exec::ExecArgs;
 pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
 pub(crate) use self::policy::{MatrixArgs, PolicyArgs, PolicyCommand, ProbeArgs};
 
@@ -98,8 +100,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Ask what NetworkPolicies let through
     Policy(PolicyArgs),
+    /// Send requests through Ingresses
+    Ingress(crate::ingress::args::IngressArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
+    /// Run a node's or pod's tools on the model
+    Exec(ExecArgs),
     /// Play histories of an address space
     Ipam(IpamArgs),
 }

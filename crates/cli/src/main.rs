@@ -7,8 +7,10 @@ mod args;
 mod bench;
 mod check;
 mod diff;
+mod exec;
 mod failure;
 mod files;
+mod ingress;
 mod ipam;
 mod jsonl;
 mod logs;
@@ -39,7 +41,9 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
         Command::Policy(args) => policy::run(&cli.global, args, &mut out),
+        Command::Ingress(args) => ingress::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
+        Command::Exec(args) => exec::run(&cli.global, args, &mut out),
         Command::Ipam(args) => ipam::run(args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));

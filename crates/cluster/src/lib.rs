@@ -9,7 +9,7 @@
 //! - [`load()`], [`read_inputs`]: files in, a cluster or [`LoadErrors`] out.
 //! - [`Cluster`]: all objects by name.
 //! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
-//!   names them.
+//!   names them; [`Ingress`], [`IngressClass`].
 //! - [`NetworkPolicy`], [`LabelSelector`], [`Namespace`]: who may talk to whom.
 //! - [`KubeProxyConfiguration`]: how kube-proxy was told to work.
 //! - [`Events`]: what happens to a cluster, and when.
@@ -17,6 +17,7 @@
 //!   pod network's plugin.
 
 mod events;
+mod ingress;
 mod kube_proxy_configuration;
 mod load;
 mod meta;
@@ -33,6 +34,10 @@ mod timestamp;
 mod world;
 
 pub use events::{Change, Events, Probe, Timing, read_events};
+pub use ingress::{
+    BackendPort, Ingress, IngressApi, IngressBackend, IngressClass, IngressPath, IngressRule,
+    IngressTls, PathType,
+};
 pub use kube_proxy_configuration::{
     ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, FlushFrequency,
     InvalidField, IptablesConfiguration, IpvsConfiguration, KubeProxyConfiguration,
@@ -44,7 +49,7 @@ pub use load::{
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
 pub use namespace::{NAMESPACE_NAME_LABEL, Namespace};
-pub use network::{Cni, FlannelBackend, Network, Nic};
+pub use network::{Cni, FlannelBackend, LinkFacts, Network, Nic};
 pub use network_policy::{
     Cidr, IpBlock, LabelSelector, NetworkPolicy, Operator, Peer, PolicyPort, PolicyRule,
     PolicyType, PortNumbers, Requirement,

@@ -26,6 +26,30 @@ impl Nic {
     }
 }
 
+/// What a model knows of a device of a real node: how it looks there, where that cannot be derived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkFacts {
+    /// Its number: `4890` of `4890: eth0@if4891`.
+    pub index: Option<u32>,
+    /// The number of its other end in another namespace: `4891` of the same.
+    pub peer_index: Option<u32>,
+    /// That namespace's number: `link-netnsid`.
+    pub netnsid: Option<u32>,
+    /// Its Ethernet address.
+    pub mac: Option<MacAddr>,
+    /// Its largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// Its queueing discipline.
+    pub qdisc: Option<Box<str>>,
+    /// The pod, by its first address, whose port it is; with it the device has another name than one
+    /// that podwire makes up.
+    pub pod: Option<IpAddr>,
+    /// Whether it is a bridge that nobody else makes, such as `docker0`.
+    pub bridge: bool,
+    /// The addresses of such a bridge.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
 /// How flannel carries pod packets between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlannelBackend {

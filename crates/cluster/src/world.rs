@@ -8,8 +8,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    EndpointSlice, FileId, KubeProxyConfiguration, Namespace, Network, NetworkPolicy, Node,
-    ObjectName, Pod, Service, Source,
+    EndpointSlice, FileId, Ingress, IngressClass, KubeProxyConfiguration, Namespace, Network,
+    NetworkPolicy, Node, ObjectName, Pod, Service, Source,
 };
 
 /// Something odd in the input that podwire can live with.
@@ -36,6 +36,10 @@ pub struct Cluster {
     pub endpoint_slices: BTreeMap<ObjectName, EndpointSlice>,
     /// NetworkPolicies.
     pub network_policies: BTreeMap<ObjectName, NetworkPolicy>,
+    /// Ingresses.
+    pub ingresses: BTreeMap<ObjectName, Ingress>,
+    /// IngressClasses by name.
+    pub ingress_classes: BTreeMap<Arc<str>, IngressClass>,
     /// How kube-proxy is configured, where the input says so.
     pub kube_proxy: Option<KubeProxyConfiguration>,
     /// Where it says so; `None` for what a model implies.

@@ -135,6 +135,24 @@ impl PodNetwork {
             let port = |&ip| bridge::port_link(self, node, ip, self.hairpin);
             links.extend(pods.iter().map(port));
         }
+        links.extend(
+            node.links
+                .iter()
+                .filter(|(_, facts)| facts.bridge)
+                .map(|(&name, facts)| Link {
+                    addresses: facts.addresses.clone(),
+                    ..Link::new(
+                        name,
+                        LinkKind::Bridge,
+                        node.device_mac(name),
+                        Link::ETHERNET_MTU,
+                    )
+                }),
+        );
+        for link in &mut links {
+            let said = node.links.get(&link.name).and_then(|facts| facts.mtu);
+            link.mtu = said.unwrap_or(link.mtu);
+        }
         let mut host = Netns::new(links);
         host.sysctls = self.sysctls;
         for nic in &node.nics {
@@ -217,6 +235,10 @@ impl PodNetwork {
     /// The host's end of a pod's veth pair, by the pod's first address.
     #[must_use]
     pub fn port_name(&self, node: &NodeNetwork, pod: IpAddr) -> DeviceName {
+        let mut said = node.links.iter();
+        if let Some((&name, _)) = said.find(|(_, facts)| facts.pod == Some(pod)) {
+            return name;
+        }
         let digits = hash(&[&node.name, &pod.to_string(), "veth"]) >> 32;
         // As the plugins name it: `veth` and eight hexadecimal digits, or seven.
         let name = match self.cni {

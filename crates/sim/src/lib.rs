@@ -7,6 +7,7 @@
 //!
 //! # Map, in reading order
 //! - [`World`]: namespaces and who owns which address; built as they are needed.
+//! - [`Inspected`]: a namespace as it is, for tools to look at.
 //! - [`Place`]: where packets come from and go to, as a person names it.
 //! - `topology`: the petgraph graph of wires: veth pairs, node networks, the router.
 //! - `walk`: from namespace to namespace until the packet ends.
@@ -25,6 +26,7 @@
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
 
+mod inspect;
 mod place;
 mod proxied;
 mod rules;
@@ -34,6 +36,7 @@ mod trace;
 mod walk;
 mod world;
 
+pub use inspect::{InspectError, Inspected};
 pub use place::{Place, PlaceError, Target};
 pub use rules::{IpvsNode, NodeRules, ProxySockets, Refusal, RulesError};
 pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};

@@ -66,6 +66,18 @@ impl Assembly {
                 let old = self.endpoints.insert(name.clone(), (source, endpoints));
                 old.map(|_| format!("endpoints `{name}` stand twice; the later ones count"))
             }
+            Object::Ingress(mut ingress) => {
+                ingress.meta.source = Some(source);
+                let name = ingress.meta.name.clone();
+                let old = cluster.ingresses.insert(name.clone(), *ingress);
+                old.map(|_| format!("ingress `{name}` stands twice; the later one counts"))
+            }
+            Object::IngressClass(mut class) => {
+                class.meta.source = Some(source);
+                let name = class.meta.name.name.clone();
+                let old = cluster.ingress_classes.insert(name.clone(), class);
+                old.map(|_| format!("ingress class `{name}` stands twice; the later one counts"))
+            }
             Object::Config(config, unknown) => {
                 self.configure(source, *config, &unknown);
                 None
@@ -108,8 +120,13 @@ impl Assembly {
         let slices = slices.map(|(line, slice)| (line, Object::Slice(slice)));
         let policies = model.policies.into_iter();
         let policies = policies.map(|(line, one)| (line, Object::NetworkPolicy(one)));
+        let ingresses = model.ingresses.into_iter();
+        let ingresses = ingresses.map(|(line, one)| (line, Object::Ingress(Box::new(one))));
+        let classes = model.ingress_classes.into_iter();
+        let classes = classes.map(|(line, class)| (line, Object::IngressClass(class)));
         let objects = nodes.chain(pods).chain(services).chain(slices);
-        for (line, object) in objects.chain(policies) {
+        let objects = objects.chain(policies);
+        for (line, object) in objects.chain(ingresses).chain(classes) {
             self.add(file, line, object);
         }
     }

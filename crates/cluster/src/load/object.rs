@@ -4,9 +4,13 @@ use serde::de::{Deserialize, Deserializer};
 
 use super::config;
 use super::error::{Place, Problem};
+use super::ingress;
 use super::raw;
 use super::tree::{Tree, Value};
-use crate::{EndpointSlice, KubeProxyConfiguration, Labels, NetworkPolicy, Node, Pod, Service};
+use crate::{
+    EndpointSlice, Ingress, IngressApi, IngressClass, KubeProxyConfiguration, Labels,
+    NetworkPolicy, Node, Pod, Service,
+};
 
 /// An object as read. Sources are filled in by whoever knows the file.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub(super) enum Object {
     Slice(EndpointSlice),
     NetworkPolicy(NetworkPolicy),
     Endpoints(raw::EndpointsObject),
+    Ingress(Box<Ingress>),
+    IngressClass(IngressClass),
     /// The configuration, and fields in it that podwire does not know.
     Config(Box<KubeProxyConfiguration>, Vec<String>),
     /// Of a kind that podwire does not use.
@@ -57,6 +63,8 @@ pub(super) enum Kind {
     Endpoints,
     NetworkPolicy,
     ConfigMap,
+    Ingress,
+    IngressClass,
     KubeProxyConfiguration,
 }
 
@@ -72,6 +80,8 @@ impl Kind {
             "ConfigMap" => Self::ConfigMap,
             "EndpointSlice" => Self::EndpointSlice,
             "NetworkPolicy" => Self::NetworkPolicy,
+            "Ingress" => Self::Ingress,
+            "IngressClass" => Self::IngressClass,
             "KubeProxyConfiguration" => Self::KubeProxyConfiguration,
             _ => return None,
         };
@@ -84,6 +94,8 @@ impl Kind {
             | Self::ConfigMap => api_version == "v1",
             Self::EndpointSlice => api_version.starts_with("discovery.k8s.io/"),
             Self::NetworkPolicy => api_version.starts_with("networking.k8s.io/"),
+            Self::Ingress => IngressApi::of(api_version).is_some(),
+            Self::IngressClass => api_version.starts_with("networking.k8s.io/"),
             Self::KubeProxyConfiguration => api_version.starts_with("kubeproxy.config.k8s.io/"),
         };
         // Another group may use the name too, as Knative does `Service`.
@@ -105,10 +117,11 @@ impl Kind {
                 Object::NetworkPolicy(raw::NetworkPolicyObject::deserialize(d)?.into())
             }
             Self::Endpoints => Object::Endpoints(raw::EndpointsObject::deserialize(d)?),
-            // These two are made from trees only, as unknown fields are told.
-            Self::ConfigMap | Self::KubeProxyConfiguration => {
-                let config = KubeProxyConfiguration::deserialize(d)?;
-                Object::Config(Box::new(config), Vec::new())
+            Self::IngressClass => {
+                Object::IngressClass(ingress::ClassObject::deserialize(d)?.into())
+            }
+            Self::Ingress | Self::ConfigMap | Self::KubeProxyConfiguration => {
+                unreachable!("made from trees only")
             }
         })
     }
@@ -165,6 +178,7 @@ pub(super) fn not_an_object(tree: &Tree<'_>) -> Found {
         | Value::Signed(_)
         | Value::Float(_)
         | Value::Text(_)
+        | Value::Word(..)
         | Value::Seq(_) => tree.describe(),
     };
     Found {
@@ -180,6 +194,7 @@ pub(super) fn of_kind(api_version: &str, kind: &str, tree: &Tree<'_>) -> Found {
         None => Ok(Object::Unused(kind.into())),
         Some(Kind::KubeProxyConfiguration) => config::of_tree(tree),
         Some(Kind::ConfigMap) => config::of_config_map(tree),
+        Some(Kind::Ingress) => ingress::of_tree(api_version, tree),
         Some(
             used @ (Kind::Node
             | Kind::Namespace
@@ -187,7 +202,8 @@ pub(super) fn of_kind(api_version: &str, kind: &str, tree: &Tree<'_>) -> Found {
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::NetworkPolicy
-            | Kind::Endpoints),
+            | Kind::Endpoints
+            | Kind::IngressClass),
         ) => used.make(tree).map_err(|fault| fault.0.into_problem(place)),
     };
     match made {

@@ -36,12 +36,12 @@ pub(super) struct Metadata {
 
 impl Metadata {
     /// As cluster-wide objects have it.
-    fn global(self) -> Meta {
+    pub(super) fn global(self) -> Meta {
         self.meta("")
     }
 
     /// As namespaced objects have it.
-    fn namespaced(self) -> Meta {
+    pub(super) fn namespaced(self) -> Meta {
         let namespace = self.namespace.clone();
         self.meta(if namespace.is_empty() {
             "default"
@@ -128,6 +128,7 @@ impl From<NodeObject> for Node {
                 })
                 .collect(),
             nics: Vec::new(),
+            links: indexmap::IndexMap::new(),
             cpus: raw.status.capacity.cpu.0.map(|cores| cores.0),
         }
     }
@@ -161,6 +162,8 @@ struct RawContainer {
     name: Box<str>,
     #[serde(deserialize_with = "nullable")]
     image: Box<str>,
+    #[serde(deserialize_with = "nullable")]
+    args: Vec<Box<str>>,
     #[serde(deserialize_with = "nullable")]
     ports: Vec<RawContainerPort>,
 }
@@ -234,6 +237,7 @@ impl From<PodObject> for Pod {
         for RawContainer {
             name,
             image,
+            args,
             ports: of_container,
         } in spec.containers
         {
@@ -245,6 +249,7 @@ impl From<PodObject> for Pod {
             containers.push(Container {
                 name,
                 image,
+                args,
                 restarts,
             });
         }

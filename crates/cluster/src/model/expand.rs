@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use podwire_packet::Prefix;
 
 use super::at::{At, Reader, content, document};
+use super::ingresses;
 use super::nodes;
 use super::policies;
 use super::schema::{CniModel, FlannelModel, Model, NetworkModel};
@@ -13,8 +14,8 @@ use super::slices;
 use super::workloads;
 use crate::load::{Parsed, Place, Problem};
 use crate::{
-    Cni, EndpointSlice, FlannelBackend, KubeProxyConfiguration, Labels, Network, NetworkPolicy,
-    Node, Pod, Service,
+    Cni, EndpointSlice, FlannelBackend, Ingress, IngressClass, KubeProxyConfiguration, Labels,
+    Network, NetworkPolicy, Node, Pod, Service,
 };
 
 /// The most that `repeat`, `replicas` and `node_count` make.
@@ -33,6 +34,8 @@ pub(crate) struct Expanded {
     pub(crate) services: Vec<(u32, Service)>,
     pub(crate) slices: Vec<(u32, EndpointSlice)>,
     pub(crate) policies: Vec<(u32, NetworkPolicy)>,
+    pub(crate) ingresses: Vec<(u32, Ingress)>,
+    pub(crate) ingress_classes: Vec<(u32, IngressClass)>,
 }
 
 /// Reads and expands a model.
@@ -52,6 +55,8 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
     let services = services::expand(&mut reader, &model.services, &network);
     let slices = slices::expand(&mut reader, &services, &pods, &nodes);
     let policies = policies::expand(&mut reader, &model.policies);
+    let ingresses = ingresses::expand(&mut reader, &model.ingresses);
+    let ingress_classes = ingresses::classes(&mut reader, &model.ingress_classes);
     let services: Vec<_> = services.into_iter().map(|m| (m.line, m.service)).collect();
     if !reader.problems.is_empty() {
         reader.problems.sort_by_key(|(place, _)| *place);
@@ -76,6 +81,8 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
         services,
         slices,
         policies,
+        ingresses,
+        ingress_classes,
     }))
 }
 

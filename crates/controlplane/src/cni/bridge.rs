@@ -20,7 +20,7 @@ pub(super) fn bridge_link(network: &PodNetwork, node: &NodeNetwork) -> Link {
         .iter()
         .filter_map(|cidr| Some((cidr.nth(1)?, cidr.len())));
     let name = network.bridge();
-    let mac = made_up_mac(&node.name, name.as_str());
+    let mac = node.device_mac(name);
     Link {
         addresses: gateways.collect(),
         ..Link::new(name, LinkKind::Bridge, mac, network.pod_mtu(node))
@@ -34,7 +34,7 @@ pub(super) fn port_link(
     hairpin: bool,
 ) -> Link {
     let name = network.port_name(node, pod);
-    let mac = made_up_mac(&node.name, name.as_str());
+    let mac = node.device_mac(name);
     Link {
         port_of: Some(BridgePort {
             bridge: network.bridge(),
