@@ -58,7 +58,7 @@ impl Assembly {
             Object::NetworkPolicy(mut policy) => {
                 policy.meta.source = Some(source);
                 let name = policy.meta.name.clone();
-                let old = cluster.network_policies.insert(name.clone(), policy);
+                let old = cluster.network_policies.insert(name.clone(), *policy);
                 old.map(|_| format!("network policy `{name}` stands twice; the later one counts"))
             }
             Object::Endpoints(endpoints) => {
@@ -119,7 +119,7 @@ impl Assembly {
         let slices = model.slices.into_iter();
         let slices = slices.map(|(line, slice)| (line, Object::Slice(slice)));
         let policies = model.policies.into_iter();
-        let policies = policies.map(|(line, one)| (line, Object::NetworkPolicy(one)));
+        let policies = policies.map(|(line, one)| (line, Object::NetworkPolicy(Box::new(one))));
         let ingresses = model.ingresses.into_iter();
         let ingresses = ingresses.map(|(line, one)| (line, Object::Ingress(Box::new(one))));
         let classes = model.ingress_classes.into_iter();

@@ -20,7 +20,7 @@ pub(super) enum Object {
     Pod(Pod),
     Service(Box<Service>),
     Slice(EndpointSlice),
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(Box<NetworkPolicy>),
     Endpoints(raw::EndpointsObject),
     Ingress(Box<Ingress>),
     IngressClass(IngressClass),
@@ -114,7 +114,8 @@ impl Kind {
             Self::Service => Object::Service(Box::new(raw::ServiceObject::deserialize(d)?.into())),
             Self::EndpointSlice => Object::Slice(raw::SliceObject::deserialize(d)?.into()),
             Self::NetworkPolicy => {
-                Object::NetworkPolicy(raw::NetworkPolicyObject::deserialize(d)?.into())
+                let policy = raw::NetworkPolicyObject::deserialize(d)?;
+                Object::NetworkPolicy(Box::new(policy.into()))
             }
             Self::Endpoints => Object::Endpoints(raw::EndpointsObject::deserialize(d)?),
             Self::IngressClass => {
