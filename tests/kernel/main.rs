@@ -5,6 +5,7 @@
 //! same packets. Where the kernel leaves something to chance podwire gives every outcome, and one of
 //! them must be the kernel's.
 
+mod accepted;
 mod agreement;
 mod generated;
 mod lab;

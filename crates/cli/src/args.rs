@@ -98,16 +98,20 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
     Run(RunArgs),
-    /// Ask what NetworkPolicies let through
-    Policy(PolicyArgs),
     /// Send requests through Ingresses
     Ingress(crate::ingress::args::IngressArgs),
+    /// Ask what NetworkPolicies let through
+    Policy(PolicyArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
     /// Run a node's or pod's tools on the model
     Exec(ExecArgs),
+    /// Names: what a Corefile says, and what CoreDNS answers
+    Dns(crate::dns::DnsArgs),
     /// Play histories of an address space
     Ipam(IpamArgs),
+    /// Be a CNI plugin to a container runtime, or a runtime to plugins
+    Cni(crate::cni::CniArgs),
 }
 
 /// The cluster to read, and changes to it.

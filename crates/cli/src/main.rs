@@ -6,7 +6,9 @@
 mod args;
 mod bench;
 mod check;
+mod cni;
 mod diff;
+mod dns;
 mod exec;
 mod failure;
 mod files;
@@ -29,6 +31,9 @@ use crate::args::{Cli, Command};
 use crate::failure::{Answer, Failure};
 
 fn main() -> ExitCode {
+    if let Some(plugin) = cni::called_as() {
+        return cni::run_as(plugin);
+    }
     let cli = Cli::parse();
     cli.global.color.into_choice().write_global();
     let mut out = BufWriter::new(anstream::stdout().lock());
@@ -40,11 +45,13 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
-        Command::Policy(args) => policy::run(&cli.global, args, &mut out),
         Command::Ingress(args) => ingress::run(&cli.global, args, &mut out),
+        Command::Policy(args) => policy::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
         Command::Exec(args) => exec::run(&cli.global, args, &mut out),
+        Command::Dns(args) => dns::run(&cli.global, args, &mut out),
         Command::Ipam(args) => ipam::run(args, &mut out),
+        Command::Cni(args) => cni::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

@@ -25,6 +25,7 @@
 //! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
+//!   In IPVS mode kube-proxy looks at real servers that drain each full minute since it started.
 
 mod inspect;
 mod place;
@@ -39,7 +40,9 @@ mod world;
 pub use inspect::{InspectError, Inspected};
 pub use place::{Place, PlaceError, Target};
 pub use rules::{IpvsNode, NodeRules, ProxySockets, Refusal, RulesError};
-pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};
+pub use timeline::{
+    Happening, RealServerOf, ServiceStates, SyncReport, Timeline, TimelineError, What,
+};
 pub use topology::NetnsId;
 pub use trace::{Query, Step, Trace, TraceError, Way};
 pub use world::{Options, World};

@@ -308,6 +308,15 @@ impl<'c> World<'c> {
         Ok(state)
     }
 
+    /// The pods on a node.
+    pub(crate) fn pods_on(&self, id: NetnsId) -> impl Iterator<Item = usize> {
+        let of_node = match id {
+            NetnsId::Node(index) => self.pods_of_node.get(index),
+            NetnsId::Pod(_) | NetnsId::Router | NetnsId::Outside(_) => None,
+        };
+        of_node.into_iter().flatten().copied()
+    }
+
     /// kube-proxy's sets and those of the pod network.
     fn all_sets(&self, family: Family, of_kube_proxy: Arc<Sets>) -> Arc<Sets> {
         match self.network.sets(family) {
@@ -351,15 +360,6 @@ impl<'c> World<'c> {
         let side = denying.or(isolating);
         let judged = side.into_iter().flat_map(|side| &side.policies);
         judged.map(|judged| judged.policy).collect()
-    }
-
-    /// The pods on a node.
-    pub(crate) fn pods_on(&self, id: NetnsId) -> impl Iterator<Item = usize> {
-        let of_node = match id {
-            NetnsId::Node(index) => self.pods_of_node.get(index),
-            NetnsId::Pod(_) | NetnsId::Router | NetnsId::Outside(_) => None,
-        };
-        of_node.into_iter().flatten().copied()
     }
 
     /// Puts a namespace in place of the one that the world has.

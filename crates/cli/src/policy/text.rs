@@ -29,10 +29,7 @@ pub(super) fn write(
     }
     if !verdict.allowed() && !cluster.network.cni.enforces_policies() {
         let cni = cluster.network.cni.name();
-        writeln!(
-            out,
-            "  note: {cni} enforces no policies: there it passes"
-        )?;
+        writeln!(out, "  note: {cni} enforces no policies: there it passes")?;
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ impl Assembly {
             Object::Node(mut node) => {
                 node.meta.source = Some(source);
                 let name = node.meta.name.name.clone();
-                let old = cluster.nodes.insert(name.clone(), node);
+                let old = cluster.nodes.insert(name.clone(), *node);
                 old.map(|_| format!("node `{name}` stands twice; the later one counts"))
             }
             Object::Namespace(name, labels) => {
@@ -111,7 +111,7 @@ impl Assembly {
             self.implied = Some(model.kube_proxy);
         }
         let nodes = model.nodes.into_iter();
-        let nodes = nodes.map(|(line, node)| (line, Object::Node(node)));
+        let nodes = nodes.map(|(line, node)| (line, Object::Node(Box::new(node))));
         let pods = model.pods.into_iter();
         let pods = pods.map(|(line, pod)| (line, Object::Pod(pod)));
         let services = model.services.into_iter();
