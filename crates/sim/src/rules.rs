@@ -11,6 +11,7 @@ use podwire_controlplane::kube_proxy::{
     IptablesProxier, IpvsProgram, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError,
     ProxySocket, ServicePorts, SideEffects, UserspaceHistory, UserspaceProxier, check_mode,
 };
+use podwire_controlplane::kubelet;
 use podwire_interp::{Interp, NftInterp};
 use podwire_packet::{Family, FiveTuple, Protocol};
 use podwire_ruleset::ipvs::VirtualServers;
@@ -268,6 +269,7 @@ pub(crate) fn interp(
     node: &NodeNetwork,
     mut rules: RuleSet,
 ) -> Result<Arc<Interp>, RulesError> {
+    kubelet::add_rules(&mut rules);
     network.add_rules(node, &mut rules);
     Ok(Arc::new(Interp::new(rules)?))
 }
@@ -338,6 +340,7 @@ pub(crate) fn nft_interp(
         rule: nft::rule_text(rule, nft::Wording::KubeProxy),
     });
     let mut rules = RuleSet::empty(family);
+    kubelet::add_rules(&mut rules);
     network.add_rules(node, &mut rules);
     let mut tables = nft::RuleSet::default();
     if refused.is_none() {
