@@ -129,7 +129,7 @@ fn compare(
     );
     let mut wrong = Vec::new();
     let mut memory = NetnsState::default();
-    memory.ipv4.sets = ipset::parse(rules.sets)
+    memory.ipv4.sets = ipset::parse(&rules.sets)
         .expect("sets that the kernel takes")
         .into();
     for number in 0..FLOWS {

@@ -1,15 +1,18 @@
 //! One node twice: as podwire's namespace, and as a namespace of the real kernel made after it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
-use podwire_dataplane::{Frame, LinkKind, Netns, NetnsState, Outcome, Payload, receive, send};
+use podwire_dataplane::{
+    Event, Frame, LinkKind, Netns, NetnsState, Outcome, Payload, receive, send,
+};
 use podwire_interp::{Interp, NftInterp};
 use podwire_packet::{DeviceName, Family, Headers, MacAddr, Prefix, wire};
 use podwire_ruleset::iptables::{Wording, print};
 use podwire_ruleset::{
-    AddressMatch, Choose, Hook, Inv, Match, Policy, Rule, RuleSet, TableName, Target, nft,
+    AddressMatch, Choose, Classify, Hook, Inv, Match, Policy, Rule, RuleSet, TableName, Target, nft,
 };
 use podwire_sim::NodeRules;
 use podwire_testkit::kernel::{
@@ -55,7 +58,7 @@ pub(crate) struct Rules {
     /// For `nft -f`; none for none.
     pub(crate) nft: String,
     /// The sets that iptables' rules ask about, as text; none for none.
-    pub(crate) sets: &'static str,
+    pub(crate) sets: Cow<'static, str>,
     pub(crate) route_localnet: bool,
 }
 
@@ -114,7 +117,7 @@ impl Rules {
             interp: Interp::new(set).expect("rules that the kernel takes"),
             iptables: text,
             nft: String::new(),
-            sets,
+            sets: sets.into(),
             route_localnet,
         }
     }
@@ -154,7 +157,7 @@ impl Lab {
         let (outside, in_pods) = (Namespace::new(lane)?, Namespace::new(lane)?);
         configure(&kernel, [&outside, &in_pods], &podwire, &around)?;
         if !rules.sets.is_empty() {
-            kernel.run(&["ipset", "restore"], rules.sets)?;
+            kernel.run(&["ipset", "restore"], &rules.sets)?;
         }
         if !rules.iptables.is_empty() {
             kernel.run(&["iptables-nft-restore"], &rules.iptables)?;
@@ -264,16 +267,23 @@ impl Lab {
     ) -> Steps {
         let mut events = Vec::new();
         let mut state = before.clone();
+        let sent = (sender, headers);
+        let outcome = self.sent_into(&self.podwire, sent, &mut state, choose, &mut events);
+        Steps::of_podwire(self.rules(), &events, before, state, &outcome)
+    }
+
+    /// Sends a packet through a namespace that is wired as this node.
+    pub(crate) fn sent_into<C: Classify>(
+        &self,
+        netns: &Netns<C>,
+        (sender, headers): (Sender, Headers),
+        state: &mut NetnsState,
+        choose: &mut dyn Choose,
+        events: &mut Vec<Event>,
+    ) -> Outcome {
         let choose = &mut &mut *choose;
-        let outcome: Outcome = match self.entry(sender, headers.dst) {
-            None => send(
-                &self.podwire,
-                &mut state,
-                &self.around,
-                headers,
-                choose,
-                &mut events,
-            ),
+        match self.entry(sender, headers.dst) {
+            None => send(netns, state, &self.around, headers, choose, events),
             Some((device, src, dst)) => {
                 let frame = Frame {
                     src,
@@ -281,18 +291,9 @@ impl Lab {
                     headers,
                     payload: Payload::Data,
                 };
-                receive(
-                    &self.podwire,
-                    &mut state,
-                    &self.around,
-                    device,
-                    frame,
-                    choose,
-                    &mut events,
-                )
+                receive(netns, state, &self.around, device, frame, choose, events)
             }
-        };
-        Steps::of_podwire(self.rules(), &events, before, state, &outcome)
+        }
     }
 
     /// Sends the same packet through the kernel; what it told while it did.

@@ -10,6 +10,7 @@ mod agreement;
 mod generated;
 mod lab;
 mod nodes;
+mod policies;
 mod probes;
 mod tools;
 mod wiring;

@@ -268,10 +268,10 @@ fn compare(lane: Lane, mode: ProxyMode, case: &str, mut cluster: Cluster) -> (Co
 }
 
 /// A packet that was sent.
-struct Sent {
-    sender: Sender,
-    headers: Headers,
-    heard: Heard,
+pub(crate) struct Sent {
+    pub(crate) sender: Sender,
+    pub(crate) headers: Headers,
+    pub(crate) heard: Heard,
 }
 
 /// Who could get the packets to a target, and who did.
@@ -359,7 +359,12 @@ fn ways(lab: &Lab, sender: Sender, headers: Headers, before: &NetnsState) -> Vec
 
 /// Sends a packet from the next port. The kernel's trace may be lost, as netlink messages are on a busy
 /// machine: where it tells nothing at all, another packet is sent.
-fn send(lab: &mut Lab, sender: Sender, sport: &mut u16, packet: impl Fn(u16) -> Headers) -> Sent {
+pub(crate) fn send(
+    lab: &mut Lab,
+    sender: Sender,
+    sport: &mut u16,
+    packet: impl Fn(u16) -> Headers,
+) -> Sent {
     const TRIES: usize = 4;
     let mut next = || {
         *sport += 1;

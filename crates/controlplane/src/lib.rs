@@ -5,9 +5,11 @@
 //!
 //! # Map
 //! - [`kube_proxy`]: services and their endpoints as rules.
+//! - [`kubelet`]: the few rules that are there before.
 //! - [`cni`]: the pod network: bridge, veth pairs, routes, overlay.
 //! - [`network_policy`]: what policies mean, and weave-npc's ipsets and rules.
 
 pub mod cni;
 pub mod kube_proxy;
+pub mod kubelet;
 pub mod network_policy;

@@ -11,6 +11,7 @@ use podwire_controlplane::kube_proxy::{
     IptablesProxier, IpvsProgram, IpvsProxier, KubeProxyVersion, NftablesProxier, ProxierError,
     ProxySocket, ServicePorts, SideEffects, UserspaceHistory, UserspaceProxier, check_mode,
 };
+use podwire_controlplane::kubelet;
 use podwire_interp::{Interp, NftInterp};
 use podwire_packet::{Family, FiveTuple, Protocol};
 use podwire_ruleset::ipvs::VirtualServers;
@@ -270,6 +271,7 @@ pub(crate) fn evaluator(
     node: &NodeNetwork,
     mut rules: RuleSet,
 ) -> Result<Arc<Evaluator>, RulesError> {
+    kubelet::add_rules(&mut rules);
     network.add_rules(node, &mut rules);
     Ok(Arc::new(Evaluator::new(Interp::new(rules)?)))
 }
@@ -340,6 +342,7 @@ pub(crate) fn nft_evaluator(
         rule: nft::rule_text(rule, nft::Wording::KubeProxy),
     });
     let mut rules = RuleSet::empty(family);
+    kubelet::add_rules(&mut rules);
     network.add_rules(node, &mut rules);
     let mut tables = nft::RuleSet::default();
     if refused.is_none() {

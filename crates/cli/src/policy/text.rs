@@ -27,12 +27,9 @@ pub(super) fn write(
     for side in [&verdict.egress, &verdict.ingress] {
         write_side(cluster, side, out)?;
     }
-    if !cluster.network.cni.enforces_policies() && !cluster.network_policies.is_empty() {
+    if !verdict.allowed() && !cluster.network.cni.enforces_policies() {
         let cni = cluster.network.cni.name();
-        writeln!(
-            out,
-            "  note: {cni} enforces no policies: all of this passes there"
-        )?;
+        writeln!(out, "  note: {cni} enforces no policies: there it passes")?;
     }
     Ok(())
 }
