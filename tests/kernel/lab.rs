@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use podwire_controlplane::cni::{CNI0, NodeNetwork, PodNetwork};
+use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_dataplane::{Frame, LinkKind, Netns, NetnsState, Outcome, Payload, receive, send};
 use podwire_interp::{Interp, NftInterp};
 use podwire_packet::{DeviceName, Family, Headers, MacAddr, Prefix, wire};
@@ -123,6 +123,7 @@ impl Rules {
 /// A node in podwire and in the kernel.
 pub(crate) struct Lab {
     podwire: Netns<Interp>,
+    bridge: DeviceName,
     around: Around,
     _namespaces: [Namespace; 3],
     host: PacketSocket,
@@ -187,8 +188,8 @@ impl Lab {
             to: address,
         };
         let pods = pods.iter().map(|&ip| {
-            let socket = in_pods.frames(PodNetwork::port_name(node, ip).as_str())?;
-            Ok((ip, (socket, around.neighbors[&(CNI0, ip)])))
+            let socket = in_pods.frames(network.port_name(node, ip).as_str())?;
+            Ok((ip, (socket, around.neighbors[&(network.bridge(), ip)])))
         });
         Ok(Self {
             host: kernel.packets()?,
@@ -204,6 +205,7 @@ impl Lab {
             )?,
             uplink: uplink()?,
             podwire,
+            bridge: network.bridge(),
             around,
             _namespaces: [kernel, outside, in_pods],
         })
@@ -234,11 +236,11 @@ impl Lab {
             Sender::Pod(ip) => {
                 let (_, mac) = self.pods.get(&ip)?;
                 // A pod asks for the address itself if it is in its own range, else for its gateway.
-                let to = self.around.neighbors.get(&(CNI0, dst)).copied();
+                let to = self.around.neighbors.get(&(self.bridge, dst)).copied();
                 Some((
                     self.around.ports[mac],
                     *mac,
-                    to.unwrap_or(self.podwire.links[&CNI0].mac),
+                    to.unwrap_or(self.podwire.links[&self.bridge].mac),
                 ))
             }
             Sender::Outside(_) => {

@@ -5,9 +5,11 @@
 //! same packets. Where the kernel leaves something to chance podwire gives every outcome, and one of
 //! them must be the kernel's.
 
+mod accepted;
 mod agreement;
 mod generated;
 mod lab;
 mod nodes;
 mod probes;
+mod tools;
 mod wiring;

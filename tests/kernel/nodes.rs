@@ -12,6 +12,7 @@ use podwire_packet::{Family, FiveTuple, Headers};
 use podwire_ruleset::outcomes;
 use podwire_sim::{Options, World};
 use podwire_testkit::kernel::{self, Lane};
+use podwire_tests::random_cluster;
 
 use crate::agreement::{Heard, Steps};
 use crate::lab::{Lab, Place, Rules, Sender};
@@ -88,6 +89,8 @@ const IN_USERSPACE_MODE: [&str; 10] = [
     "114-merged-endpoint-lists",
 ];
 
+/// Clusters made at random, whose nodes are compared in two modes.
+const RANDOM: u64 = 8;
 /// How often each packet is sent, with another source port each time.
 const REPEATS: usize = 2;
 /// How often it is sent for each way that it could go, for some targets of few endpoints on each node:
@@ -136,35 +139,57 @@ impl Count {
 
 #[test]
 fn the_kernel_takes_every_packet_the_way_that_podwire_says() {
-    compare_all(ProxyMode::Iptables, &CASES);
+    compare_all(ProxyMode::Iptables, golden(&CASES));
 }
 
 #[test]
 fn the_kernel_walks_nftables_as_podwire_does() {
-    let cases: Vec<&str> = CASES
-        .into_iter()
+    let cases = CASES.into_iter();
+    let taken: Vec<&str> = cases
         .filter(|case| !REFUSED_BY_NFT.contains(case))
         .collect();
-    compare_all(ProxyMode::Nftables, &cases);
+    compare_all(ProxyMode::Nftables, golden(&taken));
 }
 
 /// To the proxy's socket, that is; its own connections are packets of the node like others.
 #[test]
 fn the_kernel_leads_packets_to_the_proxies_of_userspace_mode_as_podwire_does() {
-    compare_all(ProxyMode::Userspace, &IN_USERSPACE_MODE);
+    compare_all(ProxyMode::Userspace, golden(&IN_USERSPACE_MODE));
+}
+
+/// Services with any mix of features, on nodes whose kube-proxy is configured in any way.
+#[test]
+fn the_kernel_takes_packets_of_random_clusters_as_podwire_does() {
+    for mode in [ProxyMode::Iptables, ProxyMode::Nftables] {
+        compare_all(mode, random());
+    }
+}
+
+fn golden(cases: &[&str]) -> impl Iterator<Item = (String, Cluster)> {
+    cases.iter().map(|case| ((*case).to_owned(), cluster(case)))
+}
+
+/// As many as [`RANDOM`], or those of the seeds from `PODWIRE_KERNEL_SEED` on.
+fn random() -> impl Iterator<Item = (String, Cluster)> {
+    let first = std::env::var("PODWIRE_KERNEL_SEED").ok();
+    let first = first.map_or(1, |seed| seed.parse().expect("a number"));
+    (first..first + RANDOM).map(|seed| {
+        let label = format!("random cluster of seed {seed}");
+        (label, random_cluster::cluster(seed))
+    })
 }
 
 /// Sends the packets of every cluster, with kube-proxy in that mode.
 #[expect(clippy::print_stdout, reason = "what was compared is to be read")]
-fn compare_all(mode: ProxyMode, cases: &[&str]) {
+fn compare_all(mode: ProxyMode, clusters: impl IntoIterator<Item = (String, Cluster)>) {
     let Some(lane) = kernel::lane() else {
         return;
     };
     kernel::stay_on_one_cpu(lane).expect("a processor");
     let mut total = Count::default();
     let mut wrong = Vec::new();
-    for case in cases {
-        let (count, of_case) = compare(lane, mode, case);
+    for (case, cluster) in clusters {
+        let (count, of_case) = compare(lane, mode, &case, cluster);
         println!(
             "{mode:?} {case}: {} packets on {} nodes, {} disagreements",
             count.packets,
@@ -198,8 +223,7 @@ pub(crate) fn cluster(case: &str) -> Cluster {
 }
 
 /// Sends the packets of one cluster on each of its nodes.
-fn compare(lane: Lane, mode: ProxyMode, case: &str) -> (Count, Vec<String>) {
-    let mut cluster = cluster(case);
+fn compare(lane: Lane, mode: ProxyMode, case: &str, mut cluster: Cluster) -> (Count, Vec<String>) {
     let name = match mode {
         ProxyMode::Nftables => Some("nftables"),
         ProxyMode::Userspace => Some("userspace"),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use podwire_controlplane::cni::{CNI0, NodeNetwork, PodNetwork};
+use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_dataplane::{LinkKind, Netns, Surroundings};
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, SimTime};
@@ -39,8 +39,8 @@ impl Around {
         for &ip in local {
             let pod: Netns<Interp> = network.pod(node, &[ip]);
             let mac = pod.links[&DeviceName::ETH0].mac;
-            around.neighbors.insert((CNI0, ip), mac);
-            around.ports.insert(mac, PodNetwork::port_name(node, ip));
+            around.neighbors.insert((network.bridge(), ip), mac);
+            around.ports.insert(mac, network.port_name(node, ip));
         }
         for nic in &node.nics {
             let beside = network
@@ -141,9 +141,11 @@ pub(crate) fn configure(
             );
         }
         for (address, length) in link.addresses_of(Family::Ipv4) {
+            // As the plugins and every configuration of a host ask for it.
+            let broadcast = if length < 31 { "broadcast +" } else { "" };
             line(
                 &mut ip,
-                format_args!("address add {address}/{length} dev {name}"),
+                format_args!("address add {address}/{length} {broadcast} dev {name}"),
             );
         }
         line(&mut ip, format_args!("link set {name} up"));

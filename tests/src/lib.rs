@@ -1,6 +1,7 @@
 //! What the tests that span crates share: the repository's own files, and what holds of any input.
 
 pub mod fuzz;
+pub mod random_cluster;
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
-use crate::cni::CniArgs;
+mod exec;
+mod ipam;
+
+pub(crate) use self::exec::ExecArgs;
+pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
 
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
 #[derive(Debug, Parser)]
@@ -92,10 +96,18 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Follow a cluster that changes, its kube-proxies, and packets meanwhile
     Run(RunArgs),
+    /// Send requests through Ingresses
+    Ingress(crate::ingress::args::IngressArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
     /// Be a CNI plugin to a container runtime, or a runtime to plugins
-    Cni(CniArgs),
+    Cni(crate::cni::CniArgs),
+    /// Run a node's or pod's tools on the model
+    Exec(ExecArgs),
+    /// Names: what a Corefile says, and what CoreDNS answers
+    Dns(crate::dns::DnsArgs),
+    /// Play histories of an address space
+    Ipam(IpamArgs),
 }
 
 /// The cluster to read, and changes to it.
@@ -111,7 +123,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) mode: Option<Mode>,
     /// Override a field of the proxy configuration, such as iptables.masqueradeAll=true, or the pod
-    /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw; repeatable
+    /// network: cni=routes|bridge|flannel-vxlan|flannel-direct|flannel-host-gw|weave; repeatable
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub(crate) set: Vec<String>,
     /// The kube-proxy release whose words and names are used; 1.30 if not said

@@ -175,8 +175,9 @@ fn parse_cni(text: &str) -> Result<Cni, Failure> {
         "flannel" | "flannel-vxlan" => Ok(vxlan(false)),
         "flannel-direct" => Ok(vxlan(true)),
         "flannel-host-gw" => Ok(Cni::Flannel(FlannelBackend::HostGw)),
+        "weave" => Ok(Cni::Weave),
         other => Err(Failure::input(format_args!(
-            "--set cni={other}: accepted are routes, bridge, flannel-vxlan, flannel-direct and flannel-host-gw"
+            "--set cni={other}: accepted are routes, bridge, flannel-vxlan, flannel-direct, flannel-host-gw and weave"
         ))),
     }
 }

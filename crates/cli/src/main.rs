@@ -8,8 +8,13 @@ mod bench;
 mod check;
 mod cni;
 mod diff;
+mod dns;
+mod exec;
 mod failure;
 mod files;
+mod ingress;
+mod ipam;
+mod jsonl;
 mod logs;
 mod matching;
 mod render;
@@ -39,8 +44,12 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&cli.global, args, &mut out),
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
+        Command::Ingress(args) => ingress::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
         Command::Cni(args) => cni::run(&cli.global, args, &mut out),
+        Command::Exec(args) => exec::run(&cli.global, args, &mut out),
+        Command::Dns(args) => dns::run(&cli.global, args, &mut out),
+        Command::Ipam(args) => ipam::run(args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

@@ -23,6 +23,7 @@ use self::tables::{Iptables, Nftables};
 use crate::args::{EvaluatorArg, Global, MatchArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::read_text;
+use crate::jsonl;
 
 pub(crate) fn run(
     global: &Global,
@@ -239,45 +240,21 @@ fn read_packets(
     path: &Path,
     mut family: Option<Family>,
 ) -> Result<(Vec<PacketLine>, Family), Failure> {
-    let text = read_text(path)?;
     let mut packets = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let fault = |column: usize, what: &str| {
-            Failure::input(format_args!("{}{what}", place(path, number, column)))
-        };
-        if !line.trim_start().starts_with('{') {
-            return Err(fault(
-                1,
-                "not a packet, which is an object as `podwire match --help` shows it",
-            ));
-        }
-        let packet: PacketLine = serde_json::from_str(line)
-            .map_err(|error| fault(error.column().max(1), &without_place(&error)))?;
-        let of_all = *family.get_or_insert(packet.family());
-        if packet.family() != of_all {
+    for jsonl::Line { number, value } in jsonl::read::<PacketLine>(path, "a packet")? {
+        let of_all = *family.get_or_insert(value.family());
+        if value.family() != of_all {
             let what = format!(
                 "an {} packet, and the rules are of {of_all}: --family says of which they are, else the first packet",
-                packet.family()
+                value.family()
             );
-            return Err(fault(1, &what));
+            return Err(jsonl::fault(path, number, 1, &what));
         }
-        if !packet.is_of_one_family() {
-            return Err(fault(1, "`src` and `dst` are of two families"));
+        if !value.is_of_one_family() {
+            let what = "`src` and `dst` are of two families";
+            return Err(jsonl::fault(path, number, 1, what));
         }
-        packets.push(packet);
+        packets.push(value);
     }
     Ok((packets, family.unwrap_or(Family::Ipv4)))
-}
-
-/// What is wrong with a line; `serde_json` counts lines within the one that it was given.
-fn without_place(error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "the line ends before the packet does".to_owned();
-    }
-    let text = error.to_string();
-    let what = text.rsplit_once(" at line ").map(|(what, _)| what);
-    what.unwrap_or(&text).to_owned()
 }

@@ -4,10 +4,11 @@ mod outcome;
 mod text;
 
 use std::io::Write;
+use std::net::SocketAddr;
 
 use podwire_controlplane::kube_proxy::ConntrackClear;
 use podwire_packet::SimTime;
-use podwire_sim::{Happening, ServiceStates, Timeline, What};
+use podwire_sim::{Happening, RealServerOf, ServiceStates, Timeline, What};
 use serde::Serialize;
 
 use self::outcome::Outcome;
@@ -35,7 +36,8 @@ pub(crate) fn run(
             What::Changed(_)
             | What::SyncBegins { .. }
             | What::SyncWaits { .. }
-            | What::SyncDone { .. } => None,
+            | What::SyncDone { .. }
+            | What::Drained { .. } => None,
         };
         all_arrive &= outcome.as_ref().is_none_or(|outcome| outcome.arrived);
         match args.output {
@@ -74,6 +76,13 @@ enum Line<'h> {
         nat_rules: Option<usize>,
         clears: Vec<String>,
         forgotten: usize,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        draining: Vec<String>,
+    },
+    Drained {
+        at_s: f64,
+        node: &'h str,
+        gone: Vec<String>,
     },
     Sent {
         at_s: f64,
@@ -114,6 +123,12 @@ fn write_json(
                 .map(ConntrackClear::to_string)
                 .collect(),
             forgotten: report.forgotten,
+            draining: report.draining.iter().map(real_server).collect(),
+        },
+        What::Drained { node, gone } => Line::Drained {
+            at_s,
+            node,
+            gone: gone.iter().map(real_server).collect(),
         },
         What::Sent { probe, number, .. } => {
             let Some(outcome) = outcome else {
@@ -130,6 +145,15 @@ fn write_json(
     serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from)?;
     writeln!(out)?;
     Ok(())
+}
+
+/// A real server of IPVS, in words.
+fn real_server((of, (address, port)): &RealServerOf) -> String {
+    let (real, of_address) = (
+        SocketAddr::from((*address, *port)),
+        SocketAddr::from((of.address, of.port)),
+    );
+    format!("{real} of {} {of_address}", of.protocol)
 }
 
 fn seconds(at: SimTime) -> f64 {

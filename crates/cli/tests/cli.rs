@@ -163,3 +163,50 @@ fn an_answer_needs_nobody_to_hear_warnings() {
     assert_eq!(end.status.code(), Some(0));
     assert!(end.stdout.starts_with(b"*filter\n"), "{:?}", end.stdout);
 }
+
+/// Histories and what Weave's own ring and space made of them: tests/data/weave/ring.jsonl.
+#[test]
+fn a_ring_is_shared_out_as_weave_itself_shares_it_out() {
+    const FILE: &str = "crates/cli/tests/data/weave/ring.jsonl";
+    /// The fields of a step that are its outcome.
+    const OUTCOME: [&str; 11] = [
+        "got",
+        "first",
+        "last",
+        "count",
+        "ok",
+        "owned",
+        "free",
+        "donated",
+        "donated_size",
+        "ranges",
+        "owner",
+    ];
+    let wanted = read(&root().join(FILE));
+    let (told, said, code) = run_from_root(&format!("ipam replay --ipam weave {FILE} -o json"));
+    assert_eq!(code, Some(0), "{said}");
+    let cases = wanted.lines().zip(told.lines());
+    let mut steps = 0;
+    for (wanted, told) in cases {
+        let [wanted, told] = [wanted, told]
+            .map(|line| -> serde_json::Value { serde_json::from_str(line).expect("JSON") });
+        let [wanted_steps, told_steps] =
+            [&wanted, &told].map(|case| case["steps"].as_array().expect("steps"));
+        assert_eq!(wanted_steps.len(), told_steps.len());
+        for (number, (wanted_step, told_step)) in wanted_steps.iter().zip(told_steps).enumerate() {
+            for field in OUTCOME {
+                // What is freed is named like what is free.
+                let is_outcome = field != "free" || wanted_step["free"].is_object();
+                if let Some(value) = wanted_step.get(field).filter(|_| is_outcome) {
+                    assert_eq!(
+                        value, &told_step[field],
+                        "{} step {number} {field}",
+                        wanted["id"]
+                    );
+                }
+            }
+            steps += 1;
+        }
+    }
+    assert_eq!(steps, 115);
+}

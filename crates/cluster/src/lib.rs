@@ -9,18 +9,22 @@
 //! - [`load()`], [`read_inputs`]: files in, a cluster or [`LoadErrors`] out.
 //! - [`Cluster`]: all objects by name.
 //! - [`Node`], [`Pod`], [`Service`], [`EndpointSlice`]: the objects, named as the Kubernetes API
-//!   names them.
+//!   names them; [`Ingress`], [`IngressClass`].
+//! - [`NetworkPolicy`], [`LabelSelector`], [`Namespace`]: who may talk to whom.
 //! - [`KubeProxyConfiguration`]: how kube-proxy was told to work.
 //! - [`Events`]: what happens to a cluster, and when.
 //! - [`Network`], [`Cni`]: what Kubernetes objects do not say: the wires between the nodes and the
 //!   pod network's plugin.
 
 mod events;
+mod ingress;
 mod kube_proxy_configuration;
 mod load;
 mod meta;
 mod model;
+mod namespace;
 mod network;
+mod network_policy;
 mod node;
 mod pod;
 mod service;
@@ -30,6 +34,10 @@ mod timestamp;
 mod world;
 
 pub use events::{Change, Events, Probe, Timing, read_events};
+pub use ingress::{
+    BackendPort, Ingress, IngressApi, IngressBackend, IngressClass, IngressPath, IngressRule,
+    IngressTls, PathType,
+};
 pub use kube_proxy_configuration::{
     ClientConnection, ConntrackConfiguration, DetectLocal, DetectLocalMode, FlushFrequency,
     InvalidField, IptablesConfiguration, IpvsConfiguration, KubeProxyConfiguration,
@@ -40,7 +48,12 @@ pub use load::{
     Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
-pub use network::{Cni, FlannelBackend, Network, Nic};
+pub use namespace::{NAMESPACE_NAME_LABEL, Namespace};
+pub use network::{Cni, FlannelBackend, LinkFacts, Network, Nic};
+pub use network_policy::{
+    Cidr, IpBlock, LabelSelector, NetworkPolicy, Operator, Peer, PolicyPort, PolicyRule,
+    PolicyType, PortNumbers, Requirement,
+};
 pub use node::{Node, NodeAddress, NodeAddressKind};
 pub use pod::{Container, ContainerPort, Pod};
 pub use service::{

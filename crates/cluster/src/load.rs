@@ -1,19 +1,21 @@
 //! Files in, a cluster out.
 //!
 //! - `yaml`, `json`: the two languages of the Kubernetes API.
-//! - `object`, `raw`, `field`, `config`: which object a document is, and its fields.
+//! - `object`, `raw`, `field`, `config`, `ingress`: which object a document is, and its fields.
 //! - `tree`: values with their places, which errors need.
 //! - `assemble`: objects to a [`Cluster`]; `oddity`: what is worth a warning about them.
 //!
 //! # Departures
 //! The API server refuses what it does not find sensible; a dump of a cluster may be older than its
 //! rules, or cut by a selector. Here an object is refused only if podwire cannot understand a field
-//! that it uses. What an object names but is not there is a [`Warning`](crate::Warning).
+//! that it uses. What an object names but is not there is a [`Warning`](crate::Warning). An Ingress is held to all
+//! that the API server asks of its hosts, paths and backends, which has been the same since 1.19.
 
 mod assemble;
 mod config;
 mod error;
 mod field;
+mod ingress;
 mod json;
 mod object;
 mod oddity;
@@ -31,7 +33,9 @@ use crate::{Cluster, FileId, model};
 
 pub use error::{Format, LoadError, LoadErrors, Place, Problem};
 pub(crate) use field::{Accepted, Parsed, Port, Target, nullable};
+pub(crate) use ingress::{host_fault, path_fault};
 pub(crate) use oddity::selects;
+pub(crate) use raw::{Check, RawCidr, Sound, policy_port, sound};
 
 /// A text to read, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]

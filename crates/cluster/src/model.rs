@@ -15,13 +15,18 @@
 //!   tenth, others the dynamic part from its start on, as do node ports (KEP-3070, KEP-3668).
 //! - EndpointSlices: `NAME-1`, `NAME-2` …, of at most 100 endpoints; one or more for each family and
 //!   each set of resolved target ports, as the EndpointSlice controller makes them.
+//! - `policies`: NetworkPolicies with the API's fields in this spelling; `namespace_labels` gives namespaces
+//!   the labels that they select by.
+//! - Ingresses: those listed, the first the oldest; `repeat` is not for them.
 //! - `repeat: n` on a workload or service makes n of it; `{n}` in its texts is the number, and goes
 //!   to the end of the name if it is nowhere in it.
 //! - kube-proxy's `clusterCIDR` is the pod ranges unless `kube_proxy` says otherwise.
 
 pub(crate) mod at;
 mod expand;
+mod ingresses;
 mod nodes;
+mod policies;
 mod schema;
 mod services;
 mod slices;

@@ -26,6 +26,30 @@ impl Nic {
     }
 }
 
+/// What a model knows of a device of a real node: how it looks there, where that cannot be derived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkFacts {
+    /// Its number: `4890` of `4890: eth0@if4891`.
+    pub index: Option<u32>,
+    /// The number of its other end in another namespace: `4891` of the same.
+    pub peer_index: Option<u32>,
+    /// That namespace's number: `link-netnsid`.
+    pub netnsid: Option<u32>,
+    /// Its Ethernet address.
+    pub mac: Option<MacAddr>,
+    /// Its largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// Its queueing discipline.
+    pub qdisc: Option<Box<str>>,
+    /// The pod, by its first address, whose port it is; with it the device has another name than one
+    /// that podwire makes up.
+    pub pod: Option<IpAddr>,
+    /// Whether it is a bridge that nobody else makes, such as `docker0`.
+    pub bridge: bool,
+    /// The addresses of such a bridge.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
 /// How flannel carries pod packets between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlannelBackend {
@@ -52,6 +76,27 @@ pub enum Cni {
     Bridge,
     /// flannel.
     Flannel(FlannelBackend),
+    /// Weave Net, with its policy controller weave-npc.
+    Weave,
+}
+
+impl Cni {
+    /// Whether the pod network makes NetworkPolicies hold. The others take them and do nothing.
+    #[must_use]
+    pub const fn enforces_policies(self) -> bool {
+        matches!(self, Self::Weave)
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Routes => "the bridge plugin with plain routes",
+            Self::Bridge => "the bridge plugin",
+            Self::Flannel(_) => "flannel",
+            Self::Weave => "Weave Net",
+        }
+    }
 }
 
 /// The cluster's network, apart from its objects.

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use podwire_packet::{Family, Prefix};
+use indexmap::IndexMap;
+use podwire_packet::{DeviceName, Family, Prefix};
 
-use crate::{Meta, Nic};
+use crate::{LinkFacts, Meta, Nic};
 
 /// The type of a node's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,8 @@ pub struct Node {
     pub addresses: Vec<NodeAddress>,
     /// Network devices that a model gives the node; none where only Kubernetes objects are known.
     pub nics: Vec<Nic>,
+    /// What a model knows of devices of the real node.
+    pub links: IndexMap<DeviceName, LinkFacts>,
     /// Cores: `status.capacity.cpu`, where it is known.
     pub cpus: Option<u32>,
 }

@@ -6,13 +6,15 @@ use podwire_packet::Protocol;
 
 use crate::{Meta, Timestamp};
 
-/// A container, as far as its log depends on it.
+/// A container, as far as its log, or what it does for others, depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     /// Its name.
     pub name: Box<str>,
     /// Its image.
     pub image: Box<str>,
+    /// What its program is told: `args`.
+    pub args: Vec<Box<str>>,
     /// How often it was started again: `restartCount` of its status.
     pub restarts: u32,
 }

@@ -61,6 +61,7 @@ fn node() -> Node {
             address: "192.168.0.1".into(),
         }],
         nics: Vec::new(),
+        links: indexmap::IndexMap::new(),
         cpus: None,
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    EndpointSlice, FileId, KubeProxyConfiguration, Network, Node, ObjectName, Pod, Service, Source,
+    EndpointSlice, FileId, Ingress, IngressClass, KubeProxyConfiguration, Namespace, Network,
+    NetworkPolicy, Node, ObjectName, Pod, Service, Source,
 };
 
 /// Something odd in the input that podwire can live with.
@@ -26,13 +27,19 @@ pub struct Cluster {
     /// Nodes by name, in the order of the input.
     pub nodes: IndexMap<Arc<str>, Node>,
     /// Namespaces, where the input lists them.
-    pub namespaces: BTreeMap<Arc<str>, Option<Source>>,
+    pub namespaces: BTreeMap<Arc<str>, Namespace>,
     /// Pods.
     pub pods: BTreeMap<ObjectName, Pod>,
     /// Services.
     pub services: BTreeMap<ObjectName, Service>,
     /// EndpointSlices; those made from Endpoints objects, where a Service has no slice, among them.
     pub endpoint_slices: BTreeMap<ObjectName, EndpointSlice>,
+    /// NetworkPolicies.
+    pub network_policies: BTreeMap<ObjectName, NetworkPolicy>,
+    /// Ingresses.
+    pub ingresses: BTreeMap<ObjectName, Ingress>,
+    /// IngressClasses by name.
+    pub ingress_classes: BTreeMap<Arc<str>, IngressClass>,
     /// How kube-proxy is configured, where the input says so.
     pub kube_proxy: Option<KubeProxyConfiguration>,
     /// Where it says so; `None` for what a model implies.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use podwire_cluster::{Cluster, Input, ObjectName, load};
+use podwire_cluster::{Cluster, Input, ObjectName, PathType, load};
 
 const CASES: [&str; 4] = [
     "002-clusterip-plain",
@@ -32,8 +32,8 @@ fn content(mut cluster: Cluster) -> String {
     for meta in metas {
         assert!(meta.source.take().is_some());
     }
-    for source in cluster.namespaces.values_mut() {
-        *source = None;
+    for namespace in cluster.namespaces.values_mut() {
+        namespace.source = None;
     }
     for warning in &mut cluster.warnings {
         warning.source = None;
@@ -141,9 +141,9 @@ kind: List
         let pod = &cluster.pods[&ObjectName::new("default", name)];
         pod.meta.source.unwrap().line
     };
-    assert_eq!(cluster.namespaces["shop"].unwrap().line, 3);
+    assert_eq!(cluster.namespaces["shop"].source.unwrap().line, 3);
     assert_eq!((line("a"), line("b")), (13, 16));
-    let place = cluster.place(cluster.namespaces["shop"].unwrap());
+    let place = cluster.place(cluster.namespaces["shop"].source.unwrap());
     assert_eq!(place.to_string(), "input:3");
 }
 
@@ -186,4 +186,51 @@ fn other_kinds_are_counted() {
         .map(|(k, n)| (&**k, *n))
         .collect();
     assert_eq!(counted, [("Secret", 2), ("Service", 1)]);
+}
+
+/// YAML 1.1 takes some words for booleans, the API's own readers among them; YAML 1.2 does not.
+#[test]
+fn a_name_may_be_a_word_that_was_a_boolean_once() {
+    let cluster = read(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: n\n  labels: {on: off}\nspec:\n  hostNetwork: yes\n",
+    );
+    let pod = &cluster.pods[&ObjectName::new("default", "n")];
+    assert!(pod.host_network);
+    assert_eq!(pod.meta.labels.get("on").map(|value| &**value), Some("off"));
+}
+
+#[test]
+fn an_ingress_is_the_same_in_all_three_apis() {
+    let of = |api: &str, paths: &str, default: &str| {
+        let text = format!(
+            "apiVersion: {api}\nkind: Ingress\nmetadata: {{name: a, creationTimestamp: '2021-07-25T07:00:00Z'}}\nspec:\n  {default}\n  tls: [{{hosts: [a.test], secretName: s}}]\n  rules:\n  - host: '*.a.test'\n    http:\n      paths:\n      - {paths}\n"
+        );
+        let mut cluster = read(&text);
+        let (_, ingress) = cluster.ingresses.pop_first().expect("an Ingress");
+        ingress
+    };
+    let v1 = of(
+        "networking.k8s.io/v1",
+        "{path: /x, pathType: Exact, backend: {service: {name: web, port: {name: http}}}}",
+        "defaultBackend: {service: {name: web, port: {number: 80}}}",
+    );
+    for api in ["networking.k8s.io/v1beta1", "extensions/v1beta1"] {
+        let old = of(
+            api,
+            "{path: /x, pathType: Exact, backend: {serviceName: web, servicePort: http}}",
+            "backend: {serviceName: web, servicePort: 80}",
+        );
+        assert_eq!((&old.rules, &old.tls), (&v1.rules, &v1.tls));
+        assert_eq!(old.default_backend, v1.default_backend);
+        assert!(old.created.is_some() && old.created == v1.created);
+    }
+    let untyped = of(
+        "extensions/v1beta1",
+        "{path: /x, backend: {serviceName: web, servicePort: http}}",
+        "backend:",
+    );
+    assert_eq!(
+        untyped.rules[0].paths[0].path_type,
+        PathType::ImplementationSpecific
+    );
 }

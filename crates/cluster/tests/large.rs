@@ -92,5 +92,8 @@ fn two_thousand_documents_are_a_stream_like_any_other() {
     let path = PathBuf::from("namespaces.yaml");
     let cluster = load(vec![Input { path, text }]).unwrap();
     assert_eq!(cluster.namespaces.len(), 2_000);
-    assert_eq!(cluster.namespaces["n1999"].unwrap().line, 1_999 * 5 + 2);
+    assert_eq!(
+        cluster.namespaces["n1999"].source.unwrap().line,
+        1_999 * 5 + 2
+    );
 }

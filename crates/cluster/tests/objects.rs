@@ -1,5 +1,8 @@
 //! Objects, field by field, and what is odd about them.
 
+#[path = "objects/policies.rs"]
+mod policies;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;

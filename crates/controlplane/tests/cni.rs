@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use podwire_cluster::{Cluster, load, read_inputs};
-use podwire_controlplane::cni::{CNI0, PodNetwork};
+use podwire_controlplane::cni::PodNetwork;
 use podwire_dataplane::{LinkKind, Lookup, Netns, Route};
 use podwire_packet::{DeviceName, Family};
 use podwire_ruleset::{RuleSet, iptables};
@@ -47,7 +47,9 @@ fn flannel_takes_50_bytes_off_every_pods_mtu() {
         .values()
         .map(|link| (link.name.to_string(), link.mtu))
         .collect();
-    let port = PodNetwork::port_name(&network.nodes()[0], ip("10.244.0.2")).to_string();
+    let port = network
+        .port_name(&network.nodes()[0], ip("10.244.0.2"))
+        .to_string();
     let expected = [
         ("lo", 65_536),
         ("eth0", 1_450),
@@ -130,15 +132,15 @@ fn a_pod_has_the_bridge_as_gateway_and_its_neighbours_on_link() {
     let network = PodNetwork::new(&model("two-node.ron"));
     let controlplane = host(&network, 0, &["10.244.0.2"]);
     assert_eq!(
-        controlplane.links[&CNI0].addresses,
+        controlplane.links[&network.bridge()].addresses,
         [(ip("10.244.0.1"), 24)]
     );
     let pod: Netns<()> = network.pod(&network.nodes()[0], &[ip("10.244.0.2")]);
     assert_eq!(route(&pod, "10.96.0.1").via, Some(ip("10.244.0.1")));
     assert_eq!(route(&pod, "10.244.0.3").via, None);
-    let port = PodNetwork::port_name(&network.nodes()[0], ip("10.244.0.2"));
+    let port = network.port_name(&network.nodes()[0], ip("10.244.0.2"));
     let port = controlplane.links[&port].port_of.unwrap();
-    assert_eq!((port.bridge, port.hairpin), (CNI0, true));
+    assert_eq!((port.bridge, port.hairpin), (network.bridge(), true));
 }
 
 #[test]
@@ -149,7 +151,7 @@ fn host_gw_routes_by_the_other_nodes_address_and_keeps_the_mtu() {
     let target = other.pod_cidrs[0].nth(2).unwrap().to_string();
     let found = route(&first, &target);
     assert_eq!(found.via, other.internal_ips.first().copied());
-    assert_eq!(first.links[&CNI0].mtu, other.underlay_mtu());
+    assert_eq!(first.links[&network.bridge()].mtu, other.underlay_mtu());
     assert!(!first.links.contains_key(&device("flannel.1")));
 }
 

@@ -5,9 +5,11 @@
 use podwire_cluster::{Cluster, DetectLocalMode, Input, KubeProxyConfiguration, ProxyMode, load};
 use podwire_controlplane::kube_proxy::{
     Cleanup, IptablesHistory, IptablesProxier, IpvsHistory, IpvsProxier, KubeProxyVersion,
-    ObjectKind, ProxierError, ServicePorts, UserspaceHistory, UserspaceProxier, check_mode,
+    NftablesHistory, NftablesProxier, ObjectKind, ProxierError, ServicePorts, UserspaceHistory,
+    UserspaceProxier, check_mode,
 };
-use podwire_packet::Family;
+use podwire_packet::{Family, SimTime};
+use podwire_ruleset::ipvs::Change;
 use podwire_ruleset::{Rule, RuleSet, TableName};
 
 const NODE: &str = "
@@ -578,4 +580,83 @@ spec: {clusterIP: 10.96.0.53, ports: [{port: 53, protocol: UDP}]}
         "{text}"
     );
     assert!(!text.contains("--dport 80 "), "{text}");
+}
+
+#[test]
+fn empty_chains_are_deleted_by_a_sync_more_than_a_second_later() {
+    let with = cluster(&[NODE, MYSQL]);
+    let without = cluster(&[NODE]);
+    let (services, none) = (ipv4_ports(&with), ipv4_ports(&without));
+    let proxier = |cluster, services| NftablesProxier::new(cluster, services, "node-a").unwrap();
+    let at = |millis: u64| SimTime(millis * 1_000_000);
+    let chains = |begun: &[u64]| {
+        let mut history = NftablesHistory::first(proxier(&with, &services));
+        for &millis in begun {
+            history.then_at(proxier(&without, &none), at(millis));
+        }
+        let table = history.table();
+        let chains = table.chains.values();
+        let of_services = chains.filter(|chain| chain.name.to_string().contains("mysql"));
+        of_services
+            .map(|chain| chain.rules.len())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(chains(&[5_000]), [0, 0]);
+    assert_eq!(chains(&[5_000, 6_000]), [0, 0]);
+    assert_eq!(chains(&[5_000, 6_001]), [] as [usize; 0]);
+    // Each sync takes note of them anew.
+    assert_eq!(chains(&[5_000, 5_900, 6_800]), [0, 0]);
+    assert_eq!(chains(&[5_000, 5_900, 6_901]), [] as [usize; 0]);
+}
+
+#[test]
+fn a_real_server_waits_for_its_connections_and_may_come_back() {
+    let other = MYSQL.replace("10.38.0.1", "10.38.0.9");
+    let (one, two) = (cluster(&[NODE, MYSQL]), cluster(&[NODE, &other]));
+    let (services, moved) = (ipv4_ports(&one), ipv4_ports(&two));
+    let proxier = |cluster, services| IpvsProxier::new(cluster, services, "node-a").unwrap();
+    let weights = |history: &IpvsHistory| -> Vec<(String, u16)> {
+        let servers = history.program().virtual_servers().values();
+        let real = servers.flat_map(|server| &server.real_servers);
+        real.map(|real| (real.address.to_string(), real.weight))
+            .collect()
+    };
+    let server = |ip: &str, weight| (ip.to_owned(), weight);
+    let mut history = IpvsHistory::first(&proxier(&one, &services));
+    let changes = history.sync(&proxier(&two, &moved), |_, _| 1);
+    assert!(
+        matches!(
+            changes.as_slice(),
+            [Change::AddReal(..), Change::SetWeight(.., 0)]
+        ),
+        "{changes:?}"
+    );
+    let draining = [server("10.38.0.1", 0), server("10.38.0.9", 1)];
+    assert_eq!(weights(&history), draining);
+    // Neither another sync nor a look ends it while it has a connection.
+    assert_eq!(history.sync(&proxier(&two, &moved), |_, _| 1), []);
+    assert_eq!(history.look(|_, _| 1), []);
+    assert_eq!(weights(&history), draining);
+    let mut ended = history.clone();
+    assert!(matches!(
+        ended.look(|_, _| 0).as_slice(),
+        [Change::DeleteReal(..)]
+    ));
+    assert_eq!(weights(&ended), [server("10.38.0.9", 1)]);
+    assert!(!ended.is_waiting());
+    // Its endpoint comes back: removed and added, so that it gets connections again.
+    let changes = history.sync(&proxier(&one, &services), |_, _| 0);
+    assert!(
+        matches!(
+            changes.as_slice(),
+            [
+                Change::DeleteReal(..),
+                Change::AddReal(..),
+                Change::DeleteReal(..)
+            ]
+        ),
+        "{changes:?}"
+    );
+    assert_eq!(weights(&history), [server("10.38.0.1", 1)]);
+    assert!(!history.is_waiting());
 }

@@ -296,6 +296,13 @@ impl Conntrack {
         }
     }
 
+    /// Forgets a connection (`nf_ct_kill`).
+    pub(crate) fn kill(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.slot(id) {
+            self.remove(slot);
+        }
+    }
+
     /// Forgets every connection that `which` names, as `conntrack -D` does; returns how many.
     pub fn delete(&mut self, which: impl Fn(&Connection) -> bool) -> usize {
         let before = self.slots.len();

@@ -51,6 +51,9 @@ pub enum DropReason {
     NoMasqueradeAddress(DeviceName),
     /// The real server is reached by direct routing or a tunnel, which podwire does not walk.
     IpvsForwarding,
+    /// The real server of its connection is gone, and the connection goes with it (sysctl
+    /// `net.ipv4.vs.expire_nodest_conn`): the next packet begins another.
+    IpvsServerGone,
     /// A packet for another host came in and sysctl `net.ipv4.ip_forward` is 0.
     ForwardingOff,
     /// The way back to the source is not the way it came (sysctl `net.ipv4.conf.*.rp_filter`).
@@ -102,6 +105,9 @@ impl fmt::Display for DropReason {
             Self::IpvsForwarding => {
                 f.write_str("IPVS forwards to the real server in a way that podwire does not walk")
             }
+            Self::IpvsServerGone => f.write_str(
+                "the real server of its connection is gone, and IPVS forgets the connection with this packet",
+            ),
             Self::NoMasqueradeAddress(device) => {
                 write!(f, "MASQUERADE finds no address on {device}")
             }

@@ -22,7 +22,9 @@
 //! - ICMP errors about a connection's packets are not translated.
 //! - SCTP counts as active when packets went both ways; its chunks are not looked at.
 //! - `net.ipv4.vs.conntrack`, `expire_nodest_conn` and `expire_quiescent_template` are on, as
-//!   kube-proxy sets them. A connection is not used again for a new one with the same port.
+//!   kube-proxy sets them. A connection is not used again for a new one with the same port: a SYN is
+//!   a packet of the connection that is there, also where its server has weight 0 (`is_new_conn`).
+//! - A connection that expires leaves conntrack's entry of it alone.
 //!
 //! # Sources
 //! Linux: net/netfilter/ipvs/ip_vs_{core,conn,ctl,xmit,nfct}.c, and the files of the schedulers.
@@ -35,17 +37,16 @@ mod service;
 mod state;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::btree_map::Entry;
 
 use podwire_packet::{Headers, Prefix, Protocol, SimTime, TcpFlags};
 use podwire_ruleset::Choose;
-use podwire_ruleset::ipvs::{Persistence, RealServer, VirtualAddress, VirtualServers};
+use podwire_ruleset::ipvs::{
+    Change, Persistence, RealServer, Socket, VirtualAddress, VirtualServers,
+};
 
-use connections::{Connections, TemplateKey};
-use service::Service;
-
-/// An address and port.
-pub type Socket = (IpAddr, u16);
+use connections::{Connections, Gone, TemplateKey};
+use service::{Destination, Service};
 
 /// What IPVS makes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub enum Admission {
     },
     /// The virtual server has none that takes it (`ip_vs_leave`).
     NoDestination(VirtualAddress),
+    /// It belonged to a connection whose real server is gone, and which is forgotten now (sysctl
+    /// `expire_nodest_conn`). Asked again, it begins another one.
+    Expired,
 }
 
 /// The virtual servers of a namespace as they are: counters, cursors, connections.
@@ -70,6 +74,9 @@ pub enum Admission {
 pub struct Ipvs {
     services: BTreeMap<VirtualAddress, Service>,
     connections: Connections,
+    /// Real servers that are gone but have connections, which they keep if they come back
+    /// (`dest_trash`).
+    trash: BTreeMap<(VirtualAddress, Socket), Destination>,
 }
 
 impl Ipvs {
@@ -82,50 +89,55 @@ impl Ipvs {
             .collect();
         Self {
             services,
-            connections: Connections::default(),
+            ..Self::default()
         }
     }
 
-    /// Adds a real server (`ip_vs_add_dest`).
-    pub fn add_real_server(&mut self, of: &VirtualAddress, real: RealServer) {
-        if let Some(service) = self.services.get_mut(of) {
-            service.add(real);
+    /// Makes a change to virtual servers. One that was not asked yet has nothing to change: it is made
+    /// as it is configured when the first packet comes.
+    ///
+    /// - A real server that comes back finds the connections that it had (`ip_vs_add_dest`).
+    /// - One with weight 0 is quiescent: it keeps its connections and gets no more (`ip_vs_edit_dest`).
+    /// - The connections of one that goes, alone or with its virtual server, end with their next packet
+    ///   (`ip_vs_del_dest`, `ip_vs_del_service`).
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::AddServer(..) => {}
+            Change::EditServer(of, server) => {
+                if let Some(service) = self.services.get_mut(of) {
+                    service.edit(server);
+                }
+            }
+            Change::DeleteServer(of) => {
+                let gone = self.services.remove(of);
+                for destination in gone.into_iter().flat_map(Service::into_destinations) {
+                    self.discard(*of, destination);
+                }
+            }
+            Change::AddReal(of, real) => {
+                if let Some(service) = self.services.get_mut(of) {
+                    service.add(*real, self.trash.remove(&(*of, real.socket())));
+                }
+            }
+            Change::SetWeight(of, real, weight) => {
+                if let Some(service) = self.services.get_mut(of) {
+                    service.set_weight(*real, *weight);
+                }
+            }
+            Change::DeleteReal(of, real) => {
+                let service = self.services.get_mut(of);
+                if let Some(gone) = service.and_then(|service| service.remove(*real)) {
+                    self.discard(*of, gone);
+                }
+            }
         }
     }
 
-    /// Changes a real server's weight (`ip_vs_edit_dest`). With weight 0 it is quiescent: it keeps its
-    /// connections and gets no more.
-    pub fn set_weight(&mut self, of: &VirtualAddress, real: Socket, weight: u16) {
-        if let Some(service) = self.services.get_mut(of) {
-            service.set_weight(real, weight);
+    /// Keeps a real server that is gone as long as it has connections (`__ip_vs_del_dest`).
+    fn discard(&mut self, of: VirtualAddress, gone: Destination) {
+        if gone.counts() != (0, 0) {
+            self.trash.insert((of, gone.real.socket()), gone);
         }
-    }
-
-    /// Removes a real server (`ip_vs_del_dest`); its connections end with their next packet.
-    pub fn remove_real_server(&mut self, of: &VirtualAddress, real: Socket) {
-        if let Some(service) = self.services.get_mut(of) {
-            service.remove(real);
-        }
-    }
-
-    /// Removes a real server as kube-proxy does (`GracefulTerminationManager`,
-    /// pkg/proxy/ipvs/graceful_termination.go): one of TCP that has connections gets weight 0, and
-    /// goes when a later call finds none. Returns whether it is gone.
-    pub fn terminate_gracefully(
-        &mut self,
-        of: &VirtualAddress,
-        real: Socket,
-        now: SimTime,
-    ) -> bool {
-        self.expire(now);
-        let (active, inactive) = self.counts(of, real);
-        let has_connections = active + inactive > 0;
-        if of.protocol == Protocol::TCP && has_connections {
-            self.set_weight(of, real, 0);
-            return false;
-        }
-        self.remove_real_server(of, real);
-        true
     }
 
     /// Active and inactive connections of a real server.
@@ -135,11 +147,33 @@ impl Ipvs {
         service.map_or((0, 0), |service| service.counts(real))
     }
 
+    /// How many connections a real server has.
+    #[must_use]
+    pub fn connection_count(&self, of: &VirtualAddress, real: Socket) -> u32 {
+        let (active, inactive) = self.counts(of, real);
+        active + inactive
+    }
+
     /// Forgets connections whose time is over.
     pub fn expire(&mut self, now: SimTime) {
         while let Some(gone) = self.connections.pop_expired(now) {
-            if let Some(service) = self.services.get_mut(&gone.virtual_server) {
-                service.uncount(gone.real, gone.is_active);
+            self.uncount(&gone);
+        }
+    }
+
+    /// A connection is over (`ip_vs_unbind_dest`).
+    fn uncount(&mut self, gone: &Gone) {
+        let service = self.services.get_mut(&gone.virtual_server);
+        if let Some(service) = service
+            && service.real_server(gone.real).is_some()
+        {
+            service.uncount(gone.real, gone.is_active);
+        } else if let Entry::Occupied(mut place) =
+            self.trash.entry((gone.virtual_server, gone.real))
+        {
+            place.get_mut().uncount(gone.is_active);
+            if place.get().counts() == (0, 0) {
+                place.remove();
             }
         }
     }
@@ -167,21 +201,25 @@ impl Ipvs {
             return Admission::NotTaken;
         }
         if let Some(known) = self.connections.find(client, &asked) {
-            let service = self.services.get_mut(&known.service);
+            let service = self.service(configured, &known.service, choose);
             if let Some(service) = service
                 && let Some(real) = service.real_server(known.real)
             {
                 let was_active = known.is_active;
                 let is_active = self.connections.seen(client, &asked, headers, true, now);
-                service.recount(known.real, was_active, is_active);
+                if let Some(service) = self.services.get_mut(&known.service) {
+                    service.recount(known.real, was_active, is_active);
+                }
                 return Admission::To {
                     virtual_server: asked,
                     real,
                     is_new: false,
                 };
             }
-            // The server is gone: sysctl expire_nodest_conn.
-            self.connections.remove(client, &asked);
+            if let Some(gone) = self.connections.remove(client, &asked) {
+                self.uncount(&gone);
+            }
+            return Admission::Expired;
         }
         if headers.protocol == Protocol::TCP && !begins(headers) {
             return Admission::NotTaken;
@@ -220,16 +258,30 @@ impl Ipvs {
         choose: &mut impl Choose,
     ) -> Option<VirtualAddress> {
         let every_port = VirtualAddress { port: 0, ..*asked };
-        [*asked, every_port].into_iter().find(|address| {
-            if !self.services.contains_key(address)
-                && let Some(server) = configured.and_then(|servers| servers.get(address))
-            {
-                let mut service = Service::new(server);
-                service.begin_anywhere(choose);
-                self.services.insert(*address, service);
+        [*asked, every_port]
+            .into_iter()
+            .find(|address| self.service(configured, address, choose).is_some())
+    }
+
+    /// The virtual server with that address, made if need be.
+    fn service(
+        &mut self,
+        configured: Option<&VirtualServers>,
+        address: &VirtualAddress,
+        choose: &mut impl Choose,
+    ) -> Option<&mut Service> {
+        if !self.services.contains_key(address) {
+            let server = configured?.get(address)?;
+            let mut service = Service::new(server);
+            service.begin_anywhere(choose);
+            for real in &server.real_servers {
+                if let Some(before) = self.trash.remove(&(*address, real.socket())) {
+                    service.revive(&before);
+                }
             }
-            self.services.contains_key(address)
-        })
+            self.services.insert(*address, service);
+        }
+        self.services.get_mut(address)
     }
 
     fn schedule(

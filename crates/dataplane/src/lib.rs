@@ -59,7 +59,7 @@ pub use conntrack::{
 };
 pub use disposition::{Delivery, Disposition, DropReason, Unroutable};
 pub use fib::{Fib, Lookup, Route, RouteKind};
-pub use ipvs::{Admission, Ipvs, Socket};
+pub use ipvs::{Admission, Ipvs};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};
 pub use nat::Manip;
 pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls};

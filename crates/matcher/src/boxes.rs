@@ -12,10 +12,12 @@
 //! # Cost
 //! A lookup is, for each tree (one to four), one dependent load for each level (three at most), the
 //! leaf's place, and the leaf: 256 bytes for eight rules (IPv6: 640), mostly once. Levels have no
-//! branch that depends on the packet. Nothing is allocated.
+//! branch that depends on the packet. Nothing is allocated. In a batch (`lockstep`) the loads of 64 packets
+//! are under way at once, so that what counts is how many, and not how long each takes.
 
 mod cut;
 mod grow;
+mod lockstep;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use wide::{i16x8, i32x8};
 
+pub(crate) use crate::boxes::lockstep::MANY;
 use crate::boxes::tree::{LANES, Tree};
 
 /// An address of either family, as a number in host order.
@@ -114,7 +117,7 @@ impl<A: Copy + Default> RuleBox<A> {
 }
 
 /// What a packet answers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Point<A> {
     pub(crate) src: A,
     pub(crate) dst: A,
@@ -177,6 +180,20 @@ impl<A: Address> Boxes<A> {
             [a, b, c] => merge([a, b, c], point, from, ask),
             [a, b, c, d, ..] => merge([a, b, c, d], point, from, ask),
         }
+    }
+
+    /// The first box from `from` on that holds the point; behind every box where none does.
+    #[inline]
+    pub(crate) fn first_from(&self, point: &Point<A>, from: u32) -> u32 {
+        let found = self.each(point, from, ControlFlow::Break);
+        found.break_value().unwrap_or(NONE)
+    }
+
+    /// The first box that holds the point; behind every box where none does.
+    #[inline]
+    pub(crate) fn first(&self, point: &Point<A>) -> u32 {
+        let firsts = self.trees.iter().map(|tree| tree.first(point));
+        firsts.fold(NONE, u32::min)
     }
 
     /// How many rules there are.

@@ -1,16 +1,14 @@
 //! **The hot functions**: packets that a table of Services answers at once.
 
-use std::ops::ControlFlow;
-
 use podwire_packet::Headers;
-use podwire_ruleset::{Choose, Draw, Hook, Packet, State, Target, Verdict};
+use podwire_ruleset::{Choose, Draw, Hook, Packet, State};
 
 use crate::behind::Front;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::{Dispatch, Found, Lookup, Service};
 use crate::fields::Fields;
-use crate::prefetch::prefetch;
-use crate::program::{Block, Program, Socket, Then};
+use crate::prefetch::{LINE, prefetch};
+use crate::program::{Program, Socket};
 
 /// A table at a hook, ready to be asked.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +128,9 @@ impl<'m, F: Fields> AtHook<'m, F> {
         out: &mut [Brief<'m>],
     ) {
         if self.front.is_none() {
+            if let Some(ranges) = self.program.at_once(self.hook) {
+                return ranges.decide_batch(packets, like, state, draws, out);
+            }
             for (at, (packet, brief)) in packets.iter().zip(out).enumerate() {
                 let (like, headers) = packet.parts(like);
                 let draw = &mut draws(at);
@@ -181,7 +182,7 @@ impl<'m, F: Fields> AtHook<'m, F> {
 impl<F: Fields> Program<F> {
     /// What the table decides at a hook where no table of Services has the whole answer.
     #[inline(never)]
-    fn walk<'m>(
+    pub(crate) fn walk<'m>(
         &'m self,
         hook: Hook,
         like: &Packet<'_>,
@@ -189,7 +190,8 @@ impl<F: Fields> Program<F> {
         state: &State,
         choose: &mut impl Choose,
     ) -> Brief<'m> {
-        if let Some(verdict) = self.by_ranges(hook, headers) {
+        let at_once = self.at_once(hook);
+        if let Some(verdict) = at_once.and_then(|ranges| ranges.verdict(headers)) {
             return Brief {
                 verdict,
                 ..Brief::accept(like)
@@ -204,53 +206,6 @@ impl<F: Fields> Program<F> {
             ..*like
         };
         self.run(&packet, state, choose, &mut ()).brief
-    }
-
-    /// The verdict of a base chain that begins with rules of ranges, if the first of them that the packet
-    /// is within says it and asks for nothing else, as most of a firewall's do.
-    #[inline]
-    fn by_ranges(&self, hook: Hook, headers: &Headers) -> Option<Verdict> {
-        let base = self.bases[hook as usize].as_ref()?;
-        let plan = self.chains[base.chain.index()].plan.checked_sub(1)?;
-        let [Block::Ranges(first, boxes), rest @ ..] = &*self.plans[plan as usize] else {
-            return None;
-        };
-        let point = F::point(headers)?;
-        let rules = &self.rules[*first as usize..];
-        let said = boxes.each(&point, 0, |place| {
-            let rule = &rules[place as usize];
-            let asks_more = u32::from(rule.made) != rule.test_count
-                || rule.is_uncertain
-                || rule.needs_transport && headers.is_later_fragment;
-            ControlFlow::Break(match rule.then {
-                Then::Accept if !asks_more => Some(Verdict::Accept),
-                Then::Drop if !asks_more => Some(Verdict::Drop),
-                Then::Target(target) if !asks_more => self.rejects(target),
-                Then::Nothing if !asks_more => return ControlFlow::Continue(()),
-                Then::Accept
-                | Then::Drop
-                | Then::Nothing
-                | Then::Jump(_)
-                | Then::Goto(_)
-                | Then::Mark(_)
-                | Then::Return
-                | Then::Dnat(_)
-                | Then::Target(_) => None,
-            })
-        });
-        match said {
-            ControlFlow::Break(verdict) => verdict,
-            ControlFlow::Continue(()) => rest.is_empty().then_some(base.verdict()),
-        }
-    }
-
-    /// The verdict of a target that rejects.
-    fn rejects(&self, target: u32) -> Option<Verdict> {
-        if let Target::Reject(with) = self.targets[target as usize] {
-            Some(Verdict::Reject(with))
-        } else {
-            None
-        }
     }
 
     /// One of the endpoints of a Service.
@@ -321,9 +276,6 @@ pub(crate) const BATCH: usize = 64;
 
 /// Bytes of a table that stays near the core, in its own cache, so that there is nothing to wait for.
 const NEAR: usize = 1 << 20;
-
-/// Bytes of a cache line. Packets of as many stand so close together that the processor sees them coming.
-const LINE: usize = 64;
 
 /// How many packets later the one is that is asked for.
 const AHEAD: usize = 8;

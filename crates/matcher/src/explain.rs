@@ -4,6 +4,7 @@ use std::fmt;
 
 use podwire_ruleset::{ChainId, TableName};
 
+use crate::at_once::Ranges;
 use crate::fields::Fields;
 use crate::program::{Block, Program};
 use crate::{Matcher, Tables};
@@ -205,7 +206,7 @@ impl<F: Fields> Program<F> {
                     bytes: table.bytes(),
                 }
             }
-            Block::Ranges(first, boxes) => {
+            Block::Ranges(Ranges { first, boxes, .. }) => {
                 let shape = boxes.shape();
                 BlockPlan::Ranges {
                     rules: shape.rules,

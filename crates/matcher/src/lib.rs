@@ -6,7 +6,7 @@
 //!
 //! # Map
 //! - [`Matcher::decide`]: **the hot function**, in `decide`: one packet, or a batch. It answers at once what
-//!   a table of Services (`dispatch`) or the trees of a firewall (`boxes`) hold whole.
+//!   a table of Services (`dispatch`) or the trees of a firewall (`boxes`, by `at_once`) hold whole.
 //! - [`Matcher::classify`](Classify::classify): the same with every rule on the way; the general walk, in
 //!   `walk`, is what both fall back on.
 //! - [`Matcher::new`], [`Matcher::read`]: compilation. `lower` makes each rule small by itself, `plan` gives
@@ -41,6 +41,7 @@
 //! As those of `podwire-interp`.
 
 mod addrtype;
+mod at_once;
 mod behind;
 mod boxes;
 mod brief;

@@ -2,6 +2,7 @@
 
 use podwire_ruleset::{ChainId, ChainName, Table};
 
+use crate::at_once::Ranges;
 use crate::boxes::{Boxes, RuleBox};
 use crate::dispatch::Dispatch;
 use crate::fields::{Equality, Fields};
@@ -74,7 +75,7 @@ impl<F: Fields> Program<F> {
         at: u32,
         rest: &[Option<Equality<F>>],
         tried: &mut u32,
-    ) -> Option<(u32, Boxes<F::Address>)> {
+    ) -> Option<(u32, Ranges<F>)> {
         let service = service_mask::<F>();
         let is_service = |own: &Option<Equality<F>>| own.is_some_and(|own| own.mask == service);
         let next = rest
@@ -88,7 +89,10 @@ impl<F: Fields> Program<F> {
             return None;
         }
         let boxes: Vec<RuleBox<F::Address>> = rules.iter().map(|rule| self.box_of(rule)).collect();
-        Some((to_u32(length), Boxes::new(&boxes)?))
+        Some((
+            to_u32(length),
+            self.ranges_of(at, rules, Boxes::new(&boxes)?),
+        ))
     }
 
     /// What a rule asks of ranges.
@@ -171,9 +175,9 @@ impl<F: Fields> Program<F> {
             (kinds == 1 || run >= MANY_A_KIND * kinds) && keys_of(&rest[..run]) * MANY_A_KEY >= run;
         if (run < MIN_RULES || !is_worth_its_probes)
             && *tried <= at
-            && let Some((length, boxes)) = self.ranges(at, rest, tried)
+            && let Some((length, ranges)) = self.ranges(at, rest, tried)
         {
-            return (length, Some(Block::Ranges(at, boxes)));
+            return (length, Some(Block::Ranges(ranges)));
         }
         if run < MIN_RULES {
             return (to_u32(run.max(1)), None);

@@ -8,8 +8,8 @@ use podwire_packet::Mark;
 use podwire_ruleset::{ChainId, Hook, Policy, TableName, Target, Verdict};
 use rustc_hash::FxBuildHasher;
 
+use crate::at_once::Ranges;
 use crate::behind::Front;
-use crate::boxes::Boxes;
 use crate::dispatch::Dispatch;
 use crate::fields::Fields;
 use crate::fold::Folds;
@@ -123,8 +123,8 @@ pub(crate) enum Block<F: Fields> {
     Dispatch(u32),
     /// Rules found by hashing.
     Hashed(TupleSpace<F>),
-    /// Rules from a place on, found by ranges.
-    Ranges(u32, Boxes<F::Address>),
+    /// Rules found by ranges.
+    Ranges(Ranges<F>),
 }
 
 /// A base chain.

@@ -186,7 +186,7 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
             let flow = match block {
                 Block::List(first, end) => self.each(at.chain, (*first).max(at.rule)..*end),
                 Block::Dispatch(table) => self.dispatch(at, *table),
-                Block::Ranges(first, boxes) => self.within(at, *first, boxes),
+                Block::Ranges(ranges) => self.within(at, ranges.first, &ranges.boxes),
                 Block::Hashed(space) => self.each(
                     at.chain,
                     space.candidates(F::of(&self.view.packet.headers), at.rule),

@@ -10,6 +10,7 @@
 //! # Sources
 //! ipvsadm(8); include/uapi/linux/ip_vs.h.
 
+mod change;
 mod error;
 mod parse;
 mod print;
@@ -21,6 +22,7 @@ use std::str::FromStr;
 
 use podwire_packet::Protocol;
 
+pub use change::{Change, Socket};
 pub use error::ParseError;
 pub use parse::parse;
 pub use print::print;

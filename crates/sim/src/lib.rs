@@ -7,6 +7,7 @@
 //!
 //! # Map, in reading order
 //! - [`World`]: namespaces and who owns which address; built as they are needed.
+//! - [`Inspected`]: a namespace as it is, for tools to look at.
 //! - [`Place`]: where packets come from and go to, as a person names it.
 //! - `topology`: the petgraph graph of wires: veth pairs, node networks, the router.
 //! - `walk`: from namespace to namespace until the packet ends.
@@ -24,7 +25,9 @@
 //! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
+//!   In IPVS mode kube-proxy looks at real servers that drain each full minute since it started.
 
+mod inspect;
 mod place;
 mod proxied;
 mod rules;
@@ -34,9 +37,12 @@ mod trace;
 mod walk;
 mod world;
 
+pub use inspect::{InspectError, Inspected};
 pub use place::{Place, PlaceError, Target};
 pub use rules::{IpvsNode, NodeRules, ProxySockets, Refusal, RulesError};
-pub use timeline::{Happening, ServiceStates, SyncReport, Timeline, TimelineError, What};
+pub use timeline::{
+    Happening, RealServerOf, ServiceStates, SyncReport, Timeline, TimelineError, What,
+};
 pub use topology::NetnsId;
 pub use trace::{Query, Step, Trace, TraceError, Way};
 pub use world::{Options, World};

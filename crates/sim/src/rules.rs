@@ -207,30 +207,11 @@ impl<'c> Program<'c> {
             let proxier = IpvsProxier::new(self.cluster, self.services(family), &node.name)?;
             Ok(proxier.with_addresses(&bridge_addresses(node)).program())
         };
-        let (ipv4, ipv6) = (program(Family::Ipv4)?, program(Family::Ipv6)?);
-        let refused = [&ipv4, &ipv6]
-            .into_iter()
-            .flat_map(IpvsProgram::refused_entries);
-        let refused = refused.map(|(set, entry)| Refusal::IpsetEntry {
-            set,
-            entry: entry.to_owned(),
-        });
-        let refused = refused.collect();
-        let mut virtual_servers = ipv4.virtual_servers().clone();
-        virtual_servers.extend(ipv6.virtual_servers().clone());
-        Ok(NodeRules {
-            ipv4: interp(network, node, ipv4.rule_set())?,
-            ipv6: interp(network, node, ipv6.rule_set())?,
-            ipvs: IpvsNode {
-                virtual_servers: virtual_servers.into(),
-                addresses: [ipv4.addresses(), ipv6.addresses()].concat(),
-                ipv4_sets: ipv4.sets().into(),
-                ipv6_sets: ipv6.sets().into(),
-            },
-            proxy_sockets: Arc::default(),
-            route_localnet: false,
-            refused,
-        })
+        ipvs_rules(
+            network,
+            node,
+            [&program(Family::Ipv4)?, &program(Family::Ipv6)?],
+        )
     }
 
     /// kube-proxy's portals and sockets in userspace mode, and the pod network's rules. kube-proxy
@@ -274,7 +255,7 @@ impl<'c> Program<'c> {
 }
 
 /// Addresses of the node's bridge, which no Node lists.
-fn bridge_addresses(node: &NodeNetwork) -> Vec<IpAddr> {
+pub(crate) fn bridge_addresses(node: &NodeNetwork) -> Vec<IpAddr> {
     let families = [Family::Ipv4, Family::Ipv6].into_iter();
     families
         .filter_map(|family| node.pod_gateway(family))
@@ -289,6 +270,35 @@ pub(crate) fn interp(
 ) -> Result<Arc<Interp>, RulesError> {
     network.add_rules(node, &mut rules);
     Ok(Arc::new(Interp::new(rules)?))
+}
+
+/// kube-proxy's virtual servers, sets and rules in IPVS mode, of IPv4 and IPv6.
+pub(crate) fn ipvs_rules(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    programs: [&IpvsProgram; 2],
+) -> Result<NodeRules, RulesError> {
+    let [ipv4, ipv6] = programs;
+    let refused = programs.into_iter().flat_map(IpvsProgram::refused_entries);
+    let refused = refused.map(|(set, entry)| Refusal::IpsetEntry {
+        set,
+        entry: entry.to_owned(),
+    });
+    let mut virtual_servers = ipv4.virtual_servers().clone();
+    virtual_servers.extend(ipv6.virtual_servers().clone());
+    Ok(NodeRules {
+        ipv4: interp(network, node, ipv4.rule_set())?,
+        ipv6: interp(network, node, ipv6.rule_set())?,
+        ipvs: IpvsNode {
+            virtual_servers: virtual_servers.into(),
+            addresses: [ipv4.addresses(), ipv6.addresses()].concat(),
+            ipv4_sets: ipv4.sets().into(),
+            ipv6_sets: ipv6.sets().into(),
+        },
+        proxy_sockets: Arc::default(),
+        route_localnet: false,
+        refused: refused.collect(),
+    })
 }
 
 /// kube-proxy's portals and sockets in userspace mode; its rules are of one family.

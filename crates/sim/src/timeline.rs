@@ -5,9 +5,11 @@
 //! of before. That is the window in which packets are sent to endpoints that are gone.
 //!
 //! - `proxy`: kube-proxy of one node. What happens at one moment happens in this order: objects, ends of
-//!   syncs, news, timers, packets.
+//!   syncs, news, timers, looks at real servers that drain, packets.
+//! - `written`: what its syncs have written so far, by mode.
 
 mod proxy;
+mod written;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,6 +30,8 @@ use crate::walk::States;
 use crate::world::{Options, World};
 use proxy::Proxy;
 
+pub use proxy::RealServerOf;
+
 /// Why a timeline cannot be made, or go on.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,7 +47,7 @@ pub enum TimelineError {
         source: PlaceError,
     },
     /// A mode without syncs on the clock.
-    #[error("events are followed in modes iptables, nftables and userspace only")]
+    #[error("events are followed in modes iptables, nftables, ipvs and userspace only")]
     Mode,
     /// Rules cannot be made.
     #[error(transparent)]
@@ -89,6 +93,8 @@ pub struct SyncReport {
     pub clears: Vec<ConntrackClear>,
     /// How many connections it deleted.
     pub forgotten: usize,
+    /// Real servers without an endpoint that got weight 0, because they have connections.
+    pub draining: Vec<RealServerOf>,
 }
 
 /// One thing that happened.
@@ -123,6 +129,13 @@ pub enum What<'t> {
         node: String,
         /// What it did.
         report: SyncReport,
+    },
+    /// kube-proxy in IPVS mode took away real servers whose last connections ended.
+    Drained {
+        /// The node.
+        node: String,
+        /// The real servers.
+        gone: Vec<RealServerOf>,
     },
     /// A packet was sent.
     Sent {
@@ -178,6 +191,7 @@ enum Next {
     SyncDone(usize),
     News(usize),
     Timer(usize),
+    Look(usize),
     Packet(usize),
 }
 
@@ -197,7 +211,7 @@ impl<'c> Timeline<'c> {
         let config = first.cluster.kube_proxy.clone().unwrap_or_default();
         if !matches!(
             config.proxy_mode(),
-            ProxyMode::Iptables | ProxyMode::Nftables | ProxyMode::Userspace
+            ProxyMode::Iptables | ProxyMode::Nftables | ProxyMode::Ipvs | ProxyMode::Userspace
         ) {
             return Err(TimelineError::Mode);
         }
@@ -277,6 +291,7 @@ impl<'c> Timeline<'c> {
                     let proxy = &mut self.proxies[proxy];
                     Some(proxy.request(at))
                 }
+                Next::Look(proxy) => self.look(proxy)?,
                 Next::Packet(sending) => Some(self.send(sending)),
             };
             if let Some(what) = what {
@@ -332,7 +347,9 @@ impl<'c> Timeline<'c> {
             let heard = moment(proxy.heard + 1, proxy.timing.watch_delay);
             let news = heard.map(|at| (at, Next::News(i)));
             let timer = proxy.timer(with_idle_timers);
-            [done, news, timer.map(|at| (at, Next::Timer(i)))]
+            let timer = timer.map(|at| (at, Next::Timer(i)));
+            let look = proxy.next_look(self.now).map(|at| (at, Next::Look(i)));
+            [done, news, timer, look]
         });
         let packets = self.sendings.iter().enumerate().map(|(i, sending)| {
             let due = sending.due();
@@ -396,6 +413,12 @@ impl<'c> Timeline<'c> {
                 .entry(id)
                 .or_insert_with(|| proxy::tracking(&settings));
         }
+        for proxy in &self.proxies {
+            let node = self.world.node_index(proxy.node()).map(NetnsId::Node);
+            if let Some(kernel) = node.and_then(|node| self.memory.netns.get_mut(&node)) {
+                proxy.load_sets(kernel);
+            }
+        }
     }
 
     fn news(&mut self, proxy: usize) -> Result<Option<What<'c>>, TimelineError> {
@@ -440,8 +463,7 @@ impl<'c> Timeline<'c> {
         let state = state.unwrap_or(&mut no_memory);
         let version = options.kube_proxy_version;
         let before = proxy.rules.clone();
-        let conntrack = &mut state.conntrack;
-        let report = proxy.sync(events, &services.0, world, version, conntrack, self.now)?;
+        let report = proxy.sync(events, &services.0, world, version, state, self.now)?;
         for (memory, family) in [
             (&mut state.ipv4.nft, Family::Ipv4),
             (&mut state.ipv6.nft, Family::Ipv6),
@@ -469,6 +491,21 @@ impl<'c> Timeline<'c> {
             node: proxy.node().to_owned(),
             report,
         })
+    }
+
+    fn look(&mut self, proxy: usize) -> Result<Option<What<'c>>, TimelineError> {
+        let proxy = &mut self.proxies[proxy];
+        let node = self.world.node_index(proxy.node());
+        let mut no_memory = NetnsState::default();
+        let kernel = node.and_then(|node| self.memory.netns.get_mut(&NetnsId::Node(node)));
+        let gone = proxy.look(&self.world, kernel.unwrap_or(&mut no_memory), self.now)?;
+        if let Some(node) = node {
+            self.world.set_rules(node, proxy.rules.clone());
+        }
+        Ok((!gone.is_empty()).then(|| What::Drained {
+            node: proxy.node().to_owned(),
+            gone,
+        }))
     }
 
     fn send(&mut self, sending: usize) -> What<'c> {

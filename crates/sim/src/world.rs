@@ -305,6 +305,15 @@ impl<'c> World<'c> {
         Ok(state)
     }
 
+    /// The pods on a node.
+    pub(crate) fn pods_on(&self, id: NetnsId) -> impl Iterator<Item = usize> {
+        let of_node = match id {
+            NetnsId::Node(index) => self.pods_of_node.get(index),
+            NetnsId::Pod(_) | NetnsId::Router | NetnsId::Outside(_) => None,
+        };
+        of_node.into_iter().flatten().copied()
+    }
+
     /// Puts a namespace in place of the one that the world has.
     pub(crate) fn replace(&mut self, id: NetnsId, netns: Rc<Netns<Interp>>) {
         self.namespaces.get_mut().insert(id, netns);

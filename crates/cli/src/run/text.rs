@@ -11,6 +11,7 @@ use podwire_packet::SimTime;
 use podwire_sim::{Happening, SyncReport, What};
 
 use super::outcome::Outcome;
+use super::real_server;
 use crate::failure::Failure;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -70,6 +71,12 @@ impl<'e> Report<'e> {
                 self.line(at, node, &text, out)?;
             }
             What::SyncDone { node, report } => self.line(at, node, &done(report), out)?,
+            What::Drained { node, gone } => {
+                for real in gone {
+                    let text = format!("real server {} is gone: drained", real_server(real));
+                    self.line(at, node, &text, out)?;
+                }
+            }
             What::Sent { probe, number, .. } => {
                 if let Some(outcome) = outcome {
                     self.sent(at, &probe.name, *number, outcome, out)?;
@@ -241,6 +248,7 @@ fn done(report: &SyncReport) -> String {
         counts,
         clears,
         forgotten,
+        draining,
     } = report;
     let mut text = match counts {
         Some([ipv4, ipv6]) => {
@@ -257,6 +265,12 @@ fn done(report: &SyncReport) -> String {
     let plural = if *forgotten == 1 { "" } else { "s" };
     if *forgotten > 0 || !clears.is_empty() {
         text.push_str(&format!("; {forgotten} connection{plural} forgotten"));
+    }
+    for real in draining {
+        text.push_str(&format!(
+            "; real server {} drains (weight 0)",
+            real_server(real)
+        ));
     }
     text
 }

@@ -7,7 +7,7 @@ use super::object::Object;
 use super::oddity;
 use super::raw::EndpointsObject;
 use crate::model::Expanded;
-use crate::{Cluster, FileId, KubeProxyConfiguration, ObjectName, Source, Warning};
+use crate::{Cluster, FileId, KubeProxyConfiguration, Namespace, ObjectName, Source, Warning};
 
 /// A cluster in the making.
 #[derive(Debug, Default)]
@@ -32,8 +32,9 @@ impl Assembly {
                 let old = cluster.nodes.insert(name.clone(), node);
                 old.map(|_| format!("node `{name}` stands twice; the later one counts"))
             }
-            Object::Namespace(name) => {
-                cluster.namespaces.insert((&*name).into(), Some(source));
+            Object::Namespace(name, labels) => {
+                let namespace = Namespace::new(&name, labels, Some(source));
+                cluster.namespaces.insert((&*name).into(), namespace);
                 None
             }
             Object::Pod(mut pod) => {
@@ -54,10 +55,28 @@ impl Assembly {
                 let old = cluster.endpoint_slices.insert(name.clone(), slice);
                 old.map(|_| format!("endpoint slice `{name}` stands twice; the later one counts"))
             }
+            Object::NetworkPolicy(mut policy) => {
+                policy.meta.source = Some(source);
+                let name = policy.meta.name.clone();
+                let old = cluster.network_policies.insert(name.clone(), policy);
+                old.map(|_| format!("network policy `{name}` stands twice; the later one counts"))
+            }
             Object::Endpoints(endpoints) => {
                 let name = endpoints.name();
                 let old = self.endpoints.insert(name.clone(), (source, endpoints));
                 old.map(|_| format!("endpoints `{name}` stand twice; the later ones count"))
+            }
+            Object::Ingress(mut ingress) => {
+                ingress.meta.source = Some(source);
+                let name = ingress.meta.name.clone();
+                let old = cluster.ingresses.insert(name.clone(), *ingress);
+                old.map(|_| format!("ingress `{name}` stands twice; the later one counts"))
+            }
+            Object::IngressClass(mut class) => {
+                class.meta.source = Some(source);
+                let name = class.meta.name.name.clone();
+                let old = cluster.ingress_classes.insert(name.clone(), class);
+                old.map(|_| format!("ingress class `{name}` stands twice; the later one counts"))
             }
             Object::Config(config, unknown) => {
                 self.configure(source, *config, &unknown);
@@ -81,9 +100,10 @@ impl Assembly {
             self.warn(Some(first), text.to_owned());
         }
         self.cluster.network = model.network;
-        for name in model.namespaces {
-            let name = name.as_str().into();
-            self.cluster.namespaces.entry(name).or_insert(Some(first));
+        for (name, labels) in model.namespaces {
+            let namespace = Namespace::new(&name, labels, Some(first));
+            let entry = self.cluster.namespaces.entry(name.as_str().into());
+            entry.or_insert(namespace);
         }
         if model.configures {
             self.configure(first, model.kube_proxy, &[]);
@@ -98,7 +118,15 @@ impl Assembly {
         let services = services.map(|(line, one)| (line, Object::Service(Box::new(one))));
         let slices = model.slices.into_iter();
         let slices = slices.map(|(line, slice)| (line, Object::Slice(slice)));
-        for (line, object) in nodes.chain(pods).chain(services).chain(slices) {
+        let policies = model.policies.into_iter();
+        let policies = policies.map(|(line, one)| (line, Object::NetworkPolicy(one)));
+        let ingresses = model.ingresses.into_iter();
+        let ingresses = ingresses.map(|(line, one)| (line, Object::Ingress(Box::new(one))));
+        let classes = model.ingress_classes.into_iter();
+        let classes = classes.map(|(line, class)| (line, Object::IngressClass(class)));
+        let objects = nodes.chain(pods).chain(services).chain(slices);
+        let objects = objects.chain(policies);
+        for (line, object) in objects.chain(ingresses).chain(classes) {
             self.add(file, line, object);
         }
     }

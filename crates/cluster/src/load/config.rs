@@ -56,7 +56,7 @@ pub(super) fn of_config_map(tree: &Tree<'_>) -> Result<Object, (Place, Problem)>
 }
 
 /// Where the value at a path such as `nodePortAddresses[1]` stands, if it does.
-fn place_of(tree: &Tree<'_>, path: &str) -> Option<Place> {
+pub(super) fn place_of(tree: &Tree<'_>, path: &str) -> Option<Place> {
     let found = path.split('.').try_fold(tree, |at, step| {
         let (key, item) = step.split_once('[').unwrap_or((step, ""));
         let at = at.get(key)?;

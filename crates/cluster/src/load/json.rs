@@ -115,8 +115,8 @@ fn item(text: &str, of_list: Option<(&str, &str)>, lines: &mut Lines<'_>) -> Fou
     if let Some((api_version, kind)) = said.or(of_list) {
         let made = match Kind::of(api_version, kind) {
             None => Some(object::Object::Unused(kind.into())),
-            // Told apart by content, and unknown fields are told: both need the tree.
-            Some(Kind::ConfigMap | Kind::KubeProxyConfiguration) => None,
+            // Told apart by content, or places are told of more than a field's type: these need the tree.
+            Some(Kind::ConfigMap | Kind::KubeProxyConfiguration | Kind::Ingress) => None,
             Some(used) => {
                 let mut reader = serde_json::Deserializer::from_str(text);
                 used.make(&mut reader).ok()

@@ -4,19 +4,26 @@ use serde::de::{Deserialize, Deserializer};
 
 use super::config;
 use super::error::{Place, Problem};
+use super::ingress;
 use super::raw;
 use super::tree::{Tree, Value};
-use crate::{EndpointSlice, KubeProxyConfiguration, Node, Pod, Service};
+use crate::{
+    EndpointSlice, Ingress, IngressApi, IngressClass, KubeProxyConfiguration, Labels,
+    NetworkPolicy, Node, Pod, Service,
+};
 
 /// An object as read. Sources are filled in by whoever knows the file.
 #[derive(Debug)]
 pub(super) enum Object {
     Node(Node),
-    Namespace(Box<str>),
+    Namespace(Box<str>, Labels),
     Pod(Pod),
     Service(Box<Service>),
     Slice(EndpointSlice),
+    NetworkPolicy(NetworkPolicy),
     Endpoints(raw::EndpointsObject),
+    Ingress(Box<Ingress>),
+    IngressClass(IngressClass),
     /// The configuration, and fields in it that podwire does not know.
     Config(Box<KubeProxyConfiguration>, Vec<String>),
     /// Of a kind that podwire does not use.
@@ -54,7 +61,10 @@ pub(super) enum Kind {
     Service,
     EndpointSlice,
     Endpoints,
+    NetworkPolicy,
     ConfigMap,
+    Ingress,
+    IngressClass,
     KubeProxyConfiguration,
 }
 
@@ -69,6 +79,9 @@ impl Kind {
             "Endpoints" => Self::Endpoints,
             "ConfigMap" => Self::ConfigMap,
             "EndpointSlice" => Self::EndpointSlice,
+            "NetworkPolicy" => Self::NetworkPolicy,
+            "Ingress" => Self::Ingress,
+            "IngressClass" => Self::IngressClass,
             "KubeProxyConfiguration" => Self::KubeProxyConfiguration,
             _ => return None,
         };
@@ -80,6 +93,9 @@ impl Kind {
             | Self::Endpoints
             | Self::ConfigMap => api_version == "v1",
             Self::EndpointSlice => api_version.starts_with("discovery.k8s.io/"),
+            Self::NetworkPolicy => api_version.starts_with("networking.k8s.io/"),
+            Self::Ingress => IngressApi::of(api_version).is_some(),
+            Self::IngressClass => api_version.starts_with("networking.k8s.io/"),
             Self::KubeProxyConfiguration => api_version.starts_with("kubeproxy.config.k8s.io/"),
         };
         // Another group may use the name too, as Knative does `Service`.
@@ -91,16 +107,21 @@ impl Kind {
         Ok(match self {
             Self::Node => Object::Node(raw::NodeObject::deserialize(d)?.into()),
             Self::Namespace => {
-                Object::Namespace(raw::NamespaceObject::deserialize(d)?.metadata.name)
+                let metadata = raw::NamespaceObject::deserialize(d)?.metadata;
+                Object::Namespace(metadata.name, metadata.labels)
             }
             Self::Pod => Object::Pod(raw::PodObject::deserialize(d)?.into()),
             Self::Service => Object::Service(Box::new(raw::ServiceObject::deserialize(d)?.into())),
             Self::EndpointSlice => Object::Slice(raw::SliceObject::deserialize(d)?.into()),
+            Self::NetworkPolicy => {
+                Object::NetworkPolicy(raw::NetworkPolicyObject::deserialize(d)?.into())
+            }
             Self::Endpoints => Object::Endpoints(raw::EndpointsObject::deserialize(d)?),
-            // These two are made from trees only, as unknown fields are told.
-            Self::ConfigMap | Self::KubeProxyConfiguration => {
-                let config = KubeProxyConfiguration::deserialize(d)?;
-                Object::Config(Box::new(config), Vec::new())
+            Self::IngressClass => {
+                Object::IngressClass(ingress::ClassObject::deserialize(d)?.into())
+            }
+            Self::Ingress | Self::ConfigMap | Self::KubeProxyConfiguration => {
+                unreachable!("made from trees only")
             }
         })
     }
@@ -157,6 +178,7 @@ pub(super) fn not_an_object(tree: &Tree<'_>) -> Found {
         | Value::Signed(_)
         | Value::Float(_)
         | Value::Text(_)
+        | Value::Word(..)
         | Value::Seq(_) => tree.describe(),
     };
     Found {
@@ -172,13 +194,16 @@ pub(super) fn of_kind(api_version: &str, kind: &str, tree: &Tree<'_>) -> Found {
         None => Ok(Object::Unused(kind.into())),
         Some(Kind::KubeProxyConfiguration) => config::of_tree(tree),
         Some(Kind::ConfigMap) => config::of_config_map(tree),
+        Some(Kind::Ingress) => ingress::of_tree(api_version, tree),
         Some(
             used @ (Kind::Node
             | Kind::Namespace
             | Kind::Pod
             | Kind::Service
             | Kind::EndpointSlice
-            | Kind::Endpoints),
+            | Kind::NetworkPolicy
+            | Kind::Endpoints
+            | Kind::IngressClass),
         ) => used.make(tree).map_err(|fault| fault.0.into_problem(place)),
     };
     match made {

@@ -1,5 +1,6 @@
 //! Objects as the API writes them: only the fields that podwire uses, any of them null.
 
+mod network_policy;
 mod service;
 mod slice;
 
@@ -15,6 +16,8 @@ use crate::{
     Timestamp,
 };
 
+pub(super) use network_policy::NetworkPolicyObject;
+pub(crate) use network_policy::{Check, RawCidr, Sound, policy_port, sound};
 pub(super) use service::ServiceObject;
 pub(super) use slice::{EndpointsObject, SliceObject};
 
@@ -25,7 +28,7 @@ pub(super) struct Metadata {
     #[serde(default, deserialize_with = "nullable")]
     namespace: Box<str>,
     #[serde(default, deserialize_with = "labels")]
-    labels: Labels,
+    pub(super) labels: Labels,
     #[serde(default, deserialize_with = "labels")]
     annotations: Labels,
     deletion_timestamp: Option<IgnoredAny>,
@@ -33,12 +36,12 @@ pub(super) struct Metadata {
 
 impl Metadata {
     /// As cluster-wide objects have it.
-    fn global(self) -> Meta {
+    pub(super) fn global(self) -> Meta {
         self.meta("")
     }
 
     /// As namespaced objects have it.
-    fn namespaced(self) -> Meta {
+    pub(super) fn namespaced(self) -> Meta {
         let namespace = self.namespace.clone();
         self.meta(if namespace.is_empty() {
             "default"
@@ -125,6 +128,7 @@ impl From<NodeObject> for Node {
                 })
                 .collect(),
             nics: Vec::new(),
+            links: indexmap::IndexMap::new(),
             cpus: raw.status.capacity.cpu.0.map(|cores| cores.0),
         }
     }
@@ -158,6 +162,8 @@ struct RawContainer {
     name: Box<str>,
     #[serde(deserialize_with = "nullable")]
     image: Box<str>,
+    #[serde(deserialize_with = "nullable")]
+    args: Vec<Box<str>>,
     #[serde(deserialize_with = "nullable")]
     ports: Vec<RawContainerPort>,
 }
@@ -231,6 +237,7 @@ impl From<PodObject> for Pod {
         for RawContainer {
             name,
             image,
+            args,
             ports: of_container,
         } in spec.containers
         {
@@ -242,6 +249,7 @@ impl From<PodObject> for Pod {
             containers.push(Container {
                 name,
                 image,
+                args,
                 restarts,
             });
         }

@@ -30,6 +30,8 @@ pub(crate) enum Value<'a> {
     Signed(i64),
     Float(f64),
     Text(Cow<'a, str>),
+    /// A text that is a boolean where one is wanted: YAML 1.1's `yes`, `no`, `on`, `off`, `y` and `n`.
+    Word(Cow<'a, str>, bool),
     Seq(Vec<Tree<'a>>),
     Map(Vec<(Cow<'a, str>, Tree<'a>)>),
 }
@@ -45,6 +47,7 @@ impl<'a> Tree<'a> {
             | Value::Signed(_)
             | Value::Float(_)
             | Value::Text(_)
+            | Value::Word(..)
             | Value::Seq(_) => None,
         }
     }
@@ -52,7 +55,7 @@ impl<'a> Tree<'a> {
     /// The text, if this is one.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) => Some(text),
+            Value::Text(text) | Value::Word(text, _) => Some(text),
             Value::Null
             | Value::Bool(_)
             | Value::Unsigned(_)
@@ -71,7 +74,7 @@ impl<'a> Tree<'a> {
             Value::Unsigned(n) => n.to_string(),
             Value::Signed(n) => n.to_string(),
             Value::Float(n) => n.to_string(),
-            Value::Text(text) => quoted(text),
+            Value::Text(text) | Value::Word(text, _) => quoted(text),
             Value::Seq(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
         }

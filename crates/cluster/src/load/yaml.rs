@@ -7,6 +7,7 @@
 //! A document is read twice only if something is wrong with it: the first reading knows the places
 //! of objects, the second that of every value, which costs several times as much.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -58,6 +59,8 @@ fn options(bytes: usize) -> Options {
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: written,
         },
+        // A name may be `n`. Where a boolean is wanted, the second reading knows that it may be written so.
+        strict_booleans: true,
         with_snippet: false,
         emit_comments: false,
     }
@@ -179,6 +182,15 @@ impl<'a> From<Plain<'a>> for Tree<'a> {
     }
 }
 
+/// A text without quotes; some of them YAML 1.1 takes for booleans.
+fn word(text: Cow<'_, str>) -> Value<'_> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "on" | "y" => Value::Word(text, true),
+        "no" | "off" | "n" => Value::Word(text, false),
+        _ => Value::Text(text),
+    }
+}
+
 /// A tree with places.
 struct Placed<'a>(Tree<'a>);
 
@@ -194,9 +206,13 @@ impl<'de> Deserialize<'de> for PlacedValue<'de> {
 impl<'de> Deserialize<'de> for Placed<'de> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<PlacedValue<'de>>::deserialize(d)?;
+        let length = spanned.referenced.span().len();
         Ok(Self(Tree {
             place: place(spanned.referenced),
-            value: spanned.value.0,
+            value: match (spanned.value.0, length) {
+                (Value::Text(text), length) if length == text.len() as u64 => word(text),
+                (value, _) => value,
+            },
         }))
     }
 }
@@ -346,6 +362,7 @@ where
                 | Value::Signed(_)
                 | Value::Float(_)
                 | Value::Text(_)
+                | Value::Word(..)
                 | Value::Map(_) => Vec::new(),
             },
             PhantomData,

@@ -1,18 +1,21 @@
 //! A model to the objects of a cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use podwire_packet::Prefix;
 
 use super::at::{At, Reader, content, document};
+use super::ingresses;
 use super::nodes;
+use super::policies;
 use super::schema::{CniModel, FlannelModel, Model, NetworkModel};
 use super::services;
 use super::slices;
 use super::workloads;
 use crate::load::{Parsed, Place, Problem};
 use crate::{
-    Cni, EndpointSlice, FlannelBackend, KubeProxyConfiguration, Network, Node, Pod, Service,
+    Cni, EndpointSlice, FlannelBackend, Ingress, IngressClass, KubeProxyConfiguration, Labels,
+    Network, NetworkPolicy, Node, Pod, Service,
 };
 
 /// The most that `repeat`, `replicas` and `node_count` make.
@@ -25,11 +28,14 @@ pub(crate) struct Expanded {
     pub(crate) kube_proxy: KubeProxyConfiguration,
     /// Whether the model itself configures kube-proxy.
     pub(crate) configures: bool,
-    pub(crate) namespaces: BTreeSet<String>,
+    pub(crate) namespaces: BTreeMap<String, Labels>,
     pub(crate) nodes: Vec<(u32, Node)>,
     pub(crate) pods: Vec<(u32, Pod)>,
     pub(crate) services: Vec<(u32, Service)>,
     pub(crate) slices: Vec<(u32, EndpointSlice)>,
+    pub(crate) policies: Vec<(u32, NetworkPolicy)>,
+    pub(crate) ingresses: Vec<(u32, Ingress)>,
+    pub(crate) ingress_classes: Vec<(u32, IngressClass)>,
 }
 
 /// Reads and expands a model.
@@ -48,16 +54,23 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
     let pods = workloads::expand(&mut reader, &model.workloads, &nodes);
     let services = services::expand(&mut reader, &model.services, &network);
     let slices = slices::expand(&mut reader, &services, &pods, &nodes);
+    let policies = policies::expand(&mut reader, &model.policies);
+    let ingresses = ingresses::expand(&mut reader, &model.ingresses);
+    let ingress_classes = ingresses::classes(&mut reader, &model.ingress_classes);
     let services: Vec<_> = services.into_iter().map(|m| (m.line, m.service)).collect();
     if !reader.problems.is_empty() {
         reader.problems.sort_by_key(|(place, _)| *place);
         return Err(reader.problems);
     }
     let configures = !model.kube_proxy.is_empty();
-    let mut namespaces: BTreeSet<_> = model.namespaces.into_iter().collect();
+    let mut namespaces = model.namespace_labels;
     let used = pods.iter().map(|(_, pod)| &pod.meta.name);
     let used = used.chain(services.iter().map(|(_, service)| &service.meta.name));
-    namespaces.extend(used.map(|name| name.namespace.to_string()));
+    let used = used.chain(policies.iter().map(|(_, policy)| &policy.meta.name));
+    let used = used.map(|name| name.namespace.to_string());
+    for name in model.namespaces.into_iter().chain(used) {
+        namespaces.entry(name).or_default();
+    }
     Ok(Some(Expanded {
         network,
         kube_proxy,
@@ -67,6 +80,9 @@ pub(crate) fn expand(text: &str) -> Result<Option<Expanded>, Vec<(Place, Problem
         pods,
         services,
         slices,
+        policies,
+        ingresses,
+        ingress_classes,
     }))
 }
 
@@ -152,6 +168,7 @@ fn network(reader: &mut Reader<'_>, model: &NetworkModel) -> Network {
         cni: match model.cni {
             CniModel::Routes => Cni::Routes,
             CniModel::Bridge => Cni::Bridge,
+            CniModel::Weave => Cni::Weave,
             CniModel::Flannel(FlannelModel::HostGw) => Cni::Flannel(FlannelBackend::HostGw),
             CniModel::Flannel(FlannelModel::Vxlan {
                 vni,

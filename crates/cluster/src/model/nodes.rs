@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use indexmap::IndexMap;
 use podwire_ipam::NodeCidrs;
 use podwire_packet::{DeviceName, Prefix};
 
 use super::at::{At, Reader};
 use super::expand::{count, parsed};
-use super::schema::{Model, NicModel, NodeModel};
+use super::schema::{LinkModel, Model, NicModel, NodeModel};
 use crate::load::{Parsed, Problem};
-use crate::{Meta, Network, Nic, Node, NodeAddress, NodeAddressKind, ObjectName};
+use crate::{LinkFacts, Meta, Network, Nic, Node, NodeAddress, NodeAddressKind, ObjectName};
 
 /// Where addresses of generated nodes begin in their network.
 const FIRST_HOST: u128 = 11;
@@ -65,6 +66,7 @@ pub(super) fn expand(
             pod_cidrs: Vec::new(),
             addresses,
             nics: vec![nic],
+            links: IndexMap::new(),
             cpus: None,
         };
         nodes.push((line, node));
@@ -196,8 +198,52 @@ fn node(reader: &mut Reader<'_>, said: &NodeModel, name: &str, nics: Vec<Nic>) -
             .collect(),
         addresses: addresses(ips.into_iter(), name),
         nics,
+        links: links(reader, &said.links),
         cpus: said.cpus,
     }
+}
+
+/// What is said of devices; a device and a number are there once.
+fn links(reader: &mut Reader<'_>, said: &[LinkModel]) -> IndexMap<DeviceName, LinkFacts> {
+    let mut links: IndexMap<DeviceName, LinkFacts> = IndexMap::new();
+    for link in said {
+        let Some(name) = parsed(reader, &link.name, "name") else {
+            continue;
+        };
+        let index = link.index.as_ref();
+        let index = index.and_then(|at| reader.get(at, "index").copied());
+        let known = links
+            .iter()
+            .find(|(other, facts)| **other == name || (index.is_some() && facts.index == index));
+        if let Some((other, _)) = known {
+            let (kind, at) = if *other == name {
+                ("device", name.to_string())
+            } else {
+                ("device number", index.unwrap_or_default().to_string())
+            };
+            let problem = Problem::DuplicateName { kind, name: at };
+            reader.fault(&link.name, problem);
+            continue;
+        }
+        let addresses = link.addresses.iter();
+        let addresses = addresses.filter_map(|at| parsed(reader, at, "addresses"));
+        let addresses = addresses.map(|address| (address.0, address.1)).collect();
+        let mac = link.mac.as_ref();
+        let pod = link.pod.as_ref();
+        let facts = LinkFacts {
+            index,
+            peer_index: link.peer_index,
+            netnsid: link.netnsid,
+            mac: mac.and_then(|at| parsed(reader, at, "mac")),
+            mtu: link.mtu,
+            qdisc: link.qdisc.clone(),
+            pod: pod.and_then(|at| parsed(reader, at, "pod")),
+            bridge: link.bridge,
+            addresses,
+        };
+        links.insert(name, facts);
+    }
+    links
 }
 
 fn device(reader: &mut Reader<'_>, said: &NicModel, mtu: u32) -> Option<Nic> {

@@ -8,8 +8,10 @@ use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
 use serde::Deserialize;
 
 use super::at::At;
+use super::ingresses::{IngressClassModel, IngressModel};
+use super::policies::NetworkPolicyModel;
 use crate::load::{Accepted, Parsed, Port, Target};
-use crate::{IpMode, ServiceType, TrafficPolicy};
+use crate::{IpMode, Labels, ServiceType, TrafficPolicy};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename = "Cluster", deny_unknown_fields, default)]
@@ -22,8 +24,13 @@ pub(super) struct Model {
     /// Fields of KubeProxyConfiguration by their path in its file: `"iptables.masqueradeAll": true`.
     pub(super) kube_proxy: BTreeMap<String, At<ron::Value>>,
     pub(super) namespaces: Vec<String>,
+    /// Labels of namespaces, by their names.
+    pub(super) namespace_labels: BTreeMap<String, Labels>,
     pub(super) workloads: Vec<WorkloadModel>,
     pub(super) services: Vec<ServiceModel>,
+    pub(super) policies: Vec<NetworkPolicyModel>,
+    pub(super) ingresses: Vec<IngressModel>,
+    pub(super) ingress_classes: Vec<IngressClassModel>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +56,7 @@ pub(super) enum CniModel {
     Routes,
     Bridge,
     Flannel(FlannelModel),
+    Weave,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -91,6 +99,33 @@ pub(super) struct NodeModel {
     pub(super) labels: BTreeMap<Box<str>, Box<str>>,
     #[serde(default)]
     pub(super) cpus: Option<u32>,
+    #[serde(default)]
+    pub(super) links: Vec<LinkModel>,
+}
+
+/// A device as it looks on a real node.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkModel {
+    pub(super) name: At<Parsed<DeviceName>>,
+    #[serde(default)]
+    pub(super) index: Option<At<u32>>,
+    #[serde(default)]
+    pub(super) peer_index: Option<u32>,
+    #[serde(default)]
+    pub(super) netnsid: Option<u32>,
+    #[serde(default)]
+    pub(super) mac: Option<At<Parsed<MacAddr>>>,
+    #[serde(default)]
+    pub(super) mtu: Option<u32>,
+    #[serde(default)]
+    pub(super) qdisc: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) pod: Option<At<Parsed<IpAddr>>>,
+    #[serde(default)]
+    pub(super) bridge: bool,
+    #[serde(default)]
+    pub(super) addresses: Vec<At<Parsed<NicAddress>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,6 +209,11 @@ pub(super) struct WorkloadModel {
     pub(super) labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     pub(super) ports: Vec<ContainerPortModel>,
+    /// What all its pods run, where it matters: an Ingress controller.
+    #[serde(default)]
+    pub(super) image: Box<str>,
+    #[serde(default)]
+    pub(super) args: Vec<Box<str>>,
     #[serde(default)]
     pub(super) host_network: bool,
     #[serde(default)]
@@ -183,7 +223,7 @@ pub(super) struct WorkloadModel {
     pub(super) ips: Vec<At<Parsed<IpAddr>>>,
 }
 
-fn default_namespace() -> String {
+pub(super) fn default_namespace() -> String {
     "default".to_owned()
 }
 

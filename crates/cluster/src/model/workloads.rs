@@ -10,7 +10,7 @@ use super::at::{At, Reader};
 use super::expand::{count, labels, numbered, parsed};
 use super::schema::{ContainerPortModel, WorkloadModel};
 use crate::load::Problem;
-use crate::{ContainerPort, Meta, Node, ObjectName, Pod};
+use crate::{Container, ContainerPort, Meta, Node, ObjectName, Pod};
 
 /// The most pods that a workload makes.
 const MOST_PODS: u64 = 1_000_000;
@@ -90,6 +90,11 @@ fn pods<'m>(
         .map(|port| container_port(reader, port))
         .collect();
     let line = reader.place(&workload.name).line;
+    let container = (!workload.image.is_empty()).then(|| Container {
+        image: workload.image.clone(),
+        args: workload.args.clone(),
+        ..Container::default()
+    });
     let mut own_turn = 0;
     for n in 1..=repeat {
         let name = numbered(&name, workload.repeat.is_some(), n);
@@ -134,7 +139,7 @@ fn pods<'m>(
                 node: Some((&*nodes[node].1.meta.name.name).into()),
                 host_network: workload.host_network,
                 ips: Vec::new(),
-                containers: Vec::new(),
+                containers: container.clone().into_iter().collect(),
                 ports: ports.clone(),
                 started: None,
                 ready: workload.ready.is_none_or(|ready| replica < ready),

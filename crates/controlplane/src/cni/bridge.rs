@@ -9,43 +9,38 @@ use std::net::IpAddr;
 use podwire_dataplane::{BridgePort, Link, LinkKind, Netns, Route};
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
 
-use super::{NodeNetwork, hash, made_up_mac};
+use super::{NodeNetwork, PodNetwork, made_up_mac};
 
 /// The bridge.
-pub const CNI0: DeviceName = DeviceName::literal("cni0");
+pub(super) const CNI0: DeviceName = DeviceName::literal("cni0");
 
-pub(super) fn bridge_link(node: &NodeNetwork, mtu: u32) -> Link {
+pub(super) fn bridge_link(network: &PodNetwork, node: &NodeNetwork) -> Link {
     let gateways = node
         .pod_cidrs
         .iter()
         .filter_map(|cidr| Some((cidr.nth(1)?, cidr.len())));
+    let name = network.bridge();
+    let mac = node.device_mac(name);
     Link {
         addresses: gateways.collect(),
-        ..Link::new(CNI0, LinkKind::Bridge, made_up_mac(&node.name, "cni0"), mtu)
+        ..Link::new(name, LinkKind::Bridge, mac, network.pod_mtu(node))
     }
 }
 
-/// `veth` and eight hexadecimal digits, as the plugin names the host's end.
-pub(super) fn port_name(node: &NodeNetwork, pod: IpAddr) -> DeviceName {
-    let digits = hash(&[&node.name, &pod.to_string(), "veth"]) >> 32;
-    format!("veth{digits:08x}")
-        .parse()
-        .expect("twelve letters and digits")
-}
-
-pub(super) fn port_link(node: &NodeNetwork, pod: IpAddr, mtu: u32, hairpin: bool) -> Link {
-    let name = port_name(node, pod);
+pub(super) fn port_link(
+    network: &PodNetwork,
+    node: &NodeNetwork,
+    pod: IpAddr,
+    hairpin: bool,
+) -> Link {
+    let name = network.port_name(node, pod);
+    let mac = node.device_mac(name);
     Link {
         port_of: Some(BridgePort {
-            bridge: CNI0,
+            bridge: network.bridge(),
             hairpin,
         }),
-        ..Link::new(
-            name,
-            LinkKind::Veth,
-            made_up_mac(&node.name, name.as_str()),
-            mtu,
-        )
+        ..Link::new(name, LinkKind::Veth, mac, network.pod_mtu(node))
     }
 }
 

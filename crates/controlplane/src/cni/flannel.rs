@@ -10,9 +10,9 @@ pub(super) mod rules;
 use std::net::IpAddr;
 
 use podwire_dataplane::{Link, LinkKind, Netns, Route, VxlanLink};
-use podwire_packet::{DeviceName, Family, MacAddr};
+use podwire_packet::{DeviceName, Family};
 
-use super::{NodeNetwork, PodNetwork, made_up_mac, routes};
+use super::{NodeNetwork, PodNetwork, routes};
 
 /// What VXLAN over IPv4 adds to a packet, and flannel takes off the MTU.
 pub(super) const VXLAN_OVERHEAD: u32 = 50;
@@ -24,10 +24,6 @@ fn device_name(family: Family, vni: u32) -> DeviceName {
     };
     // A VNI has 24 bits, so eight digits at most, and the IPv6 name is cut as `ip link` would refuse it.
     name.parse().unwrap_or(DeviceName::literal("flannel"))
-}
-
-fn device_mac(node: &NodeNetwork, device: DeviceName) -> MacAddr {
-    made_up_mac(&node.name, device.as_str())
 }
 
 /// The devices, one of each family that the node has a range and an address of.
@@ -48,7 +44,7 @@ pub(super) fn vxlan_links(
             local,
             device: under.name,
             fdb: others(network, node, family)
-                .map(|(other, ip)| (device_mac(other, name), ip))
+                .map(|(other, ip)| (other.device_mac(name), ip))
                 .collect(),
         };
         // flannel asks for 50 bytes less for either family; the kernel grants a device over IPv6, whose
@@ -58,7 +54,7 @@ pub(super) fn vxlan_links(
             Family::Ipv6 => VXLAN_OVERHEAD + 20,
         };
         let mtu = under.mtu.saturating_sub(overhead);
-        let link = Link::new(name, LinkKind::Vxlan(vxlan), device_mac(node, name), mtu);
+        let link = Link::new(name, LinkKind::Vxlan(vxlan), node.device_mac(name), mtu);
         Some(link.with_address(cidr.address(), family.bits()))
     };
     node.pod_cidrs.iter().filter_map(of_family).collect()
@@ -104,7 +100,7 @@ pub(super) fn add_routes<C>(
                 ..Route::via(cidr, device, next_hop)
             });
             host.neighbors
-                .insert((device, next_hop), device_mac(other, device));
+                .insert((device, next_hop), other.device_mac(device));
         }
     }
 }

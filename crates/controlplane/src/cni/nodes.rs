@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podwire_cluster::{Cluster, Nic};
+use indexmap::IndexMap;
+use podwire_cluster::{Cluster, LinkFacts, Nic};
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
 
 /// What the network knows of a node.
@@ -13,6 +14,8 @@ pub struct NodeNetwork {
     pub name: Arc<str>,
     /// Its devices, addresses and gateways settled.
     pub nics: Vec<Nic>,
+    /// What a model knows of devices of the real node.
+    pub links: IndexMap<DeviceName, LinkFacts>,
     /// Its pod ranges, one of a family.
     pub pod_cidrs: Vec<Prefix>,
     /// The address that other nodes reach it by, of each family that it has.
@@ -55,6 +58,12 @@ impl NodeNetwork {
             .iter()
             .copied()
             .find(|cidr| cidr.family() == family)
+    }
+
+    /// The Ethernet address of a device: as a model says, or made up from names.
+    pub(super) fn device_mac(&self, device: DeviceName) -> MacAddr {
+        let said = self.links.get(&device).and_then(|facts| facts.mac);
+        said.unwrap_or_else(|| super::made_up_mac(&self.name, device.as_str()))
     }
 
     /// Whether an address is of its pod ranges.
@@ -104,6 +113,7 @@ pub(super) fn of(cluster: &Cluster) -> Vec<NodeNetwork> {
             } else {
                 node.nics.clone()
             },
+            links: node.links.clone(),
             pod_cidrs: families
                 .iter()
                 .filter_map(|&family| node.pod_cidr(family))

@@ -45,6 +45,15 @@ impl SyncRunner {
         }
     }
 
+    /// The same where a sync runs that long after the last, without requests: IPVS mode takes its
+    /// `syncPeriod`.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.max = interval.max(self.min);
+        self.timer = self.last_run + self.max;
+        self
+    }
+
     /// When a sync is due that waits, or that nobody asked for.
     #[must_use]
     pub const fn timer(&self) -> SimTime {

@@ -9,9 +9,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use podwire_packet::{Headers, Protocol, SimTime};
-use podwire_ruleset::ipvs::VirtualAddress;
+use podwire_ruleset::ipvs::{Socket, VirtualAddress};
 
-use super::Socket;
 use super::state::State;
 
 /// A client's network, and the virtual server.

@@ -23,12 +23,20 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
         }
         let now = self.around.now();
         let configured = Some(&*self.ns.virtual_servers);
-        let admission = self
-            .state
-            .ipvs
-            .admit(configured, &skb.headers, now, self.choose);
+        let mut admission = Admission::Expired;
+        while admission == Admission::Expired {
+            admission = self
+                .state
+                .ipvs
+                .admit(configured, &skb.headers, now, self.choose);
+            // A connection that was confirmed cannot be led elsewhere: it is forgotten, and its next
+            // packet begins anew (`ip_vs_conn_uses_old_conntrack`).
+            if admission == Admission::Expired && self.forget_confirmed(skb) {
+                return Err(Disposition::Dropped(DropReason::IpvsServerGone));
+            }
+        }
         match admission {
-            Admission::NotTaken => Ok(()),
+            Admission::NotTaken | Admission::Expired => Ok(()),
             // A client learns at once that nobody serves (`ip_vs_leave`).
             Admission::NoDestination(_) => Err(Disposition::Rejected {
                 with: RejectWith::PortUnreachable,
@@ -49,6 +57,17 @@ impl<C: Classify, S: Surroundings, H: Choose, W: Watch> Kernel<'_, C, S, H, W> {
                 self.nat_xmit(skb, hook, virtual_server, real)
             }
         }
+    }
+
+    /// Forgets the packet's connection, unless this is its first packet; says whether it did.
+    fn forget_confirmed(&mut self, skb: &Skb) -> bool {
+        let connection = skb.tracked.and_then(|tracked| tracked.connection);
+        let id = connection.map(|(id, _)| id);
+        let id = id.filter(|&id| self.state.conntrack.get(id).is_some_and(|c| c.confirmed));
+        if let Some(id) = id {
+            self.state.conntrack.kill(id);
+        }
+        id.is_some()
     }
 
     fn nat_xmit(

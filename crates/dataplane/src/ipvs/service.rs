@@ -2,9 +2,11 @@
 
 use podwire_packet::Headers;
 use podwire_ruleset::Choose;
-use podwire_ruleset::ipvs::{Persistence, RealServer, Scheduler, SchedulerFlags, VirtualServer};
+use podwire_ruleset::ipvs::{
+    Persistence, RealServer, Scheduler, SchedulerFlags, Socket, VirtualServer,
+};
 
-use super::{Socket, hashing, maglev};
+use super::{hashing, maglev};
 
 /// A real server with its connections: `struct ip_vs_dest`.
 #[derive(Clone, Debug)]
@@ -35,7 +37,19 @@ impl Destination {
     }
 
     const fn socket(&self) -> Socket {
-        (self.real.address, self.real.port)
+        self.real.socket()
+    }
+
+    /// Active and inactive connections.
+    pub(super) const fn counts(&self) -> (u32, u32) {
+        (self.active, self.inactive)
+    }
+
+    /// A connection of it is over.
+    pub(super) fn uncount(&mut self, is_active: bool) {
+        let counter = self.counter(is_active);
+        *counter = counter.saturating_sub(1);
+        self.check_thresholds();
     }
 
     /// `ip_vs_dest_conn_overhead`: an active connection weighs as much as 256 inactive ones.
@@ -139,25 +153,21 @@ impl Service {
 
     pub(super) fn counts(&self, socket: Socket) -> (u32, u32) {
         let found = self.place(socket).map(|place| &self.destinations[place]);
-        found.map_or((0, 0), |d| (d.active, d.inactive))
-    }
-
-    fn counted(&mut self, socket: Socket, change: impl FnOnce(&mut Destination)) {
-        if let Some(place) = self.place(socket) {
-            change(&mut self.destinations[place]);
-            self.destinations[place].check_thresholds();
-        }
+        found.map_or((0, 0), Destination::counts)
     }
 
     pub(super) fn count(&mut self, socket: Socket, is_active: bool) {
-        self.counted(socket, |d| *d.counter(is_active) += 1);
+        if let Some(place) = self.place(socket) {
+            let destination = &mut self.destinations[place];
+            *destination.counter(is_active) += 1;
+            destination.check_thresholds();
+        }
     }
 
     pub(super) fn uncount(&mut self, socket: Socket, is_active: bool) {
-        self.counted(socket, |d| {
-            let counter = d.counter(is_active);
-            *counter = counter.saturating_sub(1);
-        });
+        if let Some(place) = self.place(socket) {
+            self.destinations[place].uncount(is_active);
+        }
     }
 
     pub(super) fn recount(&mut self, socket: Socket, was_active: bool, is_active: bool) {
@@ -167,19 +177,45 @@ impl Service {
         }
     }
 
-    pub(super) fn add(&mut self, real: RealServer) {
+    /// Adds a real server, with the connections that it had `before`.
+    pub(super) fn add(&mut self, real: RealServer, before: Option<Destination>) {
         self.destinations.insert(0, Destination::new(real));
+        if let Some(before) = before {
+            self.revive(&before);
+        }
         if let Memory::Last(Some(last)) = &mut self.memory {
             *last += 1;
         }
         self.changed();
     }
 
-    pub(super) fn remove(&mut self, socket: Socket) {
-        let Some(place) = self.place(socket) else {
-            return;
-        };
-        self.destinations.remove(place);
+    /// Gives a real server the connections that it had before.
+    pub(super) fn revive(&mut self, before: &Destination) {
+        if let Some(place) = self.place(before.socket()) {
+            let destination = &mut self.destinations[place];
+            (destination.active, destination.inactive) = before.counts();
+            destination.check_thresholds();
+        }
+    }
+
+    /// Takes over all of a virtual server but its real servers (`ip_vs_edit_service`).
+    pub(super) fn edit(&mut self, server: &VirtualServer) {
+        self.flags = server.flags;
+        self.persistence = server.persistence;
+        self.one_packet = server.one_packet;
+        if self.scheduler != server.scheduler {
+            self.scheduler = server.scheduler;
+            self.memory = self.first_memory();
+        }
+    }
+
+    pub(super) fn into_destinations(self) -> Vec<Destination> {
+        self.destinations
+    }
+
+    pub(super) fn remove(&mut self, socket: Socket) -> Option<Destination> {
+        let place = self.place(socket)?;
+        let gone = self.destinations.remove(place);
         if let Memory::Last(last) = &mut self.memory
             && last.is_some_and(|last| last >= place)
         {
@@ -187,6 +223,7 @@ impl Service {
             *last = last.and_then(|last| last.checked_sub(1));
         }
         self.changed();
+        Some(gone)
     }
 
     pub(super) fn set_weight(&mut self, socket: Socket, weight: u16) {

@@ -1,12 +1,16 @@
 //! Schedulers, persistence and the connection table.
 
+mod draws;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use podwire_packet::{Headers, Protocol, SimTime, TcpFlags};
 use podwire_ruleset::Draw;
-use podwire_ruleset::ipvs::{self, VirtualAddress};
+use podwire_ruleset::ipvs::{
+    self, Change, RealServer, Scheduler, Socket, VirtualAddress, VirtualServer,
+};
 
 use super::maglev;
 use super::{Admission, Ipvs};
@@ -43,6 +47,14 @@ fn server(number: u8) -> (IpAddr, u16) {
     (IpAddr::from([10, 0, 0, number]), 8080)
 }
 
+fn set_weight(ipvs: &mut Ipvs, real: Socket, weight: u16) {
+    ipvs.apply(&Change::SetWeight(WEB, real, weight));
+}
+
+fn remove(ipvs: &mut Ipvs, real: Socket) {
+    ipvs.apply(&Change::DeleteReal(WEB, real));
+}
+
 fn client(number: u32) -> IpAddr {
     IpAddr::V4((0xc0a8_0000 + number).into())
 }
@@ -54,13 +66,17 @@ fn packet(src: IpAddr, sport: u16) -> Headers {
 /// The last number of the chosen server's address; 0 if there is none.
 fn ask(ipvs: &mut Ipvs, headers: &Headers, seconds: u64) -> u8 {
     let now = SimTime::START + Duration::from_secs(seconds);
-    match ipvs.admit(None, headers, now, &mut Draw(1)) {
+    let mut admission = Admission::Expired;
+    while admission == Admission::Expired {
+        admission = ipvs.admit(None, headers, now, &mut Draw(1));
+    }
+    match admission {
         Admission::To { real, .. } => match real.address {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(_) => panic!("an IPv4 server"),
         },
         Admission::NoDestination(_) => 0,
-        Admission::NotTaken => panic!("it is for the virtual server"),
+        Admission::NotTaken | Admission::Expired => panic!("it is for the virtual server"),
     }
 }
 
@@ -75,24 +91,12 @@ fn chosen(ipvs: &mut Ipvs, count: u32) -> Vec<u8> {
 fn round_robin_goes_around_and_leaves_out_the_quiescent() {
     let mut ipvs = ipvs("-s rr", &[1, 1, 1]);
     assert_eq!(chosen(&mut ipvs, 5), [1, 2, 3, 1, 2]);
-    ipvs.set_weight(&WEB, server(3), 0);
+    set_weight(&mut ipvs, server(3), 0);
     let mut next = |number: u32| ask(&mut ipvs, &packet(client(100 + number), 1), 0);
     assert_eq!([next(0), next(1), next(2)], [1, 2, 1]);
-    ipvs.remove_real_server(&WEB, server(1));
+    remove(&mut ipvs, server(1));
     let mut next = |number: u32| ask(&mut ipvs, &packet(client(200 + number), 1), 0);
     assert_eq!([next(0), next(1)], [2, 2]);
-}
-
-#[test]
-fn a_round_of_a_million_is_even() {
-    let mut ipvs = ipvs_at(DNS, "-s rr -o", &[1, 1]);
-    let mut counts = [0; 3];
-    let mut udp = packet(client(0), 40_000);
-    udp.protocol = DNS.protocol;
-    for _ in 0..DRAWS {
-        counts[usize::from(ask(&mut ipvs, &udp, 0))] += 1;
-    }
-    assert_eq!(counts, [0, DRAWS / 2, DRAWS / 2]);
 }
 
 #[test]
@@ -108,8 +112,8 @@ fn weighted_round_robin_begins_with_the_heaviest_and_is_exact_over_a_cycle() {
 fn weights_with_a_common_divisor_make_a_short_cycle() {
     let mut ipvs = ipvs("-s wrr", &[100, 0, 50]);
     assert_eq!(chosen(&mut ipvs, 6), [1, 1, 3, 1, 1, 3]);
-    ipvs.set_weight(&WEB, server(1), 0);
-    ipvs.set_weight(&WEB, server(3), 0);
+    set_weight(&mut ipvs, server(1), 0);
+    set_weight(&mut ipvs, server(3), 0);
     assert_eq!(ask(&mut ipvs, &packet(client(9), 9), 0), 0);
 }
 
@@ -185,11 +189,11 @@ fn source_hashing_falls_back_only_if_told_to() {
     let from = packet(client(7), 40_000);
     let mut strict = ipvs("-s sh", &[1, 1]);
     let first = ask(&mut strict, &from, 0);
-    strict.set_weight(&WEB, server(first), 0);
+    set_weight(&mut strict, server(first), 0);
     let other_port = packet(client(7), 40_001);
     assert_eq!(ask(&mut strict, &other_port, 0), 0);
     let mut lenient = ipvs("-s sh -b sh-fallback", &[1, 1]);
-    lenient.set_weight(&WEB, server(first), 0);
+    set_weight(&mut lenient, server(first), 0);
     assert_eq!(ask(&mut lenient, &from, 0), 3 - first);
 }
 
@@ -248,7 +252,7 @@ fn a_maglev_table_keeps_the_place_of_a_quiescent_server() {
     // `last_weight`: its clients find nobody, unless told to fall back; the others stay.
     let mut ipvs = ipvs("-s mh", &[1, 1]);
     let before = chosen(&mut ipvs, 50);
-    ipvs.set_weight(&WEB, server(2), 0);
+    set_weight(&mut ipvs, server(2), 0);
     let after: Vec<u8> = (0..50)
         .map(|number| ask(&mut ipvs, &packet(client(number), 40_001), 0))
         .collect();
@@ -288,7 +292,7 @@ fn a_quiescent_server_loses_its_persistent_clients_but_keeps_connections() {
     let mut ipvs = ipvs("-s rr -p 100", &[1, 1]);
     let from = packet(client(1), 1);
     assert_eq!(ask(&mut ipvs, &from, 0), 1);
-    ipvs.set_weight(&WEB, server(1), 0);
+    set_weight(&mut ipvs, server(1), 0);
     assert_eq!(ask(&mut ipvs, &from, 1), 1);
     assert_eq!(ask(&mut ipvs, &packet(client(1), 2), 1), 2);
 }
@@ -298,22 +302,64 @@ fn a_server_that_is_gone_takes_its_connections_along() {
     let mut ipvs = ipvs("-s rr", &[1, 1]);
     let from = packet(client(1), 1);
     assert_eq!(ask(&mut ipvs, &from, 0), 1);
-    ipvs.remove_real_server(&WEB, server(1));
+    remove(&mut ipvs, server(1));
     assert_eq!(ask(&mut ipvs, &from, 1), 2);
     assert_eq!(ipvs.counts(&WEB, server(2)), (1, 0));
 }
 
 #[test]
-fn graceful_termination_waits_for_the_last_connection() {
+fn a_server_that_comes_back_finds_its_connections() {
+    let mut ipvs = ipvs("-s lc", &[1, 1]);
+    let from = packet(client(1), 1);
+    assert_eq!(ask(&mut ipvs, &from, 0), 1);
+    remove(&mut ipvs, server(1));
+    let back = RealServer::masquerading(server(1).0, server(1).1, 1);
+    ipvs.apply(&Change::AddReal(WEB, back));
+    assert_eq!(ipvs.counts(&WEB, server(1)), (1, 0));
+    assert_eq!(ask(&mut ipvs, &packet(client(2), 1), 0), 2);
+    assert_eq!(ask(&mut ipvs, &from, 1), 1);
+    // A connection that ends meanwhile is not counted any more.
+    remove(&mut ipvs, server(1));
+    ipvs.expire(SimTime::START + Duration::from_secs(120));
+    ipvs.apply(&Change::AddReal(WEB, back));
+    assert_eq!(ipvs.counts(&WEB, server(1)), (0, 0));
+}
+
+#[test]
+fn a_virtual_server_that_goes_takes_its_connections_along() {
+    let servers = ipvs::parse(&format!(
+        "-A {WEB} -s rr\n-a {WEB} -r 10.0.0.1:8080 -m -w 1\n"
+    ));
+    let servers = servers.unwrap();
+    let mut ipvs = Ipvs::new(&servers);
+    let from = packet(client(1), 1);
+    assert_eq!(ask(&mut ipvs, &from, 0), 1);
+    ipvs.apply(&Change::DeleteServer(WEB));
+    let mut admit = |configured| ipvs.admit(configured, &from, SimTime::START, &mut Draw(1));
+    // It comes back before the next packet: nothing happened.
+    assert!(matches!(
+        admit(Some(&servers)),
+        Admission::To { is_new: false, .. }
+    ));
+    ipvs.apply(&Change::DeleteServer(WEB));
+    let mut admit = || ipvs.admit(None, &from, SimTime::START, &mut Draw(1));
+    assert_eq!(admit(), Admission::Expired);
+    assert_eq!(admit(), Admission::NotTaken);
+}
+
+#[test]
+fn another_scheduler_begins_anew_and_keeps_connections() {
     let mut ipvs = ipvs("-s rr", &[1, 1]);
     let from = packet(client(1), 1);
-    let at = |seconds| SimTime::START + Duration::from_secs(seconds);
     assert_eq!(ask(&mut ipvs, &from, 0), 1);
-    assert!(!ipvs.terminate_gracefully(&WEB, server(1), at(1)));
-    assert_eq!(ask(&mut ipvs, &packet(client(2), 1), 1), 2);
-    // A connection that got no further than its SYN is over after a minute.
-    assert!(!ipvs.terminate_gracefully(&WEB, server(1), at(59)));
-    assert!(ipvs.terminate_gracefully(&WEB, server(1), at(60)));
+    let edited = VirtualServer {
+        scheduler: Scheduler::LeastConnection,
+        ..VirtualServer::default()
+    };
+    ipvs.apply(&Change::EditServer(WEB, edited));
+    assert_eq!(ask(&mut ipvs, &packet(client(2), 1), 0), 2);
+    assert_eq!(ask(&mut ipvs, &packet(client(3), 1), 0), 1);
+    assert_eq!(ask(&mut ipvs, &from, 0), 1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! kube-ipvs0 has 10.96.0.1. Behind port 80 of it is the pod 10.0.0.2:8080, behind port 81 nobody, behind
 //! port 82 the node itself.
 
+use podwire_ruleset::ipvs::{Change, RealServer, VirtualAddress};
 use podwire_ruleset::{RejectWith, ipvs};
 
 use super::*;
@@ -151,6 +152,24 @@ fn the_last_hop_of_a_ttl_ends_at_it() {
     let mut last = tcp("203.0.113.9:5000", "10.96.0.1:80");
     last.ttl = 1;
     assert_eq!(end(lab.receive(ETH0, last)), Disposition::Ttl);
+}
+
+#[test]
+fn a_connection_whose_server_is_gone_takes_one_packet_along() {
+    let mut lab = lab();
+    let packet = || tcp("203.0.113.9:5000", "10.96.0.1:80");
+    sent(lab.receive(ETH0, packet()));
+    let to: VirtualAddress = ipvs::parse(SERVERS).unwrap().into_keys().next().unwrap();
+    let gone = (ip("10.0.0.2"), 8080);
+    lab.state.ipvs.apply(&Change::DeleteReal(to, gone));
+    let back = RealServer::masquerading(ip("10.0.0.2"), 8181, 1);
+    lab.state.ipvs.apply(&Change::AddReal(to, back));
+    // The connection was confirmed: connection tracking cannot lead it to another server.
+    let reason = dropped(lab.receive(ETH0, packet()));
+    assert_eq!(reason, DropReason::IpvsServerGone);
+    assert_eq!(lab.state.conntrack.connections().count(), 0);
+    let again = flow(lab.receive(ETH0, packet()));
+    assert_eq!(again.to_string(), "tcp 203.0.113.9:5000 > 10.0.0.2:8181");
 }
 
 #[test]

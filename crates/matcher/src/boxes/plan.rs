@@ -54,7 +54,7 @@ const WAYS: [&[u8]; 7] = [
 /// How trees are grown where ways are compared.
 const USUAL: Shape = (2, 8);
 /// How else they may be grown; the first two also where the usual way takes too much.
-const OTHERS: [Shape; 7] = [(2, 4), (2, 2), (1, 16), (1, 8), (1, 4), (2, 16), (3, 4)];
+const OTHERS: [Shape; 7] = [(2, 4), (2, 2), (1, 16), (1, 4), (2, 16), (3, 3), (3, 6)];
 /// From so many rules on, one shape of a tree has to do.
 const MANY: usize = 50_000;
 

@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use proptest::prelude::*;
 
-use super::{Address, Boxes, Point, RuleBox, plan};
+use super::{Address, Boxes, MANY, NONE, Point, RuleBox, plan};
 
 fn holds<A: Address>(rule: &RuleBox<A>, point: &Point<A>) -> bool {
     rule.src.contains(&point.src)
@@ -29,13 +29,22 @@ fn check<A: Address>(rules: &[RuleBox<A>], points: &[Point<A>]) {
     let boxes = Boxes::new(rules).unwrap();
     let bound = plan::BYTES_A_RULE * rules.len() + 4 * plan::BYTES_AT_LEAST + 512;
     assert!(boxes.bytes() <= bound, "{:?}", boxes.shape());
+    for chunk in points.chunks(MANY) {
+        let mut many = [Point::default(); MANY];
+        many[..chunk.len()].copy_from_slice(chunk);
+        let firsts = boxes.firsts(&many, chunk.len());
+        for (point, first) in chunk.iter().zip(firsts) {
+            assert_eq!(first, boxes.first_from(point, 0), "{point:?}");
+            assert_eq!(first, boxes.first(point), "{point:?}");
+        }
+    }
     for point in points {
         let places = 0_u32..;
         let held = places.zip(rules).filter(|(_, rule)| holds(rule, point));
         let held: Vec<u32> = held.map(|(place, _)| place).collect();
         assert_eq!(found(&boxes, point, 0), held, "{point:?}");
-        let first = boxes.each(point, 0, ControlFlow::Break);
-        assert_eq!(first.break_value(), held.first().copied());
+        let first = held.first().copied();
+        assert_eq!(boxes.first(point), first.unwrap_or(NONE));
         for from in held.iter().map(|place| place + 1).chain([1, u32::MAX]) {
             let rest: Vec<u32> = held.iter().copied().filter(|at| *at >= from).collect();
             assert_eq!(found(&boxes, point, from), rest, "{point:?} from {from}");

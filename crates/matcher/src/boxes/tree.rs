@@ -59,6 +59,15 @@ pub(super) struct Cursor {
     found: u32,
 }
 
+/// What a block says of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Place of the first rule that holds it, or [`NONE`].
+    pub(super) first: u32,
+    /// Whether no rule does, and the leaf goes on in the next block.
+    pub(super) goes_on: bool,
+}
+
 /// Set where the next block belongs to the leaf too, and no rule of this one is left above it.
 const GOES_ON: u32 = 1 << LANES;
 
@@ -69,9 +78,9 @@ fn rest_of<A>(point: &Point<A>) -> u64 {
 }
 
 impl<A: Address> Tree<A> {
-    /// The leaf of a packet, and what its first block says; nothing here branches on the packet.
+    /// The first block of a packet's leaf; nothing here branches on the packet.
     #[inline]
-    pub(super) fn start(&self, point: &Point<A>) -> Cursor {
+    pub(super) fn leaf(&self, point: &Point<A>) -> u32 {
         let rest = rest_of(point);
         let mut at = 0;
         for _ in 0..self.levels {
@@ -83,9 +92,40 @@ impl<A: Address> Tree<A> {
                     | point.dst.window(node.turns[1], node.masks[1])
                     | of_rest);
         }
-        let block = self.leaves[at as usize];
+        self.leaves[at as usize]
+    }
+
+    /// Where a packet's leaf begins, and what its first block says.
+    #[inline]
+    pub(super) fn start(&self, point: &Point<A>) -> Cursor {
+        let block = self.leaf(point);
         let found = self.blocks[block as usize].test(point);
         Cursor { block, found }
+    }
+
+    /// The first rule of a block that holds a packet, and whether there is another block to ask if none does.
+    #[inline]
+    pub(super) fn ask(&self, block: u32, point: &Point<A>) -> Asked {
+        let block = &self.blocks[block as usize];
+        let found = block.test(point);
+        let lane = (found | GOES_ON).trailing_zeros();
+        Asked {
+            first: block.places[lane as usize],
+            goes_on: found == GOES_ON,
+        }
+    }
+
+    /// The first rule that holds a packet, or [`NONE`].
+    #[inline]
+    pub(super) fn first(&self, point: &Point<A>) -> u32 {
+        let mut block = self.leaf(point);
+        loop {
+            let asked = self.ask(block, point);
+            if !asked.goes_on {
+                return asked.first;
+            }
+            block += 1;
+        }
     }
 
     /// Blocks that a packet is tested against until a rule holds it that ends its way, or all.

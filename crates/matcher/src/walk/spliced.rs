@@ -9,6 +9,7 @@ use podwire_packet::Headers;
 use podwire_ruleset::{ChainId, Choose, Observe};
 
 use super::{Flow, Place, Walk};
+use crate::at_once::Ranges;
 use crate::code::Code;
 use crate::dispatch::{Dispatch, Found};
 use crate::fields::Fields;
@@ -90,7 +91,7 @@ impl<'m, F: Fields, K: Code<'m, F>, C: Choose, O: Observe> Walk<'m, '_, F, K, C,
                     let found = space.candidates(fields, places.start);
                     self.each_kept(chain, splice, found.take_while(|&place| place < places.end))
                 }
-                Block::Ranges(first, boxes) => {
+                Block::Ranges(Ranges { first, boxes, .. }) => {
                     let of_block = places.start.max(*first)..places.end.min(first + boxes.len());
                     match F::point(&self.view.packet.headers) {
                         None => self.each_with(chain, splice, of_block, |_| 0),
@@ -234,7 +235,7 @@ impl<F: Fields> Program<F> {
                     });
                 }
                 Block::Hashed(space) => space.candidates(F::of(headers), from).next(),
-                Block::Ranges(first, boxes) => {
+                Block::Ranges(Ranges { first, boxes, .. }) => {
                     let skipped = from.saturating_sub(*first);
                     let Some(point) = F::point(headers) else {
                         return (skipped < boxes.len()).then(|| self.foreign(first + skipped));

@@ -3,142 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use podwire_cluster::{Change, Events, KubeProxyConfiguration, ProxyMode, Timing};
+use podwire_cluster::{Events, KubeProxyConfiguration, ProxyMode, Timing};
 use podwire_controlplane::kube_proxy::{
-    Cleanup, ConntrackSettings, IptablesHistory, IptablesProxier, KubeProxyVersion,
-    NftablesHistory, NftablesProxier, ProxierError, ServicePorts, SideEffects, SyncCounts,
-    SyncRunner, UserspaceHistory, UserspaceProxier,
+    Cleanup, ConntrackSettings, IpvsHistory, KubeProxyVersion, ProxierError, ServicePorts,
+    SideEffects, SyncRunner,
 };
-use podwire_dataplane::{Conntrack, NetnsState, Timeouts};
-use podwire_packet::{Family, SimTime};
+use podwire_dataplane::{NetnsState, Timeouts};
+use podwire_packet::SimTime;
+use podwire_ruleset::ipvs::{Change, Socket, VirtualAddress};
 
+use super::written::{Seen, Sync, Written, unlisted_addresses};
 use super::{SyncReport, Timeline, TimelineError, What};
-use crate::rules::{IpvsNode, NodeRules, RulesError, interp, nft_interp, userspace_rules};
+use crate::rules::NodeRules;
 use crate::world::World;
+
+/// A real server of a virtual server.
+pub type RealServerOf = (VirtualAddress, Socket);
 
 /// A sync that runs.
 #[derive(Clone, Copy, Debug)]
 struct Running {
+    began: SimTime,
     /// When it is done.
     done: SimTime,
     /// The state that it syncs.
     state: usize,
     /// Whether the runner let it.
     is_counted: bool,
-}
-
-/// What a node's syncs have written so far, IPv4 and IPv6.
-#[derive(Debug)]
-enum Written<'c> {
-    Iptables([IptablesHistory<'c>; 2]),
-    Nftables([NftablesHistory<'c>; 2]),
-    /// Of one family.
-    Userspace(Box<UserspaceHistory<'c>>),
-}
-
-/// A state of the cluster, as the proxiers of both families see it.
-type Seen<'c> = (&'c Change, &'c [ServicePorts<'c>; 2]);
-
-impl<'c> Written<'c> {
-    /// The first sync.
-    fn first((change, services): Seen<'c>, node: &str) -> Result<Self, ProxierError> {
-        let cluster = &change.cluster;
-        let [ipv4, ipv6] = services;
-        let config = cluster.kube_proxy.clone().unwrap_or_default();
-        Ok(if config.proxy_mode() == ProxyMode::Userspace {
-            let proxier = userspace_proxier((change, services), node)?;
-            Self::Userspace(Box::new(UserspaceHistory::first(proxier)))
-        } else if config.proxy_mode() == ProxyMode::Nftables {
-            let first = |of| NftablesProxier::new(cluster, of, node).map(NftablesHistory::first);
-            Self::Nftables([first(ipv4)?, first(ipv6)?])
-        } else {
-            let first = |of| IptablesProxier::new(cluster, of, node).map(IptablesHistory::first);
-            Self::Iptables([first(ipv4)?, first(ipv6)?])
-        })
-    }
-
-    /// A later one. Says whether it wrote everything, and in iptables mode what it wrote.
-    fn then(
-        &mut self,
-        (change, services): Seen<'c>,
-        node: &str,
-        is_full: bool,
-    ) -> Result<(bool, Option<[SyncCounts; 2]>), ProxierError> {
-        let cluster = &change.cluster;
-        match self {
-            Self::Iptables(histories) => {
-                let mut counts = [SyncCounts::default(); 2];
-                for ((history, services), counts) in
-                    histories.iter_mut().zip(services).zip(&mut counts)
-                {
-                    let proxier = IptablesProxier::new(cluster, services, node)?;
-                    if is_full {
-                        history.then_full(proxier);
-                    } else {
-                        history.then(proxier);
-                    }
-                    *counts = SyncCounts::of(services, history.restore_text());
-                }
-                let is_full = histories.iter().all(IptablesHistory::is_full);
-                Ok((is_full, Some(counts)))
-            }
-            Self::Nftables(histories) => {
-                for (history, services) in histories.iter_mut().zip(services) {
-                    history.then(NftablesProxier::new(cluster, services, node)?);
-                }
-                Ok((true, None))
-            }
-            Self::Userspace(history) => {
-                history.then(userspace_proxier((change, services), node)?);
-                Ok((true, None))
-            }
-        }
-    }
-
-    /// The rules of a node, if it is one of the world's.
-    fn rules(
-        &self,
-        world: &World<'c>,
-        node: &str,
-        route_localnet: bool,
-    ) -> Result<Option<NodeRules>, RulesError> {
-        let Some(index) = world.node_index(node) else {
-            return Ok(None);
-        };
-        let network = &world.network;
-        let node = &network.nodes()[index];
-        let ((ipv4, refused_ipv4), (ipv6, refused_ipv6)) = match self {
-            Self::Iptables([ipv4, ipv6]) => (
-                (interp(network, node, ipv4.rule_set())?, None),
-                (interp(network, node, ipv6.rule_set())?, None),
-            ),
-            Self::Nftables([ipv4, ipv6]) => (
-                nft_interp(network, node, Family::Ipv4, ipv4.table())?,
-                nft_interp(network, node, Family::Ipv6, ipv6.table())?,
-            ),
-            Self::Userspace(history) => return userspace_rules(network, node, history).map(Some),
-        };
-        Ok(Some(NodeRules {
-            ipv4,
-            ipv6,
-            ipvs: IpvsNode::default(),
-            proxy_sockets: Arc::default(),
-            route_localnet,
-            refused: [refused_ipv4, refused_ipv6].into_iter().flatten().collect(),
-        }))
-    }
-}
-
-/// The proxier of userspace mode, which is of one family.
-fn userspace_proxier<'c>(
-    (change, [ipv4, ipv6]): Seen<'c>,
-    node: &str,
-) -> Result<UserspaceProxier<'c>, ProxierError> {
-    let services = match UserspaceProxier::family_of(&change.cluster, node)? {
-        Family::Ipv4 => ipv4,
-        Family::Ipv6 => ipv6,
-    };
-    UserspaceProxier::new(&change.cluster, services, node)
 }
 
 /// kube-proxy of a node.
@@ -150,7 +41,11 @@ pub(super) struct Proxy<'c> {
     pub(super) heard: usize,
     /// The state of its last sync.
     synced: usize,
+    /// Whether nothing was taken away since.
+    is_settled: bool,
     written: Written<'c>,
+    /// When it began to look at real servers that wait for their connections to end.
+    started: SimTime,
     last_full: SimTime,
     runner: SyncRunner,
     running: Option<Running>,
@@ -164,6 +59,10 @@ pub(super) struct Proxy<'c> {
 
 /// An hour after the last full sync the next is full (`FullSyncPeriod`, pkg/proxy/util).
 const FULL_SYNC_PERIOD: Duration = Duration::from_secs(3_600);
+
+/// How often kube-proxy looks at real servers that wait for their connections to end
+/// (`rsCheckDeleteInterval`, pkg/proxy/ipvs/graceful_termination.go).
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 impl<'c> Proxy<'c> {
     /// That of a node which is in sync with the state that holds.
@@ -181,14 +80,22 @@ impl<'c> Proxy<'c> {
             ..
         } = timeline;
         let state = *state;
-        let index = world.node_index(node).unwrap_or_default();
+        let index = world.node_index(node);
+        let index = index.expect("every node of a cluster is one of its world");
         let config = config.with_defaults();
-        let min = match config.proxy_mode() {
-            ProxyMode::Nftables => config.nftables.min_sync_period,
-            ProxyMode::Iptables
-            | ProxyMode::Ipvs
-            | ProxyMode::Userspace
-            | ProxyMode::Kernelspace => config.iptables.min_sync_period,
+        let runner = match config.proxy_mode() {
+            ProxyMode::Nftables => SyncRunner::new(config.nftables.min_sync_period, *now),
+            ProxyMode::Ipvs => SyncRunner::new(config.ipvs.min_sync_period, *now)
+                .with_interval(config.ipvs.sync_period),
+            ProxyMode::Iptables | ProxyMode::Userspace | ProxyMode::Kernelspace => {
+                SyncRunner::new(config.iptables.min_sync_period, *now)
+            }
+        };
+        let seen = Seen {
+            change: &events.changes[state],
+            services: &services.0[state],
+            node,
+            addresses: &unlisted_addresses(world, node),
         };
         let timing = events.nodes.get(node).copied().unwrap_or(events.timing);
         Ok(Self {
@@ -196,9 +103,11 @@ impl<'c> Proxy<'c> {
             timing,
             heard: state,
             synced: state,
-            written: Written::first((&events.changes[state], &services.0[state]), node)?,
+            is_settled: true,
+            written: Written::first(seen, *now)?,
+            started: *now,
             last_full: *now,
-            runner: SyncRunner::new(min, *now),
+            runner,
             running: None,
             is_asked: false,
             waits: false,
@@ -220,8 +129,13 @@ impl<'c> Proxy<'c> {
         let Written::Userspace(history) = &mut self.written else {
             return Ok(None);
         };
-        let seen = (&events.changes[self.heard], &services[self.heard]);
-        let is_stale = history.hear(userspace_proxier(seen, self.node)?);
+        let seen = Seen {
+            change: &events.changes[self.heard],
+            services: &services[self.heard],
+            node: self.node,
+            addresses: &[],
+        };
+        let is_stale = history.hear(seen.userspace()?);
         self.rules.proxy_sockets = Arc::new(history.sockets().collect());
         Ok(Some(is_stale))
     }
@@ -267,6 +181,7 @@ impl<'c> Proxy<'c> {
     fn begin<'t>(&mut self, now: SimTime, is_counted: bool) -> What<'t> {
         self.waits &= !is_counted;
         self.running = Some(Running {
+            began: now,
             done: now + self.timing.sync_takes,
             state: self.heard,
             is_counted,
@@ -283,17 +198,34 @@ impl<'c> Proxy<'c> {
         services: &'c [[ServicePorts<'c>; 2]],
         world: &World<'c>,
         version: KubeProxyVersion,
-        conntrack: &mut Conntrack,
+        kernel: &mut NetnsState,
         now: SimTime,
     ) -> Result<SyncReport, TimelineError> {
         let Some(running) = self.running.take() else {
             unreachable!("only a sync that runs is done");
         };
         let state = running.state;
-        let change = &events.changes[state];
         let is_hourly = now - self.last_full >= FULL_SYNC_PERIOD;
-        let seen = (change, &services[state]);
-        let (full, counts) = self.written.then(seen, self.node, is_hourly)?;
+        let seen = Seen {
+            change: &events.changes[state],
+            services: &services[state],
+            node: self.node,
+            addresses: &unlisted_addresses(world, self.node),
+        };
+        kernel.ipvs.expire(now);
+        // Each `syncPeriod` IPVS mode syncs what it has synced, and changes nothing.
+        let is_ipvs = matches!(self.written, Written::Ipvs(_));
+        let is_idle = is_ipvs && self.is_settled && state == self.synced;
+        let sync = if is_idle {
+            Sync::of_everything()
+        } else {
+            self.written
+                .then(seen, is_hourly, running.began, &kernel.ipvs)?
+        };
+        for change in &sync.virtual_servers {
+            kernel.ipvs.apply(change);
+        }
+        let conntrack = &mut kernel.conntrack;
         let mut clears = Vec::new();
         let mut forgotten = 0;
         for (before, after) in services[self.synced].iter().zip(&services[state]) {
@@ -302,27 +234,31 @@ impl<'c> Proxy<'c> {
                     Cleanup::Events(history.side_effects().conntrack)
                 }
                 Written::Userspace(_) => Cleanup::Events(Vec::new()),
-                Written::Iptables(_) | Written::Nftables(_) => {
+                Written::Iptables(_) | Written::Nftables(_) | Written::Ipvs(_) => {
                     Cleanup::new(version, Some(before), after, self.node)
                 }
             };
             forgotten += conntrack.delete(|connection| cleanup.deletes(connection));
             clears.extend_from_slice(cleanup.clears());
         }
-        if full {
+        if sync.is_full {
             self.last_full = now;
         }
         // A sysctl that was set stays; nftables mode sets none.
         let mut route_localnet = self.rules.route_localnet;
         if matches!(self.written, Written::Iptables(_)) {
-            let effects = SideEffects::new(&change.cluster, &services[state][0], self.node)?;
+            let effects = SideEffects::new(&seen.change.cluster, &services[state][0], self.node)?;
             route_localnet |= !effects.sysctls.is_empty();
         }
         // Endpoints may have changed while it ran.
         self.hear(events, services)?;
-        if let Some(rules) = self.written.rules(world, self.node, route_localnet)? {
-            self.rules = rules;
+        if !is_idle {
+            if let Some(rules) = self.written.rules(world, self.node, route_localnet)? {
+                self.rules = rules;
+            }
+            self.load_sets(kernel);
         }
+        self.is_settled = true;
         self.synced = state;
         if running.is_counted {
             self.runner.ran(now);
@@ -332,12 +268,67 @@ impl<'c> Proxy<'c> {
             self.waits = true;
             self.runner.wake(now);
         }
+        let mut draining = Vec::new();
+        for change in sync.virtual_servers {
+            if let Change::SetWeight(at, real, 0) = change {
+                draining.push((at, real));
+            }
+        }
         Ok(SyncReport {
-            full,
-            counts,
+            full: sync.is_full,
+            counts: sync.counts,
             clears,
             forgotten,
+            draining,
         })
+    }
+
+    /// Puts the ipsets of IPVS mode into the kernel.
+    pub(super) fn load_sets(&self, kernel: &mut NetnsState) {
+        if matches!(self.written, Written::Ipvs(_)) {
+            kernel.ipv4.sets = self.rules.ipvs.ipv4_sets.clone();
+            kernel.ipv6.sets = self.rules.ipvs.ipv6_sets.clone();
+        }
+    }
+
+    /// When it looks next at real servers that wait for their connections to end, if there are any.
+    pub(super) fn next_look(&self, now: SimTime) -> Option<SimTime> {
+        let Written::Ipvs(histories) = &self.written else {
+            return None;
+        };
+        let looks = (now - self.started).as_secs() / LOOK_INTERVAL.as_secs() + 1;
+        let looks = u32::try_from(looks).unwrap_or(u32::MAX);
+        let is_waiting = histories.iter().any(IpvsHistory::is_waiting);
+        is_waiting.then(|| self.started + LOOK_INTERVAL * looks)
+    }
+
+    /// Looks at them: those that go.
+    pub(super) fn look(
+        &mut self,
+        world: &World<'c>,
+        kernel: &mut NetnsState,
+        now: SimTime,
+    ) -> Result<Vec<RealServerOf>, TimelineError> {
+        let Written::Ipvs(histories) = &mut self.written else {
+            return Ok(Vec::new());
+        };
+        kernel.ipvs.expire(now);
+        let mut gone = Vec::new();
+        for history in &mut **histories {
+            for change in history.look(|at, real| kernel.ipvs.connection_count(at, real)) {
+                kernel.ipvs.apply(&change);
+                if let Change::DeleteReal(at, real) = change {
+                    gone.push((at, real));
+                }
+            }
+        }
+        self.is_settled &= gone.is_empty();
+        if !gone.is_empty()
+            && let Some(rules) = self.written.rules(world, self.node, false)?
+        {
+            self.rules = rules;
+        }
+        Ok(gone)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use indexmap::IndexMap;
-use podwire_cluster::{Cni, Pod};
+use podwire_cluster::Pod;
 use podwire_dataplane::{Link, LinkKind, Listeners, Netns, Route};
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol};
@@ -49,7 +49,7 @@ impl World<'_> {
                 ..Route::via(Prefix::any(family), WAN, family.unspecified())
             });
         }
-        if self.cluster.network.cni == Cni::Routes {
+        if self.network.routes_to_pods() {
             let ranges = self.network.nodes().iter().flat_map(|node| {
                 let ranges = node.pod_cidrs.iter();
                 ranges.map(move |&cidr| (cidr, node))

@@ -151,7 +151,7 @@ impl World<'_> {
         }
         let network = &self.network.nodes()[node];
         let mac = PodNetwork::pod_mac(network, addresses[0]);
-        let port = PodNetwork::port_name(network, addresses[0]);
+        let port = self.network.port_name(network, addresses[0]);
         self.topology.pair(
             End {
                 at,

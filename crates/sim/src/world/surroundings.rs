@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use podwire_controlplane::cni::{CNI0, PodNetwork};
+use podwire_controlplane::cni::PodNetwork;
 use podwire_dataplane::{Netns, Surroundings};
 use podwire_interp::Interp;
 use podwire_packet::{DeviceName, MacAddr, SimTime};
@@ -56,7 +56,7 @@ enum Domain {
 impl World<'_> {
     fn domain(&self, at: NetnsId, device: DeviceName) -> Option<Domain> {
         match at {
-            NetnsId::Node(index) if device == CNI0 => Some(Domain::Bridge(index)),
+            NetnsId::Node(index) if device == self.network.bridge() => Some(Domain::Bridge(index)),
             NetnsId::Pod(index) if device == DeviceName::ETH0 => {
                 Some(Domain::Bridge(self.pods[index].node))
             }
@@ -81,7 +81,10 @@ impl Surroundings for View<'_, '_> {
         {
             // A host answers for each of its addresses on every link (sysctl `arp_ignore` 0).
             let host = self.neighbor(owner)?;
-            return host.links.get(&CNI0).map(|bridge| bridge.mac);
+            return host
+                .links
+                .get(&self.world.network.bridge())
+                .map(|bridge| bridge.mac);
         }
         let netns = self.neighbor(owner)?;
         let link = netns
@@ -95,7 +98,7 @@ impl Surroundings for View<'_, '_> {
         let NetnsId::Node(index) = self.at else {
             return None;
         };
-        if bridge != CNI0 {
+        if bridge != self.world.network.bridge() {
             return None;
         }
         let node = &self.world.network.nodes()[index];
@@ -103,7 +106,7 @@ impl Surroundings for View<'_, '_> {
             .iter()
             .map(|&pod| self.world.pods[pod].addresses[0]);
         let pod = pods.find(|&pod| PodNetwork::pod_mac(node, pod) == mac)?;
-        Some(PodNetwork::port_name(node, pod))
+        Some(self.world.network.port_name(node, pod))
     }
 
     fn now(&self) -> SimTime {

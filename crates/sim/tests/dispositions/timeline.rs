@@ -54,7 +54,15 @@ pub(crate) fn happenings(events: &Events, version: &str) -> Vec<String> {
             What::SyncWaits { node, until } => format!("{node} waits until {}", millis(until)),
             What::SyncDone { node, report } => {
                 let kind = if report.full { "full" } else { "partial" };
-                format!("{node} done, {kind}, forgot {}", report.forgotten)
+                let drain = match report.draining.len() {
+                    0 => String::new(),
+                    count => format!(", {count} drain"),
+                };
+                format!("{node} done, {kind}, forgot {}{drain}", report.forgotten)
+            }
+            What::Drained { node, gone } => {
+                let gone: Vec<_> = gone.iter().map(|(_, (ip, _))| ip.to_string()).collect();
+                format!("{node} drained {}", gone.join(" "))
             }
             What::Sent { result, .. } => match *result {
                 Ok(trace) => {
@@ -372,6 +380,110 @@ fn an_endpoint_that_is_no_object_outlives_its_slice() {
     }
 }
 
+/// The events with kube-proxy in a mode.
+fn in_mode(mode: &str, mut events: Events) -> Events {
+    for change in &mut events.changes {
+        let config = change.cluster.kube_proxy.get_or_insert_default();
+        config.set("mode", mode).expect("a mode");
+    }
+    events
+}
+
+/// Lines about one node, and about packets.
+fn of_node<'l>(lines: &'l [String], node: &str) -> Vec<&'l str> {
+    let other = if node == "a" { " b " } else { " a " };
+    let own = lines.iter().map(String::as_str);
+    own.filter(|line| !line.contains(other)).collect()
+}
+
+#[test]
+fn a_real_server_with_connections_drains_and_goes_when_kube_proxy_looks() {
+    let tcp = METRICS.replace("UDP", "TCP");
+    let text = "events: [(at: \"10s\", endpoints: {\"default/metrics\": [\"10.244.0.9\"]})],
+         probes: [(name: \"flow\", at: \"5s\", every: \"10s\", until: \"25s\", sport: 5000,
+                   from: \"pod/default/client-a\", to: \"svc/metrics:8125\"),
+                  (name: \"others\", at: \"6s\", every: \"10s\", until: \"26s\",
+                   from: \"pod/default/client-a\", to: \"svc/metrics:8125\")]";
+    let events = in_mode("ipvs", events_with(&tcp, text));
+    // The first connection goes on; a SYN that is answered is remembered for a minute after the last
+    // packet, so the look at 120 s is the first that finds none.
+    assert_eq!(
+        of_node(&happenings(&events, "1.30"), "a"),
+        [
+            "5000 delivered for 10.244.1.9",
+            "6000 delivered for 10.244.1.9",
+            "10000 endpoints of Service default/metrics: 1 ready, now 1",
+            "10010 a begins",
+            "10050 a done, full, forgot 0, 1 drain",
+            "15000 delivered for 10.244.1.9",
+            "16000 delivered for 10.244.0.9",
+            "25000 delivered for 10.244.1.9",
+            "26000 delivered for 10.244.0.9",
+            "120000 a drained 10.244.1.9",
+        ]
+    );
+}
+
+#[test]
+fn udp_does_not_drain_and_its_connection_begins_anew() {
+    let events = events(&format!(
+        "events: [(at: \"10s\", endpoints: {{\"default/metrics\": [\"10.244.0.9\"]}})],
+         probes: [(at: \"5s\", every: \"10s\", until: \"25s\", {ONE_WAY})]"
+    ));
+    assert_eq!(
+        of_node(&happenings(&in_mode("ipvs", events), "1.30"), "a"),
+        [
+            "5000 delivered for 10.244.1.9",
+            "10000 endpoints of Service default/metrics: 1 ready, now 1",
+            "10010 a begins",
+            "10050 a done, full, forgot 1",
+            "15000 delivered for 10.244.0.9",
+            "25000 delivered for 10.244.0.9",
+        ]
+    );
+}
+
+#[test]
+fn an_endpoint_that_comes_back_keeps_its_connections() {
+    let tcp = METRICS.replace("UDP", "TCP");
+    let text = "events: [(at: \"10s\", endpoints: {\"default/metrics\": []}),
+                  (at: \"20s\", endpoints: {\"default/metrics\": [\"10.244.1.9\"]})],
+         probes: [(at: \"5s\", every: \"10s\", until: \"25s\", sport: 5000,
+                   from: \"pod/default/client-a\", to: \"svc/metrics:8125\")]";
+    let events = in_mode("ipvs", events_with(&tcp, text));
+    let lines = happenings(&events, "1.30");
+    assert_eq!(
+        packets(&lines),
+        [
+            "5000 delivered for 10.244.1.9",
+            "15000 delivered for 10.244.1.9",
+            "25000 delivered for 10.244.1.9",
+        ]
+    );
+    assert!(
+        !lines.iter().any(|line| line.contains("drained")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_service_that_is_gone_is_no_virtual_server_any_more() {
+    let tcp = METRICS.replace("UDP", "TCP");
+    let text = "events: [(at: \"10s\", delete: [\"svc/default/metrics\"]), (at: \"20s\", objects: r#\"SERVICE\"#)],
+         probes: [(at: \"5s\", every: \"10s\", until: \"25s\",
+                   from: \"pod/default/client-a\", to: \"10.96.0.50:8125\")]";
+    let text = text.replace("SERVICE", tcp.split("---\n").next().expect("a Service"));
+    let events = in_mode("ipvs", events_with(&tcp, &text));
+    assert_eq!(
+        packets(&happenings(&events, "1.30")),
+        [
+            "5000 delivered for 10.244.1.9",
+            "15000 unroutable for 10.96.0.50",
+            "25000 delivered for 10.244.1.9",
+        ]
+    );
+}
+
 #[test]
 fn an_unrelated_sync_moves_no_client_in_nftables_mode() {
     const STICKY: &str = "\
@@ -394,11 +506,7 @@ endpoints: [{addresses: [10.244.1.20]}, {addresses: [10.244.1.21]}, {addresses: 
          probes: [(at: \"1s\", every: \"100ms\", until: \"6s\", \
                    from: \"pod/default/client-a\", to: \"svc/default/sticky:80\")]"
     );
-    let mut events = events_with(STICKY, &text);
-    for change in &mut events.changes {
-        let config = change.cluster.kube_proxy.get_or_insert_default();
-        config.set("mode", "nftables").expect("a mode");
-    }
+    let events = in_mode("nftables", events_with(STICKY, &text));
     let told = happenings(&events, "1.30");
     let mut servers: Vec<_> = packets(&told)
         .into_iter()

@@ -20,12 +20,23 @@ impl<'de> Deserializer<'de> for &Tree<'de> {
             Value::Unsigned(n) => visitor.visit_u64(*n),
             Value::Signed(n) => visitor.visit_i64(*n),
             Value::Float(n) => visitor.visit_f64(*n),
-            Value::Text(Cow::Borrowed(text)) => visitor.visit_borrowed_str(text),
-            Value::Text(Cow::Owned(text)) => visitor.visit_str(text),
+            Value::Text(Cow::Borrowed(text)) | Value::Word(Cow::Borrowed(text), _) => {
+                visitor.visit_borrowed_str(text)
+            }
+            Value::Text(Cow::Owned(text)) | Value::Word(Cow::Owned(text), _) => {
+                visitor.visit_str(text)
+            }
             Value::Seq(items) => visitor.visit_seq(Items { items, next: 0 }),
             Value::Map(entries) => visitor.visit_map(Entries { entries, next: 0 }),
         };
         done.map_err(|fault| fault.at(self.place))
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BoxedFault> {
+        if let Value::Word(_, is) = self.value {
+            return visitor.visit_bool(is);
+        }
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BoxedFault> {
@@ -79,7 +90,7 @@ impl<'de> Deserializer<'de> for &Tree<'de> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
         unit_struct seq tuple tuple_struct map identifier
     }
 }

@@ -1,0 +1,215 @@
+//! What `podwire exec` prints of a node, and what the real tools print of the same node made of the
+//! kernel's devices.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use podwire_cluster::{LinkFacts, load, read_inputs};
+use podwire_controlplane::cni::PodNetwork;
+use podwire_dataplane::Netns;
+use podwire_interp::Interp;
+use podwire_packet::Family;
+use podwire_ruleset::iptables::{self, Wording, print};
+use podwire_sim::{Options, World};
+use podwire_testkit::kernel::{self, Lane, Namespace};
+use podwire_tools::{Host, Neighbor};
+use serde_json::Value;
+
+use crate::nodes::cluster;
+use crate::wiring::{Around, configure};
+
+/// Models without VXLAN, whose far end would be a host that this kernel does not have.
+const MODELS: [&str; 2] = ["routes.ron", "host-gw.ron"];
+
+/// What is asked of every node.
+const COMMANDS: [&str; 22] = [
+    "ip link",
+    "ip link show dev cni0",
+    "ip l show type bridge",
+    "ip link show master cni0",
+    "ip addr",
+    "ip -4 addr",
+    "ip -6 a show dev cni0",
+    "ip -br link",
+    "ip -br addr show eth0",
+    "ip route",
+    "ip r show dev cni0",
+    "ip route show default",
+    "ip route show table local",
+    "ip route get 10.255.255.1",
+    "ip route get 127.0.0.1",
+    "ip -6 route",
+    "ip rule",
+    "bridge link",
+    "ip neigh show dev eth0",
+    "arp -n",
+    "route -n",
+    "ifconfig -a",
+];
+
+/// What is no matter of devices: queues that whoever made a device here left as they are, packets that went
+/// by, and addresses that the kernel still tries.
+fn plain(text: &str) -> String {
+    let mut words = text.replace(" tentative", "");
+    for word in [" qlen 1000", "  txqueuelen 1000", "  txqueuelen 0"] {
+        words = words.replace(word, "");
+    }
+    let counted = |line: &&str| !line.contains("X packets") && !line.contains("X errors");
+    let lines = words.lines().filter(counted).map(|line| line.trim_end());
+    let mut lines: Vec<&str> = lines.collect();
+    // Neighbours come out of a hash table.
+    if lines
+        .iter()
+        .all(|line| line.contains("ether") || line.contains("PERMANENT") || line.contains("HWtype"))
+    {
+        lines.sort_unstable();
+    }
+    lines.join("\n")
+}
+
+fn facts(listing: &str) -> indexmap::IndexMap<podwire_packet::DeviceName, LinkFacts> {
+    let links: Vec<Value> = serde_json::from_str(listing).expect("ip -j link prints JSON");
+    let number = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
+    let fact = |link: &Value| {
+        let name = link["ifname"].as_str()?.parse().ok()?;
+        let facts = LinkFacts {
+            index: number(&link["ifindex"]),
+            peer_index: number(&link["link_index"]),
+            netnsid: number(&link["link_netnsid"]),
+            qdisc: link["qdisc"].as_str().map(Into::into),
+            ..LinkFacts::default()
+        };
+        Some((name, facts))
+    };
+    links.iter().filter_map(fact).collect()
+}
+
+fn compare(lane: Lane, model: &str) -> usize {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../models")
+        .join(model);
+    let cluster = load(read_inputs(&[path]).expect("a model")).expect("a model");
+    let network = PodNetwork::new(&cluster);
+    let node = &network.nodes()[0];
+    let on_node = cluster
+        .pods
+        .values()
+        .filter(|pod| pod.node.as_deref() == Some(&*node.name));
+    let pods: BTreeSet<_> = on_node
+        .filter(|pod| !pod.host_network)
+        .map(|pod| pod.ips[0])
+        .collect();
+    let podwire: Netns<Interp> = network.host(node, pods.iter().copied());
+    let around = Around::of(&network, node, &pods);
+    let [kernel, outside, inside] = [(); 3].map(|()| Namespace::new(lane).expect("a namespace"));
+    configure(&kernel, [&outside, &inside], &podwire, &around).expect("devices");
+
+    // Namespaces of tests begin without IPv6.
+    for of in ["all", "default"] {
+        let name = format!("net.ipv6.conf.{of}.disable_ipv6");
+        kernel.sysctl(&name, "0").expect("a namespace of its own");
+    }
+
+    let listing = kernel.run(&["ip", "-j", "link"], "").expect("ip answers");
+    let mut host = Host::of_node(&node.name, &podwire, &facts(&listing));
+    host.neighbors = around
+        .neighbors
+        .iter()
+        .map(|(&(device, address), &mac)| Neighbor {
+            address,
+            device,
+            mac,
+            permanent: true,
+        })
+        .collect();
+    for command in COMMANDS {
+        let words: Vec<&str> = command.split(' ').collect();
+        let real = kernel.run(&words, "").expect("the tool answers");
+        let ours = host.run(&words).expect("podwire answers");
+        assert_eq!(plain(&ours), plain(&real), "{model}: {command}");
+    }
+    COMMANDS.len()
+}
+
+#[test]
+fn tools_print_what_the_real_ones_print() {
+    let Some(lane) = kernel::lane() else {
+        return;
+    };
+    let compared: usize = MODELS.iter().map(|model| compare(lane, model)).sum();
+    println!("{compared} listings are equal");
+}
+
+/// Golden clusters whose rules are listed.
+const CASES: [&str; 6] = [
+    "012-nodeport-local",
+    "018-lb-source-ranges",
+    "028-session-affinity",
+    "098-localhost-nodeports",
+    "112-lb-everything",
+    "204-random",
+];
+
+/// How rules are listed.
+const LISTINGS: [&str; 9] = [
+    "iptables -n -L",
+    "iptables -t nat -nvL --line-numbers",
+    "iptables --table mangle --list --numeric",
+    "iptables -t raw -L -n",
+    "iptables -L FORWARD -v",
+    "iptables -S",
+    "iptables -t nat -S",
+    "iptables -S FORWARD",
+    "iptables-save",
+];
+
+fn compare_listings(lane: Lane, what: &str, text: &str, listings: &[&str]) -> usize {
+    let kernel = Namespace::new(lane).expect("a namespace");
+    kernel
+        .run(&["iptables-restore"], text)
+        .expect("rules that the kernel takes");
+    let parsed = iptables::parse(text, Family::Ipv4).expect("rules that podwire reads");
+    let empty: Netns<Interp> = Netns::new([]);
+    let mut host = Host::of_node("node", &empty, &indexmap::IndexMap::new());
+    host.rules.push(parsed.rules);
+    for listing in listings {
+        let words: Vec<&str> = listing.split(' ').collect();
+        let real = kernel.run(&words, "").expect("the tool answers");
+        let ours = host.run(&words).expect("podwire answers");
+        let plain = |text: &str| {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            // The kernel makes no table that nobody asked for, and counts none of these.
+            lines
+                .map(|line| format!("{}\n", line.trim_end()))
+                .collect::<String>()
+        };
+        assert_eq!(plain(&ours), plain(&real), "{what}: {listing}");
+    }
+    listings.len()
+}
+
+#[test]
+fn rules_are_listed_as_iptables_lists_them() {
+    let Some(lane) = kernel::lane() else {
+        return;
+    };
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/extensions.rules");
+    let text = std::fs::read_to_string(path).expect("the rules are there");
+    let mut compared = compare_listings(lane, "extensions", &text, &LISTINGS);
+    compared += compare_listings(
+        lane,
+        "extensions",
+        &text,
+        &["iptables -L", "iptables -t nat -L -v"],
+    );
+    for case in CASES {
+        let cluster = cluster(case);
+        let world = World::new(&cluster, &Options::default()).expect("a cluster");
+        for node in 0..cluster.nodes.len() {
+            let rules = world.rules(node).expect("rules");
+            let text = print(rules.ipv4.rules(), Wording::Save);
+            compared += compare_listings(lane, case, &text, &LISTINGS);
+        }
+    }
+    println!("{compared} listings of rules are equal");
+}
