@@ -1,15 +1,17 @@
 //! The command line.
 
+mod exec;
+mod ipam;
+mod policy;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use podwire_packet::{Family, Protocol};
 
-mod exec;
-mod ipam;
-
 pub(crate) use self::exec::ExecArgs;
 pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
+pub(crate) use self::policy::{MatrixArgs, PolicyArgs, PolicyCommand, ProbeArgs};
 
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
 #[derive(Debug, Parser)]
@@ -98,16 +100,18 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Send requests through Ingresses
     Ingress(crate::ingress::args::IngressArgs),
+    /// Ask what NetworkPolicies let through
+    Policy(PolicyArgs),
     /// Compare a real node's rules with those that the objects call for
     Check(CheckArgs),
-    /// Be a CNI plugin to a container runtime, or a runtime to plugins
-    Cni(crate::cni::CniArgs),
     /// Run a node's or pod's tools on the model
     Exec(ExecArgs),
     /// Names: what a Corefile says, and what CoreDNS answers
     Dns(crate::dns::DnsArgs),
     /// Play histories of an address space
     Ipam(IpamArgs),
+    /// Be a CNI plugin to a container runtime, or a runtime to plugins
+    Cni(crate::cni::CniArgs),
 }
 
 /// The cluster to read, and changes to it.
@@ -184,13 +188,17 @@ Examples:
   podwire render -f models/two-node.ron --node node01
   podwire render -f models/two-node.ron --node node01 --form save
   podwire render -f models/two-node.ron --node node01 --set iptables.masqueradeAll=true
-  podwire render -f models/two-node.ron --node node01 --mode ipvs")]
+  podwire render -f models/two-node.ron --node node01 --mode ipvs
+  podwire render -f models/policies.ron --component weave-npc")]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// The node
-    #[arg(long, value_name = "NAME")]
-    pub(crate) node: String,
+    /// The node; all have the same rules of weave-npc
+    #[arg(long, value_name = "NAME", required_unless_present = "component")]
+    pub(crate) node: Option<String>,
+    /// Whose rules are printed
+    #[arg(long, value_enum, default_value = "kube-proxy")]
+    pub(crate) component: Component,
     /// The family whose rules are printed
     #[arg(long, value_enum, default_value = "ipv4")]
     pub(crate) family: FamilyArg,
@@ -200,6 +208,22 @@ pub(crate) struct RenderArgs {
     /// A later state of the cluster's objects; repeatable. What is printed is then the last sync's
     #[arg(long, value_name = "OBJECTS")]
     pub(crate) then: Vec<PathBuf>,
+}
+
+impl RenderArgs {
+    /// The node; without one there is none of that name.
+    pub(crate) fn node(&self) -> &str {
+        self.node.as_deref().unwrap_or_default()
+    }
+}
+
+/// Who writes rules on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Component {
+    /// kube-proxy.
+    KubeProxy,
+    /// Weave Net's policy controller: its ipsets, then its rules, whatever the form.
+    WeaveNpc,
 }
 
 /// What `render` prints.

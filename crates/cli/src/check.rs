@@ -10,7 +10,7 @@ use podwire_cluster::Cluster;
 
 use crate::args::{CheckArgs, CheckOutput, Global};
 use crate::failure::{Answer, Failure};
-use crate::files::{options, read_cluster};
+use crate::files::{options, read_cluster, tell_policies};
 
 pub(crate) fn run(
     global: &Global,
@@ -18,6 +18,7 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
+    tell_policies(global, &cluster);
     let version = options(&args.cluster)?.kube_proxy_version;
     let dump = NodeDump::read(&args.node_dump).map_err(|error| Failure::with_help("", &error))?;
     if !global.quiet {

@@ -191,6 +191,24 @@ fn tell_oddities(global: &Global, cluster: &Cluster) {
     let _ = write_oddities(global, cluster, &mut anstream::stderr().lock());
 }
 
+/// Says on standard error that the pod network does nothing about policies.
+pub(crate) fn tell_policies(global: &Global, cluster: &Cluster) {
+    let (count, cni) = (cluster.network_policies.len(), cluster.network.cni);
+    if global.quiet || count == 0 || cni.enforces_policies() {
+        return;
+    }
+    let (policies, have) = match count {
+        1 => ("NetworkPolicy", "has"),
+        _ => ("NetworkPolicies", "have"),
+    };
+    // The answer is the same if nobody hears this.
+    let _ = writeln!(
+        anstream::stderr(),
+        "note: {count} {policies} {have} no effect on packets: {} enforces none; --set cni=weave does",
+        cni.name()
+    );
+}
+
 /// Says on standard error that a release has no userspace mode.
 fn tell_release(global: &Global, cluster: &Cluster, version: KubeProxyVersion) {
     let config = cluster.kube_proxy.as_ref();

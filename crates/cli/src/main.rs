@@ -17,6 +17,7 @@ mod ipam;
 mod jsonl;
 mod logs;
 mod matching;
+mod policy;
 mod render;
 mod run;
 mod trace;
@@ -45,11 +46,12 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&cli.global, args, &mut out),
         Command::Run(args) => run::run(&cli.global, args, &mut out),
         Command::Ingress(args) => ingress::run(&cli.global, args, &mut out),
+        Command::Policy(args) => policy::run(&cli.global, args, &mut out),
         Command::Check(args) => check::run(&cli.global, args, &mut out),
-        Command::Cni(args) => cni::run(&cli.global, args, &mut out),
         Command::Exec(args) => exec::run(&cli.global, args, &mut out),
         Command::Dns(args) => dns::run(&cli.global, args, &mut out),
         Command::Ipam(args) => ipam::run(args, &mut out),
+        Command::Cni(args) => cni::run(&cli.global, args, &mut out),
     };
     let result = result.and_then(|answer| Ok(out.flush().map(|()| answer)?));
     match result {

@@ -1,4 +1,4 @@
-//! `podwire render`: what kube-proxy writes on a node.
+//! `podwire render`: what kube-proxy, or weave-npc, writes on a node.
 
 use std::io::Write;
 
@@ -8,9 +8,10 @@ use podwire_controlplane::kube_proxy::{
     NftablesProxier, ServicePorts, SideEffects, UserspaceHistory, UserspaceProxier, check_mode,
     side_effects_text,
 };
+use podwire_controlplane::network_policy::WeaveNpc;
 use podwire_packet::Family;
 
-use crate::args::{Form, Global, RenderArgs};
+use crate::args::{Component, Form, Global, RenderArgs};
 use crate::failure::{Answer, Failure};
 use crate::files::{options, read_cluster, read_state};
 
@@ -28,6 +29,13 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let cluster = read_cluster(global, &args.cluster)?;
+    match args.component {
+        Component::KubeProxy if args.node.is_none() => {
+            return Err(Failure::input("--node NAME says whose rules to print"));
+        }
+        Component::KubeProxy => {}
+        Component::WeaveNpc => return weave_npc(global, &cluster, out),
+    }
     if matches!(args.form, Form::Config) {
         let config = cluster.kube_proxy.clone().unwrap_or_default();
         out.write_all(config.to_yaml().as_bytes())?;
@@ -64,6 +72,19 @@ pub(crate) fn run(
     Ok(Answer::Yes)
 }
 
+/// The ipsets and rules of weave-npc, which every node has.
+fn weave_npc(global: &Global, cluster: &Cluster, out: &mut impl Write) -> Result<Answer, Failure> {
+    let npc = WeaveNpc::new(cluster);
+    if !global.quiet {
+        for refused in npc.refused() {
+            // The answer is the same if nobody hears this.
+            let _ = writeln!(anstream::stderr(), "warning: {refused}");
+        }
+    }
+    out.write_all(npc.save_text().as_bytes())?;
+    Ok(Answer::Yes)
+}
+
 /// The table of nftables mode after the last sync.
 fn nftables(
     states: &[Cluster],
@@ -72,7 +93,7 @@ fn nftables(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let mut proxiers = states.iter().zip(services).map(|(state, services)| {
-        NftablesProxier::new(state, services, &args.node).map_err(Failure::input)
+        NftablesProxier::new(state, services, args.node()).map_err(Failure::input)
     });
     let first = proxiers.next().expect("there is a first state")?;
     let mut history = NftablesHistory::first(first);
@@ -93,7 +114,7 @@ fn iptables(
     services: &[ServicePorts<'_>],
 ) -> Result<String, Failure> {
     let mut proxiers = states.iter().zip(services).map(|(state, services)| {
-        IptablesProxier::new(state, services, &args.node).map_err(Failure::input)
+        IptablesProxier::new(state, services, args.node()).map_err(Failure::input)
     });
     let first = proxiers.next().expect("there is a first state")?;
     if states.len() == 1 {
@@ -119,7 +140,7 @@ fn ipvs(
     services: &[ServicePorts<'_>],
 ) -> Result<String, Failure> {
     let mut proxiers = states.iter().zip(services).map(|(state, services)| {
-        IpvsProxier::new(state, services, &args.node).map_err(Failure::input)
+        IpvsProxier::new(state, services, args.node()).map_err(Failure::input)
     });
     let mut history = IpvsHistory::first(&proxiers.next().expect("there is a first state")?);
     for proxier in proxiers {
@@ -139,7 +160,7 @@ fn userspace(
     services: &[ServicePorts<'_>],
 ) -> Result<String, Failure> {
     let mut proxiers = states.iter().zip(services).map(|(state, services)| {
-        UserspaceProxier::new(state, services, &args.node).map_err(Failure::input)
+        UserspaceProxier::new(state, services, args.node()).map_err(Failure::input)
     });
     let first = proxiers.next().expect("there is a first state")?;
     let mut history = UserspaceHistory::first(first);
@@ -162,14 +183,14 @@ fn misc(
     let last = states.last().expect("there is a first state");
     if states.len() == 1 {
         let services: Vec<ServicePorts<'_>> = services.iter().flatten().cloned().collect();
-        return side_effects_text(last, &services, &args.node).map_err(Failure::input);
+        return side_effects_text(last, &services, args.node()).map_err(Failure::input);
     }
     let mut text = String::new();
     for of_family in services {
         let [.., before, after] = of_family.as_slice() else {
             continue;
         };
-        let effects = SideEffects::later(last, before, after, &args.node);
+        let effects = SideEffects::later(last, before, after, args.node());
         text.push_str(&effects.map_err(Failure::input)?.to_string());
     }
     Ok(text)

@@ -14,7 +14,7 @@ pub(crate) use record::reason;
 
 use crate::args::{Global, TextOrJson, TraceArgs};
 use crate::failure::{Answer, Failure};
-use crate::files::{options, read_cluster, read_events, timeline_failure};
+use crate::files::{options, read_cluster, read_events, tell_policies, timeline_failure};
 
 pub(crate) fn run(
     global: &Global,
@@ -35,6 +35,7 @@ pub(crate) fn run(
     let options = options(&args.cluster)?;
     let Some(path) = &args.events else {
         let cluster = read_cluster(global, &args.cluster)?;
+        tell_policies(global, &cluster);
         let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
         let traces = if args.all {
             world.trace_all(&query)

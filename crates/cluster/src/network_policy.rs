@@ -206,19 +206,20 @@ pub struct NetworkPolicy {
     pub pod_selector: LabelSelector,
     /// What may come to them.
     pub ingress: Vec<PolicyRule>,
-    /// What they may send. `None` where the field is not there, which decides what
-    /// `policyTypes` is where that is not there either.
-    pub egress: Option<Vec<PolicyRule>>,
+    /// What they may send.
+    pub egress: Vec<PolicyRule>,
     /// `spec.policyTypes`: the ways in which the pods are isolated, in the order written.
     pub policy_types: Vec<PolicyType>,
 }
 
 impl NetworkPolicy {
-    /// `policyTypes` where nothing is said: Ingress, and Egress where there is an `egress`.
-    pub(crate) fn default_types(egress: Option<&[PolicyRule]>) -> Vec<PolicyType> {
-        let mut types = vec![PolicyType::Ingress];
-        types.extend(egress.map(|_| PolicyType::Egress));
-        types
+    /// `policyTypes` where nothing is said: Ingress, and Egress where `egress` has rules
+    /// (`SetDefaults_NetworkPolicy`).
+    pub(crate) fn default_types(egress: &[PolicyRule]) -> Vec<PolicyType> {
+        match egress {
+            [] => vec![PolicyType::Ingress],
+            [..] => vec![PolicyType::Ingress, PolicyType::Egress],
+        }
     }
 
     /// Whether it isolates the pods that it selects that way.
@@ -232,7 +233,7 @@ impl NetworkPolicy {
     pub fn rules(&self, way: PolicyType) -> &[PolicyRule] {
         match way {
             PolicyType::Ingress => &self.ingress,
-            PolicyType::Egress => self.egress.as_deref().unwrap_or_default(),
+            PolicyType::Egress => &self.egress,
         }
     }
 }

@@ -27,14 +27,17 @@ mod routes;
 mod weave;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Cni, FlannelBackend, Nic};
 use podwire_dataplane::{Link, LinkKind, Netns, Route, Sysctls};
 use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
-use podwire_ruleset::RuleSet;
+use podwire_ruleset::{RuleSet, Sets};
 use sha2::{Digest, Sha256};
 
 pub use nodes::NodeNetwork;
+
+use crate::network_policy::WeaveNpc;
 
 /// The pod network of a cluster.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub struct PodNetwork {
     pod_cidrs: Vec<Prefix>,
     sysctls: Sysctls,
     nodes: Vec<NodeNetwork>,
+    /// Whoever makes policies hold, where somebody does.
+    npc: Option<Arc<WeaveNpc>>,
 }
 
 impl PodNetwork {
@@ -64,7 +69,24 @@ impl PodNetwork {
                 route_localnet: false,
             },
             nodes: nodes::of(cluster),
+            npc: match network.cni {
+                Cni::Weave => Some(Arc::new(WeaveNpc::new(cluster))),
+                Cni::Routes | Cni::Bridge | Cni::Flannel(_) => None,
+            },
         }
+    }
+
+    /// The controller that makes policies hold, where the pod network has one.
+    #[must_use]
+    pub fn policy_controller(&self) -> Option<&WeaveNpc> {
+        self.npc.as_deref()
+    }
+
+    /// The ipsets that the network's rules look into.
+    #[must_use]
+    pub fn sets(&self, family: Family) -> Option<&Arc<Sets>> {
+        let npc = self.npc.as_ref().filter(|_| family == Family::Ipv4)?;
+        Some(npc.sets())
     }
 
     /// The nodes, in the cluster's order.
@@ -176,7 +198,7 @@ impl PodNetwork {
         }
     }
 
-    /// Adds the rules that the network's agent writes on a node, behind those that are there.
+    /// Adds the rules that the network's agents write on a node to those that are there.
     pub fn add_rules(&self, node: &NodeNetwork, rules: &mut RuleSet) {
         let of_cluster = self
             .pod_cidrs
@@ -186,6 +208,9 @@ impl PodNetwork {
             (self.cni, of_cluster, node.pod_cidr(rules.family))
         {
             flannel::rules::add(rules, cluster, range, self.ip_masq);
+        }
+        if let Some(npc) = self.npc.as_ref().filter(|_| rules.family == Family::Ipv4) {
+            npc.add_rules(rules);
         }
     }
 

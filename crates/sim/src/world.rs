@@ -7,7 +7,7 @@ mod building;
 mod placing;
 mod surroundings;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -15,13 +15,14 @@ use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use podwire_cluster::{Cluster, Cni, FlannelBackend, ObjectName};
+use podwire_cluster::{Cluster, Cni, FlannelBackend, NetworkPolicy, ObjectName};
 use podwire_controlplane::cni::{NodeNetwork, PodNetwork};
 use podwire_controlplane::kube_proxy::{KubeProxyVersion, Object, ServicePorts};
+use podwire_controlplane::network_policy::{Policies, Traffic, WeaveNpc};
 use podwire_dataplane::{Netns, NetnsState};
 use podwire_interp::Interp;
-use podwire_packet::{DeviceName, Family, MacAddr, Prefix, Protocol, SimTime};
-use podwire_ruleset::Origin;
+use podwire_packet::{DeviceName, Family, FiveTuple, MacAddr, Prefix, Protocol, SimTime};
+use podwire_ruleset::{Origin, Sets};
 use prefix_trie::PrefixMap;
 
 use crate::rules::{NodeRules, Program, Refusal, RulesError};
@@ -81,6 +82,7 @@ pub struct World<'c> {
     /// Whether rules were given that another state of the cluster led to.
     has_foreign_rules: bool,
     pub(crate) absent: BTreeSet<IpAddr>,
+    policies: OnceCell<Policies<'c>>,
     /// The time.
     pub(crate) now: SimTime,
 }
@@ -109,6 +111,7 @@ impl<'c> World<'c> {
             rules: RefCell::default(),
             has_foreign_rules: false,
             absent: options.absent.clone(),
+            policies: OnceCell::new(),
             now: SimTime::START,
             network,
         };
@@ -299,8 +302,8 @@ impl<'c> World<'c> {
         let mut state = NetnsState::default();
         if let NetnsId::Node(index) = id {
             let ipvs = self.rules(index)?.ipvs;
-            state.ipv4.sets = ipvs.ipv4_sets;
-            state.ipv6.sets = ipvs.ipv6_sets;
+            state.ipv4.sets = self.all_sets(Family::Ipv4, ipvs.ipv4_sets);
+            state.ipv6.sets = self.all_sets(Family::Ipv6, ipvs.ipv6_sets);
         }
         Ok(state)
     }
@@ -312,6 +315,51 @@ impl<'c> World<'c> {
             NetnsId::Pod(_) | NetnsId::Router | NetnsId::Outside(_) => None,
         };
         of_node.into_iter().flatten().copied()
+    }
+
+    /// kube-proxy's sets and those of the pod network.
+    fn all_sets(&self, family: Family, of_kube_proxy: Arc<Sets>) -> Arc<Sets> {
+        match self.network.sets(family) {
+            None => of_kube_proxy,
+            Some(of_network) if of_kube_proxy.is_empty() => of_network.clone(),
+            Some(of_network) => {
+                let mut all = of_kube_proxy.as_ref().clone();
+                let added = of_network.iter();
+                all.extend(added.map(|(name, set)| (name.clone(), set.clone())));
+                all.into()
+            }
+        }
+    }
+
+    /// The cluster's policies.
+    #[must_use]
+    pub fn policies(&self) -> &Policies<'c> {
+        self.policies.get_or_init(|| Policies::new(self.cluster))
+    }
+
+    /// The controller that makes policies hold, where the pod network has one.
+    #[must_use]
+    pub fn policy_controller(&self) -> Option<&WeaveNpc> {
+        self.network.policy_controller()
+    }
+
+    /// The policies that isolate an end of a flow: those that keep it out or, where none does, all. The
+    /// addresses are those behind any Service.
+    #[must_use]
+    pub fn isolating_policies(&self, flow: FiveTuple) -> Vec<&'c NetworkPolicy> {
+        let policies = self.policies();
+        let verdict = policies.verdict(&Traffic {
+            from: policies.address(flow.src),
+            to: policies.address(flow.dst),
+            protocol: flow.protocol,
+            port: flow.dport,
+        });
+        let sides = [&verdict.egress, &verdict.ingress];
+        let denying = sides.into_iter().find(|side| !side.allowed());
+        let isolating = sides.into_iter().find(|side| !side.policies.is_empty());
+        let side = denying.or(isolating);
+        let judged = side.into_iter().flat_map(|side| &side.policies);
+        judged.map(|judged| judged.policy).collect()
     }
 
     /// Puts a namespace in place of the one that the world has.

@@ -8,6 +8,8 @@ mod laws;
 mod network;
 #[path = "dispositions/places.rs"]
 mod places;
+#[path = "dispositions/policies.rs"]
+mod policies;
 #[path = "dispositions/services.rs"]
 mod services;
 #[path = "dispositions/timeline.rs"]

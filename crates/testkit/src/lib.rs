@@ -4,3 +4,4 @@
 //! - [`kernel`]: network namespaces of the real kernel, its rule trace and its connections.
 
 pub mod kernel;
+pub mod policies;

@@ -8,7 +8,7 @@ use podwire_packet::socket;
 use podwire_sim::{Trace, Way, World};
 use serde::Serialize;
 
-use super::record::{Record, reason, records};
+use super::record::{Record, policy_note, reason, records};
 use crate::failure::Failure;
 
 /// Where a packet arrived.
@@ -45,6 +45,9 @@ struct TraceJson {
     #[serde(flatten)]
     end: EndJson,
     probability: f64,
+    /// What a person should know besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     steps: Vec<Record>,
     reply: Option<ReplyJson>,
 }
@@ -79,6 +82,7 @@ fn trace_json(world: &World<'_>, trace: &Trace) -> TraceJson {
     TraceJson {
         end: end_json(world, &trace.forward),
         probability: trace.probability,
+        note: policy_note(world, &trace.forward),
         steps: records(world, &trace.forward).collect(),
         reply: trace.reply.as_ref().map(|way| ReplyJson {
             end: end_json(world, way),

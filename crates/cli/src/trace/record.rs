@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use podwire_controlplane::network_policy::Traffic;
 use podwire_dataplane::{Disposition, DropReason, Event, Route};
-use podwire_packet::{DeviceName, Family, socket};
+use podwire_packet::{DeviceName, Family, FiveTuple, socket};
 use podwire_ruleset::{BaseChainRef, CtState, Hook, RejectWith, RuleRef};
 use podwire_sim::{NetnsId, Step, Way, World};
 use serde::Serialize;
 
-use super::rule::{Named, Spoken, base_chain, object_text};
+use super::rule::{Named, Spoken, base_chain, isolation_text, object_text, policy_text};
 
 /// One step.
 #[derive(Debug, Serialize)]
@@ -35,10 +36,11 @@ pub(super) fn records<'a>(world: &'a World<'_>, way: &'a Way) -> impl Iterator<I
     let family = Family::of(way.sent.dst);
     way.steps
         .iter()
-        .map(move |step| record(world, family, step))
+        .map(move |step| record(world, family, step, way.arrived))
 }
 
-fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
+/// A step; `last` is the flow as it was last, which is what rules dropped.
+fn record(world: &World<'_>, family: Family, step: &Step, last: FiveTuple) -> Record {
     let (node, netns) = world.names(step.at);
     let blank = Record {
         node,
@@ -70,7 +72,7 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
                 world,
                 family,
                 step.at,
-                (rule, found),
+                ((rule, found), last),
                 Record {
                     device: output.or(input).and_then(on),
                     hook: Some(hook.name()),
@@ -81,7 +83,7 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
         Event::Uncertain { rule } => {
             return Record {
                 verdict: "uncertain".to_owned(),
-                ..of_rule(world, family, step.at, (rule, None), blank)
+                ..of_rule(world, family, step.at, ((rule, None), last), blank)
             };
         }
         Event::Policy { chain } => {
@@ -176,12 +178,18 @@ fn record(world: &World<'_>, family: Family, step: &Step) -> Record {
     }
 }
 
-fn of_rule(world: &World<'_>, family: Family, at: NetnsId, rule: Spoken, blank: Record) -> Record {
+fn of_rule(
+    world: &World<'_>,
+    family: Family,
+    at: NetnsId,
+    (rule, last): (Spoken, FiveTuple),
+    blank: Record,
+) -> Record {
     let named = Named::of(world, family, at, rule)
         .unwrap_or_else(|| unreachable!("a rule that matched is one of the node's rules"));
-    let object = named
-        .origin
-        .and_then(|origin| object_text(world, family, origin));
+    let object = named.origin.and_then(|origin| {
+        isolation_text(world, origin, last).or_else(|| object_text(world, family, origin))
+    });
     Record {
         table: Some(named.table),
         chain: Some(named.chain),
@@ -247,9 +255,13 @@ pub(crate) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
                 let object = object.map_or_else(String::new, |object| format!(" of {object}"));
                 format!(", where the element{object} says {verdict}")
             });
+            let of_policies = origin.and_then(|origin| {
+                let policies = isolation_text(world, origin, way.arrived)?;
+                Some(format!(", as it is not let through by {policies}"))
+            });
             format!(
                 "{table}/{chain}/{number}: {text}{}",
-                of_map.unwrap_or_default()
+                of_map.or(of_policies).unwrap_or_default()
             )
         })
     };
@@ -272,6 +284,31 @@ pub(crate) fn reason(world: &World<'_>, way: &Way) -> Option<String> {
         Disposition::Mtu { device, mtu } => Some(format!("larger than the MTU of {device}, {mtu}")),
         Disposition::Ttl => Some("its TTL ran out".to_owned()),
     }
+}
+
+/// That policies would not let through what arrived, where the pod network enforces none.
+pub(super) fn policy_note(world: &World<'_>, way: &Way) -> Option<String> {
+    let cni = world.cluster().network.cni;
+    let policies = world.policies();
+    if cni.enforces_policies() || policies.is_empty() || !way.answered {
+        return None;
+    }
+    let flow = way.arrived;
+    let allows = policies.allows(&Traffic {
+        from: policies.address(way.sent.src),
+        to: policies.address(flow.dst),
+        protocol: flow.protocol,
+        port: flow.dport,
+    });
+    let denying = world.isolating_policies(FiveTuple {
+        src: way.sent.src,
+        ..flow
+    });
+    let denying: Vec<String> = denying.iter().map(|one| policy_text(world, one)).collect();
+    (!allows).then(|| {
+        let (cni, denying) = (cni.name(), denying.join(", "));
+        format!("{cni} enforces no policies: this is not let through by {denying}")
+    })
 }
 
 /// As `--reject-with` names it.

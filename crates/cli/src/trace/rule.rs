@@ -1,6 +1,8 @@
 //! Rules of either language as people and programs read them: names and texts in place of ids.
 
-use podwire_packet::Family;
+use podwire_cluster::{NetworkPolicy, Source};
+use podwire_controlplane::network_policy::WeaveNpc;
+use podwire_packet::{Family, FiveTuple};
 use podwire_ruleset::iptables::{Wording, rule_text};
 use podwire_ruleset::{BaseChainRef, NatKind, Origin, RuleRef, Target, nft};
 use podwire_sim::{NetnsId, World};
@@ -101,6 +103,11 @@ fn table_name(table: &nft::Table) -> String {
 
 /// The object that an origin stands for, its endpoint, and where the object was read.
 pub(crate) fn object_text(world: &World<'_>, family: Family, origin: Origin) -> Option<String> {
+    let npc = world.policy_controller();
+    if let Some(object) = npc.and_then(|npc| npc.object(origin)) {
+        let name = object.name.to_string();
+        return Some(placed(world, object.kind, &name, object.source));
+    }
     let (object, endpoint) = world.object(family, origin)?;
     let place = object
         .source
@@ -111,6 +118,29 @@ pub(crate) fn object_text(world: &World<'_>, family: Family, origin: Origin) -> 
         endpoint.unwrap_or_default(),
         place.unwrap_or_default()
     ))
+}
+
+/// The policies for which weave-npc's rules drop a packet of a flow.
+pub(crate) fn isolation_text(world: &World<'_>, origin: Origin, flow: FiveTuple) -> Option<String> {
+    world.policy_controller()?;
+    if origin != WeaveNpc::isolation() {
+        return None;
+    }
+    let policies = world.isolating_policies(flow);
+    let texts = policies.iter().map(|policy| policy_text(world, policy));
+    let texts: Vec<String> = texts.collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+/// A policy, and where it was read.
+pub(crate) fn policy_text(world: &World<'_>, policy: &NetworkPolicy) -> String {
+    let meta = &policy.meta;
+    placed(world, "NetworkPolicy", &meta.name.to_string(), meta.source)
+}
+
+fn placed(world: &World<'_>, kind: &str, name: &str, source: Option<Source>) -> String {
+    let place = source.map(|source| format!(" ({})", world.cluster().place(source)));
+    format!("{kind} {name}{}", place.unwrap_or_default())
 }
 
 fn nft_verdict(verdict: &nft::Verdict) -> String {

@@ -5,7 +5,7 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 use podwire_sim::{Trace, Way, World};
 
-use super::record::{Record, reason, records};
+use super::record::{Record, policy_note, reason, records};
 use crate::args::TraceArgs;
 use crate::failure::Failure;
 
@@ -40,6 +40,9 @@ pub(super) fn write(
         }
         writeln!(out, "{} => {}: {}", args.from, args.to, trace.forward.sent)?;
         write_way(world, &trace.forward, out)?;
+        if let Some(note) = policy_note(world, &trace.forward) {
+            writeln!(out, "  {ASIDE}note: {note}{ASIDE:#}")?;
+        }
         if let Some(reply) = &trace.reply {
             writeln!(out, "the answer: {}", reply.sent)?;
             write_way(world, reply, out)?;

@@ -29,7 +29,7 @@ impl Assembly {
             Object::Node(mut node) => {
                 node.meta.source = Some(source);
                 let name = node.meta.name.name.clone();
-                let old = cluster.nodes.insert(name.clone(), node);
+                let old = cluster.nodes.insert(name.clone(), *node);
                 old.map(|_| format!("node `{name}` stands twice; the later one counts"))
             }
             Object::Namespace(name, labels) => {
@@ -58,7 +58,7 @@ impl Assembly {
             Object::NetworkPolicy(mut policy) => {
                 policy.meta.source = Some(source);
                 let name = policy.meta.name.clone();
-                let old = cluster.network_policies.insert(name.clone(), policy);
+                let old = cluster.network_policies.insert(name.clone(), *policy);
                 old.map(|_| format!("network policy `{name}` stands twice; the later one counts"))
             }
             Object::Endpoints(endpoints) => {
@@ -111,7 +111,7 @@ impl Assembly {
             self.implied = Some(model.kube_proxy);
         }
         let nodes = model.nodes.into_iter();
-        let nodes = nodes.map(|(line, node)| (line, Object::Node(node)));
+        let nodes = nodes.map(|(line, node)| (line, Object::Node(Box::new(node))));
         let pods = model.pods.into_iter();
         let pods = pods.map(|(line, pod)| (line, Object::Pod(pod)));
         let services = model.services.into_iter();
@@ -119,7 +119,7 @@ impl Assembly {
         let slices = model.slices.into_iter();
         let slices = slices.map(|(line, slice)| (line, Object::Slice(slice)));
         let policies = model.policies.into_iter();
-        let policies = policies.map(|(line, one)| (line, Object::NetworkPolicy(one)));
+        let policies = policies.map(|(line, one)| (line, Object::NetworkPolicy(Box::new(one))));
         let ingresses = model.ingresses.into_iter();
         let ingresses = ingresses.map(|(line, one)| (line, Object::Ingress(Box::new(one))));
         let classes = model.ingress_classes.into_iter();

@@ -15,12 +15,12 @@ use crate::{
 /// An object as read. Sources are filled in by whoever knows the file.
 #[derive(Debug)]
 pub(super) enum Object {
-    Node(Node),
+    Node(Box<Node>),
     Namespace(Box<str>, Labels),
     Pod(Pod),
     Service(Box<Service>),
     Slice(EndpointSlice),
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(Box<NetworkPolicy>),
     Endpoints(raw::EndpointsObject),
     Ingress(Box<Ingress>),
     IngressClass(IngressClass),
@@ -105,7 +105,7 @@ impl Kind {
     /// Makes an object from any reader of values.
     pub(super) fn make<'de, D: Deserializer<'de>>(self, d: D) -> Result<Object, D::Error> {
         Ok(match self {
-            Self::Node => Object::Node(raw::NodeObject::deserialize(d)?.into()),
+            Self::Node => Object::Node(Box::new(raw::NodeObject::deserialize(d)?.into())),
             Self::Namespace => {
                 let metadata = raw::NamespaceObject::deserialize(d)?.metadata;
                 Object::Namespace(metadata.name, metadata.labels)
@@ -114,7 +114,7 @@ impl Kind {
             Self::Service => Object::Service(Box::new(raw::ServiceObject::deserialize(d)?.into())),
             Self::EndpointSlice => Object::Slice(raw::SliceObject::deserialize(d)?.into()),
             Self::NetworkPolicy => {
-                Object::NetworkPolicy(raw::NetworkPolicyObject::deserialize(d)?.into())
+                Object::NetworkPolicy(Box::new(raw::NetworkPolicyObject::deserialize(d)?.into()))
             }
             Self::Endpoints => Object::Endpoints(raw::EndpointsObject::deserialize(d)?),
             Self::IngressClass => {

@@ -25,7 +25,7 @@ pub(super) struct NetworkPolicyModel {
     #[serde(default)]
     ingress: Vec<IngressModel>,
     #[serde(default)]
-    egress: Option<Vec<EgressModel>>,
+    egress: Vec<EgressModel>,
     #[serde(default)]
     policy_types: Vec<PolicyTypeModel>,
 }
@@ -178,11 +178,9 @@ pub(super) fn expand(
         let ingress = model.ingress.iter();
         let ingress = ingress.map(|one| rule(reader, ("from", &one.from), &one.ports));
         let ingress = ingress.collect();
-        let egress = model.egress.as_ref().map(|egress| {
-            let rules = egress.iter();
-            let rules = rules.map(|one| rule(reader, ("to", &one.to), &one.ports));
-            rules.collect::<Vec<_>>()
-        });
+        let egress = model.egress.iter();
+        let egress = egress.map(|one| rule(reader, ("to", &one.to), &one.ports));
+        let egress: Vec<_> = egress.collect();
         let said = model.policy_types.iter();
         let said: Vec<_> = said.map(|&one| PolicyType::from(one)).collect();
         let policy = NetworkPolicy {
@@ -195,7 +193,7 @@ pub(super) fn expand(
             pod_selector,
             ingress,
             policy_types: if said.is_empty() {
-                NetworkPolicy::default_types(egress.as_deref())
+                NetworkPolicy::default_types(&egress)
             } else {
                 said
             },

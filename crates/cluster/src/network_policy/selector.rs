@@ -98,6 +98,11 @@ pub struct LabelSelector {
 }
 
 impl LabelSelector {
+    /// Selects everything.
+    pub const ANY: Self = Self {
+        requirements: Vec::new(),
+    };
+
     /// The selector of `matchLabels` and `matchExpressions`.
     pub(crate) fn new(labels: Labels, expressions: Vec<Requirement>) -> Self {
         let equal = labels.into_iter().map(|(key, value)| Requirement {

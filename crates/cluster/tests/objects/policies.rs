@@ -77,7 +77,7 @@ fn a_policy_has_all_that_it_says() {
         policy.policy_types,
         [PolicyType::Egress, PolicyType::Ingress]
     );
-    assert_eq!(policy.egress, None);
+    assert_eq!(policy.egress, []);
     let rule = &policy.ingress[0];
     let Peer::Block(block) = &rule.peers[0] else {
         panic!("{rule:?}")
@@ -125,7 +125,7 @@ fn policy_types_are_what_the_api_server_puts_in() {
     );
     assert_eq!(types("podSelector: {}"), ingress);
     assert_eq!(types("egress: null, policyTypes: []"), ingress);
-    assert_eq!(types("egress: []"), both);
+    assert_eq!(types("egress: []"), ingress);
     assert_eq!(types("egress: [{}]"), both);
     assert_eq!(
         types("egress: [{}], policyTypes: [Egress]"),

@@ -37,7 +37,14 @@ fn with_length(from: &str, to: &str, length: u32) -> Query {
 
 #[test]
 fn pods_of_one_node_reach_each_other_over_any_plugin() {
-    for cni in [Cni::Routes, Cni::Bridge, VXLAN, vxlan(true), HOST_GW] {
+    for cni in [
+        Cni::Routes,
+        Cni::Bridge,
+        Cni::Weave,
+        VXLAN,
+        vxlan(true),
+        HOST_GW,
+    ] {
         let lab = Lab::new().set(|network| network.cni = cni);
         assert_eq!(
             lab.end("pod/client-a", "pod/web-a:8080"),
@@ -52,6 +59,7 @@ fn pods_of_one_node_reach_each_other_over_any_plugin() {
 fn pods_of_two_nodes_reach_each_other_by_routes_or_through_a_tunnel() {
     for (cni, tunnel) in [
         (Cni::Routes, false),
+        (Cni::Weave, false),
         (VXLAN, true),
         (vxlan(true), false),
         (HOST_GW, false),

@@ -53,7 +53,8 @@ struct RawSpec {
     pod_selector: RawSelector,
     #[serde(deserialize_with = "nullable")]
     ingress: Vec<RawIngress>,
-    egress: Option<Vec<RawEgress>>,
+    #[serde(deserialize_with = "nullable")]
+    egress: Vec<RawEgress>,
     #[serde(deserialize_with = "nullable")]
     policy_types: Vec<Worded<PolicyType>>,
 }
@@ -241,15 +242,15 @@ impl From<RawEgress> for PolicyRule {
 
 impl From<NetworkPolicyObject> for NetworkPolicy {
     fn from(raw: NetworkPolicyObject) -> Self {
-        let rules = |egress: Vec<RawEgress>| egress.into_iter().map(PolicyRule::from).collect();
-        let egress: Option<Vec<PolicyRule>> = raw.spec.egress.map(rules);
+        let egress = raw.spec.egress.into_iter();
+        let egress: Vec<PolicyRule> = egress.map(PolicyRule::from).collect();
         let said: Vec<_> = raw.spec.policy_types.into_iter().map(|t| t.0).collect();
         Self {
             meta: raw.metadata.namespaced(),
             pod_selector: raw.spec.pod_selector.into(),
             ingress: raw.spec.ingress.into_iter().map(PolicyRule::from).collect(),
             policy_types: if said.is_empty() {
-                Self::default_types(egress.as_deref())
+                Self::default_types(&egress)
             } else {
                 said
             },
