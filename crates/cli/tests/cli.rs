@@ -1,5 +1,8 @@
 //! The command line as a person meets it.
 
+#[path = "cli/cni.rs"]
+mod cni;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

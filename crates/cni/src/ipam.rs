@@ -12,7 +12,7 @@ use crate::kernel::namespace::{Errno, LINK_NOT_FOUND, Namespace, Route, Scope};
 use crate::libcni::exec;
 use crate::plugins;
 use crate::protocol::{Environment, Invocation};
-use crate::result::CniResult;
+use crate::result::{Cidr, CniResult};
 
 /// Asks for addresses.
 pub(crate) fn add(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<CniResult, CniError> {
@@ -63,7 +63,7 @@ pub(crate) fn delegate(
     }
 }
 
-/// Brings a container's device up and gives it the addresses and routes of a result.
+/// Gives a container's device the addresses and routes of a result, and brings it up between.
 ///
 /// # Errors
 /// The first thing that the kernel refuses; what was done before it stays.
@@ -77,7 +77,6 @@ pub(crate) fn configure(
         let why = format!("failed to lookup {name:?}: {LINK_NOT_FOUND}");
         return Err(CniError::other(why));
     }
-    namespace.set_up(name);
     let mut gateways: [Option<IpAddr>; 2] = [None; 2];
     let slot = |family| usize::from(family == Family::Ipv6);
     for ip in &result.ips {
@@ -105,9 +104,11 @@ pub(crate) fn configure(
                 "failed to add IP addr {address} to {name:?}: {why}"
             ))
         })?;
-        let gateway = &mut gateways[slot(ip.address.family())];
-        *gateway = gateway.or(ip.gateway);
+        if let Some(gateway) = ip.gateway {
+            gateways[slot(Family::of(gateway))].get_or_insert(gateway);
+        }
     }
+    namespace.set_up(name);
     for route in &result.routes {
         let gw = route.gw.or(gateways[slot(route.dst.family())]);
         let wanted = Route {
@@ -126,13 +127,13 @@ pub(crate) fn configure(
         };
         namespace
             .add_route(wanted)
-            .map_err(|why| refused(&route.dst.to_string(), gw, name, newer, why))?;
+            .map_err(|why| refused(route.dst, gw, name, newer, why))?;
     }
     Ok(())
 }
 
-/// A route that the kernel refuses. The real text prints a Go structure; only its outline is kept.
-fn refused(dst: &str, gw: Option<IpAddr>, name: &str, newer: bool, why: Errno) -> CniError {
+/// A route that the kernel refuses.
+fn refused(dst: Cidr, gw: Option<IpAddr>, name: &str, newer: bool, why: Errno) -> CniError {
     let gw = gw.map_or_else(|| "<nil>".to_owned(), |gw| gw.to_string());
     let more = if newer {
         " metric 0 (Scope: universe, Table: 0)"
@@ -140,6 +141,8 @@ fn refused(dst: &str, gw: Option<IpAddr>, name: &str, newer: bool, why: Errno) -
         ""
     };
     CniError::other(format!(
-        "failed to add route '{dst} via {gw} dev {name}{more}': {why}"
+        "failed to add route '{{{} {}}} via {gw} dev {name}{more}': {why}",
+        dst.ip,
+        dst.mask_digits()
     ))
 }

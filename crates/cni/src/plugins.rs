@@ -110,7 +110,7 @@ pub(crate) static ALL: [Plugin; 16] = [
         "ipvlan",
         on_device::add_ipvlan,
         on_device::check_ipvlan,
-        on_device::del,
+        on_device::del_ipvlan,
     )
     .with_status_of_ipam(),
     Plugin::new("loopback", loopback::add, loopback::check, loopback::del),
@@ -118,7 +118,7 @@ pub(crate) static ALL: [Plugin; 16] = [
         "macvlan",
         on_device::add_macvlan,
         on_device::check_macvlan,
-        on_device::del,
+        on_device::del_macvlan,
     )
     .with_status_of_ipam(),
     Plugin::new("portmap", portmap::add, portmap::check, portmap::del),
@@ -130,7 +130,7 @@ pub(crate) static ALL: [Plugin; 16] = [
         "vlan",
         on_device::add_vlan,
         on_device::check_vlan,
-        on_device::del,
+        on_device::del_vlan,
     )
     .with_status_of_ipam(),
 ];

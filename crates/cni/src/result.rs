@@ -37,6 +37,14 @@ impl Cidr {
         Family::of(self.ip)
     }
 
+    /// Its mask as Go prints one: hexadecimal digits.
+    pub(crate) fn mask_digits(self) -> String {
+        match self.network().mask() {
+            IpAddr::V4(mask) => format!("{:08x}", u32::from(mask)),
+            IpAddr::V6(mask) => format!("{:032x}", u128::from(mask)),
+        }
+    }
+
     /// The address alone.
     pub(crate) const fn host(ip: IpAddr) -> Self {
         let len = Family::of(ip).bits();

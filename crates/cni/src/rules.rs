@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use data_encoding::HEXLOWER;
-use podwire_packet::Family;
+use podwire_packet::{Family, Protocol};
 use podwire_ruleset::iptables::{self, Wording};
 use podwire_ruleset::{Chain, ChainName, Rule, RuleSet, TableName};
 use serde::{Deserialize, Serialize};
@@ -218,14 +218,20 @@ impl Iptables {
         Ok(rules.and_then(|chain| chain.rules.first().cloned()))
     }
 
-    /// What iptables finds wrong before it asks the kernel: numbers that are no ports, and chains that
-    /// are not there.
+    /// What iptables finds wrong before it asks the kernel: protocols and ports that are none, and
+    /// chains that are not there.
     fn check_words(&self, table: TableName, chain: &str, rule: &[String]) -> Result<(), CniError> {
         let after = |option: &str| {
             let place = rule.iter().position(|word| word == option)?;
             rule.get(place + 1)
         };
         let is_port = |text: &str| text.parse::<u16>().is_ok();
+        if let Some(protocol) = after("-p")
+            && protocol.parse::<Protocol>().is_err()
+        {
+            let why = format!("unknown protocol \"{protocol}\" specified");
+            return Err(self.refuse(table, chain, rule, 2, &why));
+        }
         for option in ["--dport", "--destination-ports"] {
             let ports = after(option).map(|list| list.split(','));
             if let Some(wrong) = ports.into_iter().flatten().find(|port| !is_port(port)) {

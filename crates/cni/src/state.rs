@@ -31,6 +31,16 @@ pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StateError + us
     }
 }
 
+/// What Go says of a file that cannot be opened.
+pub(crate) fn open_error(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    if error.kind() == ErrorKind::NotFound {
+        format!("open {path}: no such file or directory")
+    } else {
+        format!("open {path}: {error}")
+    }
+}
+
 impl Locked {
     /// Waits for the folder, made if there is none, by `flock` on its file `lock_name`.
     pub(crate) fn open(dir: &Path, lock_name: &str) -> Result<Self, StateError> {

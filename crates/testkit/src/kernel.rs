@@ -154,9 +154,26 @@ pub fn available() -> Result<Lane, Skip> {
 /// # Panics
 /// If the kernel cannot be asked and the environment says `PODWIRE_KERNEL=require`.
 #[must_use]
-#[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
 pub fn lane() -> Option<Lane> {
-    match available() {
+    or_skip(available())
+}
+
+/// [`lane`] for a test that needs one more program, by its path.
+///
+/// # Panics
+/// As [`lane`], also if that program is not there.
+#[must_use]
+pub fn lane_with(program: &'static str) -> Option<Lane> {
+    let with_it = |lane| {
+        let is_there = Path::new(program).exists();
+        is_there.then_some(lane).ok_or(Skip::NoProgram(program))
+    };
+    or_skip(available().and_then(with_it))
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
+fn or_skip(lane: Result<Lane, Skip>) -> Option<Lane> {
+    match lane {
         Ok(lane) => Some(lane),
         Err(skip) => {
             let required =

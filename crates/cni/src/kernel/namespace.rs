@@ -324,11 +324,9 @@ impl Namespace {
             route.metric = 1024;
         }
         if let Some(via) = route.via {
-            let is_own = self
-                .devices
-                .iter()
-                .any(|d| d.addresses.iter().any(|a| a.ip == via));
-            if is_own {
+            // IPv4 lets an address of the host's own be a next hop.
+            let has = |device: &Device| device.addresses.iter().any(|own| own.ip == via);
+            if family == Family::Ipv6 && self.devices.iter().any(has) {
                 return Err(Errno::Invalid);
             }
             let link_local = matches!(via, IpAddr::V6(ip) if ip.is_unicast_link_local());
@@ -374,7 +372,7 @@ impl Namespace {
 
     /// The routes of the table `main` as `ip route` and `ip -6 route` list them, IPv4 first.
     ///
-    /// IPv4 is a walk of the trie: by address, and at one address the longest first
+    /// IPv4 is a walk of the trie: by address, at one address the longest first, of equals the newest
     /// (`fn_trie_dump_leaf`). IPv6 visits what is below a prefix before it (`fib6_walk`).
     pub(crate) fn listed_routes(&self) -> Vec<&Route> {
         let in_main = |family: Family| {
@@ -383,6 +381,7 @@ impl Namespace {
             self.routes.iter().filter(of).collect::<Vec<_>>()
         };
         let (mut ipv4, mut ipv6) = (in_main(Family::Ipv4), in_main(Family::Ipv6));
+        ipv4.reverse();
         let longest_first = |route: &&Route| std::cmp::Reverse(route.dst.len());
         ipv4.sort_by_key(|route| (route.dst.address(), longest_first(route), route.metric));
         ipv6.sort_by_key(|route| (route.dst.last(), longest_first(route), route.metric));
@@ -458,7 +457,8 @@ mod tests {
         assert_eq!(pod.add_route(default), Err(Errno::Exists));
         let far = via("10.0.0.0/8", "10.23.0.1");
         assert_eq!(pod.add_route(far), Err(Errno::NetUnreachable));
-        let own = via("10.0.0.0/8", "10.22.0.2");
+        pod.add_address("eth0", cidr("fd00:22::2/64")).unwrap();
+        let own = via("::/0", "fd00:22::2");
         assert_eq!(pod.add_route(own), Err(Errno::Invalid));
         pod.set_down("eth0");
         assert!(pod.routes.is_empty());

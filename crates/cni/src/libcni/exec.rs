@@ -5,6 +5,8 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,6 +14,11 @@ use crate::CniError;
 use crate::plugins::{self, Plugin};
 use crate::protocol::{self, Environment, Options};
 use crate::result::CniResult;
+
+/// How often a program that is being written is tried again.
+const BUSY_TRIES: u32 = 5;
+/// The time between.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A plugin that can be called.
 pub(super) enum Found {
@@ -85,7 +92,16 @@ pub(crate) fn without_result(path: &Path, conf: &Value, env: &Environment) -> Re
 }
 
 fn program(path: &Path, conf: &Value, env: &Environment) -> Result<String, CniError> {
-    let run = run(path, conf, env);
+    let mut run = run(path, conf, env);
+    for _ in 0..BUSY_TRIES {
+        // Somebody is just installing it.
+        let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ExecutableFileBusy;
+        if !run.as_ref().is_err_and(is_busy) {
+            break;
+        }
+        thread::sleep(BUSY_PAUSE);
+        run = self::run(path, conf, env);
+    }
     let Output {
         status,
         stdout,

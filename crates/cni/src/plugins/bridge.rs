@@ -8,6 +8,8 @@
 //!
 //! # Departures
 //! - `ipMasqBackend: nftables` is masqueraded by iptables.
+//! - DEL gives addresses back last, so that one that is killed can be called again and leaves nothing; the
+//!   real one takes its rules back after that.
 //!
 //! Source: plugins/main/bridge/bridge.go of containernetworking/plugins; messages and the order of the
 //! steps are its own, as what was done before a failure stays done.
@@ -191,20 +193,19 @@ pub(super) fn exists(name: &str, peer: &str, newer: bool) -> CniError {
 pub(super) fn del(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
     let conf = Conf::read(invocation)?;
     let addresses = delete_device(invocation, host)?;
+    if !invocation.env.netns.is_empty() {
+        let namespace = host.kernel()?.host_mut();
+        if conf.mac_spoof_chk {
+            spoof::tear_down(namespace, invocation);
+        }
+        if invocation.net.has_ipam() && conf.ip_masq {
+            tear_down_masquerade(namespace, invocation, &addresses)?;
+        }
+    }
     // Nobody gets an address while the device that had it is still written down.
     host.commit()?;
     if invocation.net.has_ipam() {
         ipam::del(invocation, host)?;
-    }
-    if invocation.env.netns.is_empty() {
-        return Ok(());
-    }
-    let kernel = host.kernel()?;
-    if conf.mac_spoof_chk {
-        spoof::tear_down(kernel.host_mut(), invocation);
-    }
-    if invocation.net.has_ipam() && conf.ip_masq {
-        tear_down_masquerade(kernel.host_mut(), invocation, &addresses)?;
     }
     Ok(())
 }

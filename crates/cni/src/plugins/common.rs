@@ -72,13 +72,19 @@ pub(super) struct MacConf {
     pub(super) mac: String,
 }
 
-/// An Ethernet address as a configuration names it.
+/// An Ethernet address as a configuration names it; the text says what Go or the kernel finds wrong.
 pub(super) fn mac_address(text: &str) -> Result<Option<MacAddr>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let parsed = text.parse().map(Some);
-    parsed.map_err(|_| format!("address {text}: invalid MAC address"))
+    let Ok(mac) = text.parse::<MacAddr>() else {
+        return Err(format!("address {text}: invalid MAC address"));
+    };
+    let is_multicast = mac.0[0] & 1 == 1;
+    if is_multicast || mac == MacAddr::default() {
+        return Err("cannot assign requested address".to_owned());
+    }
+    Ok(Some(mac))
 }
 
 /// The device of a namespace as a result tells it.
@@ -204,6 +210,7 @@ pub(super) fn check_addresses_and_routes(
     namespace: &Namespace,
     name: &str,
     previous: &CniResult,
+    newer: bool,
 ) -> Result<(), CniError> {
     for ip in &previous.ips {
         let Some(device) = namespace.link(name) else {
@@ -224,20 +231,24 @@ pub(super) fn check_addresses_and_routes(
         }
     }
     for route in &previous.routes {
-        let is_default = route.dst.len == 0;
-        let found = |own: &Route| {
-            own.dst == route.dst.network()
-                && (is_default || route.gw.is_none() || own.via == route.gw)
-        };
+        // 1.1.1 looks for a route without next hop if the result has none, though it got the gateway.
+        let any_hop = route.dst.len == 0 || (newer && route.gw.is_none());
+        let found =
+            |own: &Route| own.dst == route.dst.network() && (any_hop || own.via == route.gw);
         if !namespace.routes.iter().any(found) {
             let gw = route
                 .gw
                 .map_or_else(|| "<nil>".to_owned(), |gw: IpAddr| gw.to_string());
-            let why = format!(
-                "Expected Route {{Dst:{} GW:{gw}}} not found in routing table",
-                route.dst
-            );
-            return Err(CniError::other(why));
+            let more = if newer {
+                " MTU:0 AdvMSS:0 Priority:0 Table:<nil> Scope:<nil>"
+            } else {
+                ""
+            };
+            return Err(CniError::other(format!(
+                "Expected Route {{Dst:{{IP:{} Mask:{}}} GW:{gw}{more}}} not found in routing table",
+                route.dst.ip,
+                route.dst.mask_digits()
+            )));
         }
     }
     Ok(())

@@ -2,9 +2,9 @@
 //!
 //! # Departures
 //! - There is no firewalld; `backend: firewalld` is programmed by iptables.
-//! - `ingressPolicy` is not modelled.
+//! - `ingressPolicy: isolated` is not known.
 //!
-//! Source: plugins/meta/firewall/{firewall,iptables}.go of containernetworking/plugins; messages as there.
+//! Source: plugins/meta/firewall/{firewall,iptables,ingresspolicy}.go of containernetworking/plugins; messages as there.
 
 use podwire_packet::Family;
 use podwire_ruleset::TableName;
@@ -23,6 +23,7 @@ const PRIVATE: &str = "CNI-FORWARD";
 #[serde(default, rename_all = "camelCase")]
 struct Conf {
     iptables_admin_chain_name: String,
+    ingress_policy: String,
 }
 
 impl Conf {
@@ -95,7 +96,59 @@ pub(super) fn add(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<Cn
         };
         host.kernel()?.host_mut().iptables.change(family, set_up)?;
     }
+    isolate(&conf, &result, host)?;
     Ok(result)
+}
+
+const STAGE_1: &str = "CNI-ISOLATION-STAGE-1";
+const STAGE_2: &str = "CNI-ISOLATION-STAGE-2";
+
+/// `ingressPolicy: same-bridge`: drops what comes from one bridge and goes to another.
+fn isolate(conf: &Conf, result: &CniResult, host: &mut Host<'_>) -> Result<(), CniError> {
+    let policy = conf.ingress_policy.as_str();
+    match policy {
+        "" | "open" => return Ok(()),
+        "same-bridge" => {}
+        _ => {
+            return Err(CniError::other(format!(
+                "unknown ingress policy: {policy:?}"
+            )));
+        }
+    }
+    let Some(bridge) = result.interfaces.first().map(|first| first.name.as_str()) else {
+        return Err(CniError::other(format!(
+            "interface needs to be set for ingress policy {policy:?}, make sure to chain \
+             \"firewall\" plugin with \"bridge\""
+        )));
+    };
+    let commented = |rule: &[&str]| {
+        let comment = "CNI firewall plugin rules (ingressPolicy: same-bridge)";
+        let mut rule = words(rule);
+        rule.extend(words(&["-m", "comment", "--comment", comment]));
+        rule
+    };
+    for family in [Family::Ipv4, Family::Ipv6] {
+        if rules(result, family).is_empty() {
+            continue;
+        }
+        host.kernel()?.host_mut().iptables.change(family, |ipt| {
+            ipt.ensure_chain(FILTER, STAGE_1);
+            ipt.ensure_chain(FILTER, STAGE_2);
+            let from_bridge = ["-i", bridge, "!", "-o", bridge, "-j", STAGE_2];
+            let to_bridge = ["-o", bridge, "-j", "DROP"];
+            let entries: [(&str, bool, &[&str]); 5] = [
+                ("FORWARD", true, &["-j", STAGE_1]),
+                (STAGE_1, true, &from_bridge),
+                (STAGE_1, false, &["-j", "RETURN"]),
+                (STAGE_2, true, &to_bridge),
+                (STAGE_2, false, &["-j", "RETURN"]),
+            ];
+            entries.iter().try_for_each(|(chain, first, rule)| {
+                ipt.add_unique(FILTER, chain, *first, &commented(rule))
+            })
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn check(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::host::Host;
 use crate::protocol::Invocation;
 use crate::result::CniResult;
-use crate::state::Locked;
+use crate::state::{Locked, open_error};
 use crate::{CniError, ipam};
 
 #[derive(Debug, Deserialize)]
@@ -59,14 +59,7 @@ struct SubnetEnv {
 
 impl SubnetEnv {
     fn read(path: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            let path = path.display();
-            if error.kind() == std::io::ErrorKind::NotFound {
-                format!("open {path}: no such file or directory")
-            } else {
-                format!("open {path}: {error}")
-            }
-        })?;
+        let text = fs::read_to_string(path).map_err(|error| open_error(path, &error))?;
         Self::parse(&text, &path.display().to_string())
     }
 

@@ -178,5 +178,5 @@ pub(super) fn check(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<
             own.mac, found.mac
         )));
     }
-    check_addresses_and_routes(namespace, &env.ifname, &previous)
+    check_addresses_and_routes(namespace, &env.ifname, &previous, invocation.is_newer())
 }

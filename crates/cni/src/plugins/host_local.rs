@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::json::{self, LooseIp};
 use crate::protocol::Invocation;
 use crate::result::{Cidr, CniResult, Dns, IpConfig, RouteConf};
-use crate::state::Locked;
+use crate::state::{Locked, open_error};
 use crate::version::at_least;
 use crate::{CniError, StateError, args};
 
@@ -224,8 +224,8 @@ pub(super) fn del(invocation: &Invocation<'_>, _: &mut Host<'_>) -> Result<(), C
 
 /// What a resolv.conf says.
 fn resolver(path: &Path) -> Result<Dns, CniError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| CniError::other(format!("open {}: {error}", path.display())))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| CniError::other(open_error(path, &error)))?;
     let mut dns = Dns::default();
     for line in text.lines().map(str::trim) {
         if line.starts_with(['#', ';']) {

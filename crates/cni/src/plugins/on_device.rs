@@ -135,9 +135,11 @@ fn master(
     place: &str,
 ) -> Result<String, CniError> {
     if on == On::Vlan {
-        let why = "\"master\" field is required. It specifies the host interface name to create \
-                   the VLAN for";
-        return Err(CniError::other(why));
+        let stop = if invocation.is_newer() { "" } else { "." };
+        return Err(CniError::other(format!(
+            "\"master\" field is required. It specifies the host interface name to create the VLAN \
+             for{stop}"
+        )));
     }
     if on == On::Ipvlan
         && let Some(previous) = invocation.net.previous()?
@@ -225,7 +227,10 @@ fn add(on: On, invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<CniRe
 
 fn check(on: On, invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
     let env = &invocation.env;
-    host.enter(&env.netns)?;
+    let kernel = host.enter(&env.netns)?;
+    if on == On::Macvlan {
+        read(on, invocation, kernel)?;
+    }
     if invocation.net.has_ipam() {
         ipam::check(invocation, host)?;
     }
@@ -276,10 +281,14 @@ fn check(on: On, invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(),
             own.mac, found.mac
         )));
     }
-    check_addresses_and_routes(namespace, &env.ifname, &previous)
+    check_addresses_and_routes(namespace, &env.ifname, &previous, invocation.is_newer())
 }
 
-pub(super) fn del(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
+fn del(on: On, invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
+    // vlan looks its master up also to remove what stands on it; so did macvlan once.
+    if on == On::Vlan || (on == On::Macvlan && !invocation.is_newer()) {
+        read(on, invocation, host.kernel()?)?;
+    }
     delete_device(invocation, host)?;
     host.commit()?;
     if invocation.net.has_ipam() {
@@ -325,4 +334,19 @@ pub(super) fn check_ipvlan(
     host: &mut Host<'_>,
 ) -> Result<(), CniError> {
     check(On::Ipvlan, invocation, host)
+}
+
+pub(super) fn del_vlan(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
+    del(On::Vlan, invocation, host)
+}
+
+pub(super) fn del_macvlan(
+    invocation: &Invocation<'_>,
+    host: &mut Host<'_>,
+) -> Result<(), CniError> {
+    del(On::Macvlan, invocation, host)
+}
+
+pub(super) fn del_ipvlan(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
+    del(On::Ipvlan, invocation, host)
 }

@@ -70,8 +70,10 @@ struct Request {
 }
 
 fn read(invocation: &Invocation<'_>) -> Result<Request, CniError> {
-    let conf: Conf = crate::json::decode(&invocation.conf)
+    let mut conf: Conf = crate::json::decode(&invocation.conf)
         .map_err(|why| CniError::other(format!("failed to parse network configuration: {why}")))?;
+    // An option of later releases.
+    conf.masq_all &= invocation.is_newer();
     let previous = invocation.net.previous()?;
     if conf.mark_masq_bit.is_some() && conf.external_set_mark_chain.is_some() {
         let why = "Cannot specify externalSetMarkChain and markMasqBit";

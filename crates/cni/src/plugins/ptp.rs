@@ -127,12 +127,12 @@ fn host_end(kernel: &mut Kernel, peer: &str, ip: &IpConfig) -> Result<(), CniErr
 pub(super) fn del(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
     let conf: Conf = invocation.decode()?;
     let addresses = delete_device(invocation, host)?;
-    host.commit()?;
-    ipam::del(invocation, host)?;
     if conf.ip_masq && !addresses.is_empty() {
         tear_down_masquerade(host.kernel()?.host_mut(), invocation, &addresses)?;
     }
-    Ok(())
+    // As bridge does, so that a DEL that is killed can be called again.
+    host.commit()?;
+    ipam::del(invocation, host)
 }
 
 pub(super) fn check(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(), CniError> {
@@ -159,5 +159,5 @@ pub(super) fn check(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<
             own.mac, found.mac
         )));
     }
-    check_addresses_and_routes(namespace, &env.ifname, &previous)
+    check_addresses_and_routes(namespace, &env.ifname, &previous, invocation.is_newer())
 }

@@ -97,13 +97,14 @@ impl Conf {
 }
 
 /// A sysctl's name with slashes, below `net`.
-fn sysctl_name(key: &str, ifname: &str) -> Result<String, CniError> {
+fn sysctl_name(key: &str, ifname: &str, newer: bool) -> Result<String, CniError> {
     let name = key.replace('.', "/").replacen("IFNAME", ifname, 1);
     let outside = name.split('/').any(|part| part == "..");
     if name.starts_with("net/") && !outside {
         return Ok(name);
     }
-    Err(CniError::other(format!("invalid net sysctl key: {name:?}")))
+    let told = if newer { &name } else { key };
+    Err(CniError::other(format!("invalid net sysctl key: {told:?}")))
 }
 
 pub(super) fn add(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<CniResult, CniError> {
@@ -113,7 +114,7 @@ pub(super) fn add(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<Cn
     let name = &env.ifname;
     let namespace = host.enter(&env.netns)?.get_mut(&env.netns);
     for (key, value) in &conf.sysctl {
-        namespace.set_sysctl(&sysctl_name(key, name)?, value);
+        namespace.set_sysctl(&sysctl_name(key, name, invocation.is_newer())?, value);
     }
     if !conf.changes_device() {
         return Ok(result);
@@ -177,7 +178,12 @@ pub(super) fn check(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<
     let name = &env.ifname;
     let namespace = host.enter(&env.netns)?.get(&env.netns);
     for (key, wanted) in &conf.sysctl {
-        let key = sysctl_name(key, name)?;
+        let key = key.replace('.', "/");
+        if key.contains("IFNAME") {
+            // ADD puts the device's name there, CHECK does not.
+            let why = format!("open /proc/sys/{key}: no such file or directory");
+            return Err(CniError::other(why));
+        }
         let found = namespace.sysctl(&key);
         if found != wanted {
             return Err(CniError::other(format!(

@@ -43,7 +43,12 @@ pub(in crate::plugins) fn check(
             conf.bridge
         )));
     }
-    check_addresses_and_routes(kernel.get(&env.netns), &env.ifname, &previous)
+    check_addresses_and_routes(
+        kernel.get(&env.netns),
+        &env.ifname,
+        &previous,
+        invocation.is_newer(),
+    )
 }
 
 /// The device that a result names, on the side where it should be.
