@@ -31,6 +31,7 @@
 //! - [`IptablesHistory`], [`NftablesHistory`], [`IpvsHistory`], [`UserspaceHistory`]: later syncs.
 //! - [`LiveIptables`]: iptables mode while slices change, at the cost of what changes.
 //! - `tables`, `words`, `marks`: iptables rules and their text, as iptables and IPVS mode write them.
+//! - `stencil`, `spelling`: lines that are alike but for a word, and words that are passed on as they were written.
 //! - [`Provenance`]: which object a rule comes from. [`KnownPort`]: what rules that others wrote are for.
 //! - [`SideEffects`]: what else a sync does: sysctls, health checks, conntrack.
 //! - [`SyncRunner`]: when a sync may run. [`Cleanup`]: which connections it makes the kernel forget.

@@ -115,3 +115,52 @@ impl Classify for Evaluator {
             .classify_chain(chain, packet, state, choose, observe)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use podwire_packet::{Headers, Mark, Protocol, SimTime};
+    use podwire_ruleset::{ConntrackInfo, CtState, HostAddresses, RuleId, iptables, outcomes};
+
+    use super::*;
+
+    #[test]
+    fn compiled_tables_answer_as_the_reference_does() {
+        let rules = "*nat\n:PREROUTING ACCEPT [0:0]\n:S - [0:0]\n:A - [0:0]\n:B - [0:0]\n\
+            -A PREROUTING -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j S\n\
+            -A S -m statistic --mode random --probability 0.50000000000 -j A\n-A S -j B\n\
+            -A A -p tcp -m tcp -j DNAT --to-destination 10.0.0.1:80\n\
+            -A B -p tcp -m tcp -j DNAT --to-destination 10.0.0.2:80\nCOMMIT\n";
+        let rules = iptables::parse(rules, Family::Ipv4).unwrap().rules;
+        let evaluator = Evaluator::new(Interp::new(rules).unwrap());
+        let host = HostAddresses::of(["192.168.0.1".parse().unwrap()]);
+        let (src, dst) = ("10.0.0.9".parse().unwrap(), "10.96.0.1".parse().unwrap());
+        let packet = Packet {
+            headers: Headers::first_of_flow(src, dst, Protocol::TCP, 1, 80),
+            mark: Mark(0),
+            hook: Hook::Prerouting,
+            input: None,
+            output: None,
+            physdev_in: None,
+            physdev_out: None,
+            conntrack: ConntrackInfo::of_state(CtState::New),
+            host: &host,
+            now: SimTime::START,
+        };
+        let ask = || {
+            outcomes(|mut choose| {
+                let mut met: Vec<RuleId> = Vec::new();
+                let state = State::default();
+                let decision =
+                    evaluator.classify(TableName::Nat, &packet, &state, &mut choose, &mut met);
+                (decision, met)
+            })
+        };
+        let first = ask();
+        assert_eq!(first.len(), 2);
+        assert!(evaluator.matcher.get().is_none(), "the reference answers");
+        for _ in 0..OFTEN {
+            assert_eq!(ask(), first);
+        }
+        assert!(evaluator.matcher.get().is_some(), "it was asked often");
+    }
+}

@@ -7,6 +7,7 @@
 //!
 //! # Map, in reading order
 //! - [`World`]: namespaces and who owns which address; built as they are needed.
+//! - [`Evaluator`]: who evaluates its rules: the reference, or what is compiled of them.
 //! - [`Inspected`]: a namespace as it is, for tools to look at.
 //! - [`Place`]: where packets come from and go to, as a person names it.
 //! - `topology`: the petgraph graph of wires: veth pairs, node networks, the router.

@@ -6,6 +6,7 @@ mod history;
 mod name_list;
 mod names;
 mod plan;
+mod planned_chains;
 mod service;
 mod text;
 

@@ -1,12 +1,11 @@
 //! What a sync writes, before the rules are built: the sets with their elements, and the chains.
 
-use podwire_ruleset::L4;
 use podwire_ruleset::nft::{Chain, Commands, Name, Rule, Set, Table};
 
 use super::NftablesProxier;
 use super::base::TABLE_COMMENT;
-use super::name_list::{self, NameList, SHELVES};
 use super::names::affinity_set;
+use super::planned_chains::{Owner, PlannedChain, PlannedChains};
 use super::service::{EndpointNames, PlannedPort};
 use crate::kube_proxy::spelling::Spelling;
 
@@ -22,184 +21,6 @@ pub(super) struct Plan<'p> {
     chains: PlannedChains,
     common: Vec<Chain>,
     ports: Vec<PlannedPort<'p>>,
-}
-
-/// Chains without their rules.
-///
-/// They are asked for by name, which is by hash, while service ports and endpoints lie elsewhere in the
-/// memory. So what the text of most needs is kept by the beginning of the name too, in pieces that fit into
-/// a processor's cache.
-#[derive(Debug)]
-pub(super) struct PlannedChains {
-    /// In the order of service ports, as their rules name them.
-    names: NameList,
-    shelves: Vec<Shelf>,
-}
-
-/// Chains whose names begin alike.
-#[derive(Clone, Debug, Default)]
-struct Shelf {
-    names: NameList,
-    owners: Vec<Owner>,
-    /// What is known of the chain's text ([`PlannedChain::text`]).
-    texts: NameList,
-}
-
-/// A chain without its rules.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PlannedChain<'c> {
-    pub(super) name: &'c str,
-    pub(super) of: Owner,
-    /// Of an endpoint that has a protocol in [`Owner::Endpoint`], its address and port; of traffic that
-    /// chooses among endpoints, the commands that add its rules, if the plan is for them; else nothing.
-    pub(super) text: &'c str,
-}
-
-/// Whose a chain is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Owner {
-    /// One of those that every node has, by its place.
-    Common(u32),
-    /// Traffic of a port that may go anywhere.
-    Cluster(u32),
-    /// Traffic of a port that must stay on the node.
-    Local(u32),
-    /// Traffic of a port from outside.
-    External(u32),
-    /// Traffic of a port to a load balancer address with source ranges.
-    Firewall(u32),
-    /// An endpoint.
-    Endpoint {
-        /// Its port's place, and its own in the port.
-        place: (u32, u32),
-        /// Its protocol, if its rules hold nothing else but its address and port: it has no session
-        /// affinity, and its address is spelled as it is printed.
-        plain: Option<L4>,
-    },
-    /// No one's: the chain was used by an earlier sync, and is empty.
-    Stale,
-}
-
-impl Owner {
-    /// Whether a chain that chooses among endpoints does so among those on the node only.
-    const fn chooses_among_local(self) -> Option<bool> {
-        match self {
-            Self::Cluster(_) => Some(false),
-            Self::Local(_) => Some(true),
-            Self::Common(_)
-            | Self::External(_)
-            | Self::Firewall(_)
-            | Self::Endpoint { .. }
-            | Self::Stale => None,
-        }
-    }
-}
-
-impl PlannedChains {
-    fn new() -> Self {
-        Self {
-            names: NameList::default(),
-            shelves: vec![Shelf::default(); SHELVES],
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// Adds a chain whose name is made of these parts.
-    fn push(&mut self, name: &[&str], of: Owner) {
-        self.shelve(name, of, "");
-    }
-
-    /// Adds the chain of an endpoint.
-    pub(super) fn push_endpoint(
-        &mut self,
-        name: &str,
-        place: (u32, u32),
-        plain: Option<(L4, &str)>,
-    ) {
-        let (plain, text) = plain.map_or((None, ""), |(l4, text)| (Some(l4), text));
-        self.shelve(&[name], Owner::Endpoint { place, plain }, text);
-    }
-
-    fn shelve(&mut self, name: &[&str], of: Owner, text: &str) {
-        let place = self.names.len();
-        self.names.push(name);
-        let name = self.names.get(place);
-        self.shelves[name_list::shelf(name)].push(PlannedChain { name, of, text });
-    }
-
-    /// The commands that add the rules of a chain that chooses among endpoints, who are there already.
-    fn policy_text(
-        &self,
-        proxier: &NftablesProxier<'_>,
-        port: &PlannedPort<'_>,
-        is_local: bool,
-        name: &str,
-        commands: &Commands,
-    ) -> String {
-        let mut text = String::new();
-        for rule in port.policy_rules(proxier, is_local, &|place| self.name(place)) {
-            commands.add_rule(&mut text, name, &rule);
-        }
-        let among = port.choice(is_local).map(|place| self.names.get(place));
-        commands.add_choice(&mut text, name, &among.collect::<Vec<_>>());
-        text
-    }
-
-    /// The name at a place in the order of service ports.
-    fn name(&self, place: usize) -> Name {
-        Name::literal(self.names.get(place))
-    }
-
-    /// Puts them in order; of those that have the same name, only the first stays.
-    fn sort(&mut self) {
-        for shelf in &mut self.shelves {
-            *shelf = shelf.sorted();
-        }
-    }
-
-    /// All by name.
-    fn by_name(&self) -> impl Iterator<Item = PlannedChain<'_>> {
-        self.shelves
-            .iter()
-            .flat_map(|shelf| (0..shelf.owners.len()).map(|place| shelf.get(place)))
-    }
-}
-
-impl Shelf {
-    fn push(&mut self, PlannedChain { name, of, text }: PlannedChain<'_>) {
-        self.names.push(&[name]);
-        self.owners.push(of);
-        self.texts.push(&[text]);
-    }
-
-    fn get(&self, place: usize) -> PlannedChain<'_> {
-        PlannedChain {
-            name: self.names.get(place),
-            of: self.owners[place],
-            text: self.texts.get(place),
-        }
-    }
-
-    /// The same by name; of chains that have the same, the first. They are moved: who asks for one after the
-    /// other finds the next one behind the last.
-    fn sorted(&self) -> Self {
-        let mut sorted = Self {
-            names: self.names.room(),
-            owners: Vec::with_capacity(self.owners.len()),
-            texts: self.texts.room(),
-        };
-        let mut last = None;
-        for place in name_list::sorted(&self.names) {
-            let chain = self.get(place as usize);
-            if last.replace(chain.name) != Some(chain.name) {
-                sorted.push(chain);
-            }
-        }
-        sorted
-    }
 }
 
 impl<'p> Plan<'p> {
@@ -219,7 +40,7 @@ impl<'p> Plan<'p> {
             port.add_elements(proxier, &mut elements);
             if let Some(set) = port.affinity_set(proxier) {
                 let endpoints = (port.first_chain..).take(port.endpoint_count());
-                let names = endpoints.map(|place| affinity_set(chains.names.get(place)));
+                let names = endpoints.map(|place| affinity_set(chains.names().get(place)));
                 affinity_sets.extend(names.map(|name| (name, set.clone())));
             }
             for (prefix, of) in port.own_chains(place) {
@@ -227,19 +48,19 @@ impl<'p> Plan<'p> {
                 let text = commands.and_then(|commands| {
                     let is_local = of.chooses_among_local()?;
                     let name = name.concat();
-                    Some(chains.policy_text(proxier, &port, is_local, &name, commands))
+                    Some(policy_text(&port, proxier, is_local, &name, &chains, commands))
                 });
-                chains.shelve(&name, of, &text.unwrap_or_default());
+                chains.push(&name, of, &text.unwrap_or_default());
             }
             ports.push(port);
         }
         let common = proxier.common_chains();
         for (place, own) in (0..).zip(&common) {
-            chains.push(&[own.name.as_str()], Owner::Common(place));
+            chains.push(&[own.name.as_str()], Owner::Common(place), "");
         }
         // A chain of before that is used again stands behind the used one.
         for name in existing {
-            chains.push(&[name.as_str()], Owner::Stale);
+            chains.push(&[name.as_str()], Owner::Stale, "");
         }
         chains.sort();
         affinity_sets.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -365,7 +186,7 @@ impl<'p> Plan<'p> {
         table.sets.extend(std::mem::take(&mut self.sets));
         table.chains.reserve(self.chains.len());
         // One name for a chain and for all that go to it.
-        let names: Vec<Name> = self.chains.names.iter().map(Name::literal).collect();
+        let names: Vec<Name> = self.chains.names().iter().map(Name::literal).collect();
         for planned in self.chains() {
             let chain = self.chain_with(planned, &|place| names[place].clone());
             table.chains.insert(chain.name.clone(), chain);
@@ -380,4 +201,22 @@ impl<'p> Plan<'p> {
             .filter(|planned| self.common(*planned).is_none());
         services.map(|planned| Name::literal(planned.name))
     }
+}
+
+/// The commands that add the rules of a chain that chooses among endpoints, whose chains are there already.
+fn policy_text(
+    port: &PlannedPort<'_>,
+    proxier: &NftablesProxier<'_>,
+    is_local: bool,
+    name: &str,
+    chains: &PlannedChains,
+    commands: &Commands,
+) -> String {
+    let mut text = String::new();
+    for rule in port.policy_rules(proxier, is_local, &|place| chains.name(place)) {
+        commands.add_rule(&mut text, name, &rule);
+    }
+    let among = port.choice(is_local).map(|place| chains.names().get(place));
+    commands.add_choice(&mut text, name, &among.collect::<Vec<_>>());
+    text
 }

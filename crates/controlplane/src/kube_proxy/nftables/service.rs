@@ -13,7 +13,7 @@ use podwire_ruleset::{AddressType, L4, NatKind, NatRange, Origin};
 
 use super::NftablesProxier;
 use super::names::{PortName, affinity_set};
-use super::plan::{Owner, PlannedChains};
+use super::planned_chains::{Owner, PlannedChains};
 use crate::kube_proxy::endpoints::{NodeEndpoint, ProxiedEndpoint};
 use crate::kube_proxy::port_on_node::PortOnNode;
 use crate::kube_proxy::service_ports::ProxiedPort;

@@ -7,7 +7,8 @@ use podwire_ruleset::nft::{Commands, Listing, Name};
 use super::NftablesProxier;
 use super::base::TABLE_COMMENT;
 use super::endpoint_lines::EndpointLines;
-use super::plan::{Owner, Plan};
+use super::plan::Plan;
+use super::planned_chains::Owner;
 
 /// Which text of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
