@@ -48,7 +48,9 @@ impl<'p> Plan<'p> {
                 let text = commands.and_then(|commands| {
                     let is_local = of.chooses_among_local()?;
                     let name = name.concat();
-                    Some(policy_text(&port, proxier, is_local, &name, &chains, commands))
+                    Some(policy_text(
+                        &port, proxier, is_local, &name, &chains, commands,
+                    ))
                 });
                 chains.push(&name, of, &text.unwrap_or_default());
             }
