@@ -141,7 +141,7 @@ fn make_large(cluster: &mut Cluster) {
             let (high, low) = (number / 256, number % 256);
             let address = match kind {
                 AddressKind::Ipv4 => format!("{network}{high}.{low}"),
-                _ => format!("{network}{number:x}"),
+                AddressKind::Ipv6 | AddressKind::Fqdn => format!("{network}{number:x}"),
             };
             endpoint.addresses = vec![address.into()];
         }
