@@ -317,3 +317,83 @@ fn states(case: &std::path::Path) -> Vec<Cluster> {
     };
     objects.map(of).collect()
 }
+
+/// Texts of sets, each of which ipset takes or refuses for a reason of its own.
+const SETS: [&str; 58] = [
+    "create B bitmap:port range 0-100\nadd B 200",
+    "create B bitmap:port range 100-0\nadd B 20",
+    "create B bitmap:port\nadd B 20",
+    "create B bitmap:port range 0-70000",
+    "create B bitmap:port range 0-100\nadd B 20-10",
+    "create B bitmap:port range 0-100\nadd B 90-110",
+    "create B bitmap:port range 0-65535\nadd B tcp:80",
+    "create B bitmap:port range 0-65535\nadd B 80\nadd B 80",
+    "create B bitmap:ip range 10.0.0.0/24\nadd B 10.0.1.1",
+    "create B bitmap:ip range 10.0.0.0/24\nadd B 10.0.0.255",
+    "create B bitmap:ip range 10.0.0.0/8",
+    "create B bitmap:ip range 10.0.0.0/16",
+    "create B bitmap:ip range 10.0.0.9-10.0.0.1\nadd B 10.0.0.5",
+    "create B bitmap:ip",
+    "create B bitmap:ip range 10.0.0.0/16 netmask 24\nadd B 10.0.1.1",
+    "create B bitmap:ip,mac range 10.0.0.0/24\nadd B 10.0.0.1,00:11:22:33:44:55",
+    "create B bitmap:ip,mac range 10.0.0.0/24\nadd B 10.0.0.1",
+    "create H hash:ip\nadd H 10.0.0.9-10.0.0.1",
+    "create H hash:ip\nadd H 10.0.0.0/24",
+    "create H hash:ip\nadd H 10.0.0.0/0",
+    "create H hash:ip maxelem 2\nadd H 10.0.0.1\nadd H 10.0.0.2",
+    "create H hash:ip maxelem 2\nadd H 10.0.0.1\nadd H 10.0.0.2\nadd H 10.0.0.3",
+    "create H hash:ip maxelem 2\nadd H 10.0.0.0/30",
+    "create H hash:ip maxelem 2 netmask 24\nadd H 10.0.0.0/23",
+    "create H hash:ip maxelem 0\nadd H 10.0.0.1",
+    "create H hash:ip maxelem x",
+    "create H hash:ip\nadd H 10.0.0.1\nadd H 10.0.0.1",
+    "create H hash:ip,port,ip\nadd H 1.1.1.1,80,1.1.1.2,3",
+    "create H hash:ip,port\nadd H 1.1.1.1",
+    "create H hash:ip,port\nadd H 1.1.1.1,tcp:90-80",
+    "create H hash:ip,port\nadd H 1.1.1.1,70000",
+    "create H hash:ip,port maxelem 10\nadd H 1.1.1.1,80-90",
+    "create H hash:ip,port maxelem 11\nadd H 1.1.1.1,80-90",
+    "create H hash:port",
+    "create H hash:ip,port,ip,net",
+    "create H bitmap:net",
+    "create H list:ip",
+    "create H hash:net,iface\nadd H 10.0.0.0/8,eth0",
+    "create H hash:net,iface\nadd H 10.0.0.0/8,eth0123456789abcdef",
+    "create H hash:net maxelem 3\nadd H 10.0.0.1-10.0.0.6",
+    "create H hash:net maxelem 4\nadd H 10.0.0.1-10.0.0.6",
+    "create H hash:net\nadd H 10.0.0.9-10.0.0.1",
+    "create H hash:net\nadd H 10.0.0.0/8 nomatch",
+    "create H hash:ip,port,net\nadd H 10.0.0.1,80,10.0.0.9-10.0.0.3",
+    "create L list:set\nadd L L",
+    "create L list:set\nadd L M",
+    "create M list:set\ncreate L list:set\nadd L M",
+    "create M hash:ip\ncreate L list:set\nadd L M",
+    "create M hash:ip\ncreate L list:set\nadd L M\nadd L M",
+    "create H hash:ip timeout 2147483\nadd H 1.1.1.1 timeout 2147484",
+    "create H hash:ip timeout 2147483\nadd H 1.1.1.1 timeout 2147483",
+    "create H hash:ip timeout 2147484",
+    "create H hash:ip timeout x",
+    "create H hash:ip\nadd H 1.1.1.1 timeout 5",
+    "create H hash:ip\nadd H 1.1.1.1 comment \"x\"",
+    "create H hash:ip comment\nadd H 1.1.1.1 comment \"timeout\"",
+    "create H hash:ip\nadd H 1.1.1.1 packets 5",
+    "create H hash:ip counters\nadd H 1.1.1.1 packets 5 bytes 3",
+];
+
+#[test]
+fn ipset_takes_the_sets_that_podwire_takes_and_no_others() {
+    let Some(lane) = kernel::lane() else {
+        return;
+    };
+    let mut wrong = Vec::new();
+    for text in SETS {
+        // A namespace each, so that nothing is left of the one before.
+        let namespace = Namespace::new(lane).expect("a namespace");
+        let real = namespace.run(&["ipset", "restore"], &format!("{text}\n"));
+        let own = podwire_ruleset::ipset::parse(text);
+        if own.is_ok() != real.is_ok() {
+            wrong.push(format!("{text:?}\n  podwire: {own:?}\n  ipset: {real:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -4,6 +4,7 @@ mod hook;
 mod packet;
 mod plan;
 mod tables;
+mod unseen;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -57,7 +58,7 @@ pub(crate) fn run(
         ask_nftables(args.evaluator, rules, family, &packets, out)?;
         return Ok(Answer::Yes);
     }
-    let rules = read_rules(global, &args.rules, &text, family)?;
+    let mut rules = read_rules(global, &args.rules, &text, family)?;
     let mut state = State::default();
     if let Some(path) = &args.sets {
         let text = read_text(path)?;
@@ -69,6 +70,15 @@ pub(crate) fn run(
     }
     if !global.quiet {
         tell_missing_sets(&rules, &state.sets)?;
+    }
+    let unseen = unseen::set_aside(&mut rules, &state.sets);
+    if !global.quiet {
+        for name in unseen {
+            writeln!(
+                anstream::stderr(),
+                "warning: set `{name}` is of Ethernet addresses, which packets here do not have; answers that depend on it say so"
+            )?;
+        }
     }
     ask_iptables(args.evaluator, rules, &state, &packets, out)?;
     Ok(Answer::Yes)

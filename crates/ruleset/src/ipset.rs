@@ -5,10 +5,14 @@
 //!
 //! Source: ipset(8).
 
+mod check;
 mod element;
 
 use std::fmt;
 
+pub use check::Refusal;
+use check::{Held, TYPES};
+use indexmap::IndexMap;
 use indexmap::map::Entry;
 use miette::{Diagnostic, SourceSpan};
 use podwire_packet::Family;
@@ -93,7 +97,7 @@ pub enum ParseError {
     #[diagnostic(
         code(podwire::ipset::bad_type),
         help(
-            "types are hash:, bitmap: or list: and parts such as ip, net, port, mac, iface, mark, set"
+            "types are bitmap:ip, bitmap:ip,mac, bitmap:port, list:set, hash:mac, hash:ip (,mark ,mac ,port ,port,ip ,port,net) and hash:net (,iface ,net ,port ,port,net)"
         )
     )]
     BadType {
@@ -143,6 +147,21 @@ pub enum ParseError {
         #[label("address of the other family")]
         at: SourceSpan,
     },
+    /// Something that ipset itself refuses.
+    #[error("ipset refuses `{text}`: {why}")]
+    #[diagnostic(
+        code(podwire::ipset::refused),
+        help("what `ipset save` prints, `ipset restore` takes")
+    )]
+    Refused {
+        /// The word.
+        text: Box<str>,
+        /// Why.
+        why: Refusal,
+        /// Its place.
+        #[label("refused")]
+        at: SourceSpan,
+    },
     /// A double quote without its pair.
     #[error("the quote does not close")]
     #[diagnostic(
@@ -170,6 +189,7 @@ impl ParseError {
             | Self::BadFamily { at, .. }
             | Self::BadElement { at, .. }
             | Self::WrongFamily { at, .. }
+            | Self::Refused { at, .. }
             | Self::UnclosedQuote { at } => *at,
         }
     }
@@ -185,6 +205,7 @@ const MAX_NAME: usize = 31;
 /// The first [`ParseError`] in the order of the text.
 pub fn parse(text: &str) -> Result<Sets, ParseError> {
     let mut sets = Sets::new();
+    let mut held = IndexMap::new();
     let mut words = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
@@ -195,8 +216,8 @@ pub fn parse(text: &str) -> Result<Sets, ParseError> {
             continue;
         };
         match &*command.text {
-            "create" => create(&mut sets, command, rest)?,
-            "add" => add(&mut sets, command, rest)?,
+            "create" => create(&mut sets, &mut held, command, rest)?,
+            "add" => add(&mut sets, &mut held, command, rest)?,
             "COMMIT" => {}
             text if text.starts_with('#') => {}
             text => {
@@ -210,7 +231,23 @@ pub fn parse(text: &str) -> Result<Sets, ParseError> {
     Ok(sets)
 }
 
-fn create(sets: &mut Sets, command: &Word<'_>, rest: &[Word<'_>]) -> Result<(), ParseError> {
+/// What ipset refuses at a word.
+fn refused(word: &Word<'_>, why: Refusal) -> ParseError {
+    ParseError::Refused {
+        text: word.text.as_ref().into(),
+        why,
+        at: word.span(),
+    }
+}
+
+type AllHeld = IndexMap<Box<str>, Held>;
+
+fn create(
+    sets: &mut Sets,
+    held: &mut AllHeld,
+    command: &Word<'_>,
+    rest: &[Word<'_>],
+) -> Result<(), ParseError> {
     let (name, rest) = next(command, command, rest, "the name of a set")?;
     let (kind, options) = next(command, name, rest, "the type of the set")?;
     let bad_name = || ParseError::BadName {
@@ -245,6 +282,11 @@ fn create(sets: &mut Sets, command: &Word<'_>, rest: &[Word<'_>]) -> Result<(), 
         options: joined(options),
         entries: Elements::default(),
     };
+    let begun = Held::of(&set, options).map_err(|(at, why)| {
+        let word = options.get(at).or(options.last()).unwrap_or(kind);
+        refused(word, why)
+    })?;
+    held.entry(name.text.as_ref().into()).or_insert(begun);
     match sets.entry(name.text.as_ref().into()) {
         Entry::Vacant(place) => {
             place.insert(set);
@@ -257,17 +299,28 @@ fn create(sets: &mut Sets, command: &Word<'_>, rest: &[Word<'_>]) -> Result<(), 
     }
 }
 
-fn add(sets: &mut Sets, command: &Word<'_>, rest: &[Word<'_>]) -> Result<(), ParseError> {
+fn add(
+    sets: &mut Sets,
+    held: &mut AllHeld,
+    command: &Word<'_>,
+    rest: &[Word<'_>],
+) -> Result<(), ParseError> {
     let (name, rest) = next(command, command, rest, "the name of a set")?;
     let (word, options) = next(command, name, rest, "an element")?;
-    let Some(set) = sets.get_mut(&*name.text) else {
+    let Some(set) = sets.get(&*name.text) else {
         return Err(ParseError::UnknownSet {
             name: name.text.as_ref().into(),
             at: name.span(),
         });
     };
     let entry = element::parse(word, &set.kind, set.family)?;
-    set.entries.push((entry, joined(options)));
+    if let Some(held) = held.get_mut(&*name.text) {
+        held.add(&name.text, sets, set, &entry, options)
+            .map_err(|(at, why)| refused(at.map_or(word, |at| &options[at]), why))?;
+    }
+    if let Some(set) = sets.get_mut(&*name.text) {
+        set.entries.push((entry, joined(options)));
+    }
     Ok(())
 }
 
@@ -357,7 +410,10 @@ fn set_kind(word: &Word<'_>) -> Result<SetKind, ParseError> {
                 .map(|&(_, part)| part)
                 .ok_or_else(bad)
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<SetPart>, _>>()?;
+    if !TYPES.contains(&(method, &parts)) {
+        return Err(bad());
+    }
     Ok(SetKind {
         method: method.into(),
         parts,

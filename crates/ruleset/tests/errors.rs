@@ -218,6 +218,12 @@ fn every_fault_of_sets_has_its_place() {
         ("add a fd00::1,tcp:80", "wrong_family 2:7"),
         ("add a 1.2.3.4 comment \"x", "unclosed_quote 2:23"),
         ("add a 0.0.0.0/0,tcp:80", "bad_element 2:7"),
+        ("create b hash:ip,port,ip,net", "bad_type 2:10"),
+        ("create b bitmap:port", "refused 2:10"),
+        ("create b bitmap:ip range 10.0.0.0/8", "refused 2:26"),
+        ("create b hash:ip timeout 2147484", "refused 2:26"),
+        ("add a 1.2.3.4", "refused 2:7"),
+        ("add a 1.2.3.4,80 timeout 5", "refused 2:18"),
     ] {
         let text = format!("create a hash:ip,port family inet\n{line}\n");
         let error = ipset::parse(&text).unwrap_err();

@@ -114,10 +114,8 @@ fn addresses(text: &str, family: Family, at: SourceSpan) -> Result<SetEntry, Par
         };
         own_family(first)?;
         own_family(last)?;
-        if first > last {
-            return Err(bad(text, "a range that goes up", at));
-        }
-        return Ok(SetEntry::Range(first..=last));
+        // The kernel turns one that goes down around.
+        return Ok(SetEntry::Range(first.min(last)..=first.max(last)));
     }
     let prefix: Prefix = text.parse().map_err(|_| bad(text, expected, at))?;
     own_family(prefix.address())?;
@@ -142,7 +140,7 @@ fn ports(text: &str, kind: &SetKind, at: SourceSpan) -> Result<SetEntry, ParseEr
     };
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     match (first.parse::<u16>(), last.parse::<u16>()) {
-        (Ok(first), Ok(last)) if first <= last => Ok(SetEntry::Ports(named, first..=last)),
+        (Ok(first), Ok(last)) => Ok(SetEntry::Ports(named, first.min(last)..=first.max(last))),
         _ => Err(bad(text, expected, at)),
     }
 }
