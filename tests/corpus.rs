@@ -50,3 +50,13 @@ fn rules_of_the_corpus_mean_the_same_to_both_evaluators() {
 fn streams_of_the_corpus_are_read_as_texts_are() {
     replay("stream", fuzz::stream);
 }
+
+#[test]
+fn messages_to_a_name_server() {
+    replay("dns_message", fuzz::dns_message);
+}
+
+#[test]
+fn master_files() {
+    replay("zone", fuzz::zone);
+}

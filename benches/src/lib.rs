@@ -4,6 +4,7 @@
 //! - [`lookup`]: one node's rules and packets for them (`benches/lookup.rs`).
 //! - [`policy`]: chains like access lists, and packets for them; [`peers`]: the files from which
 //!   podwire and other programs are asked the same (`benches/peers/`).
+//! - [`names`]: a CoreDNS over made-up Services, and questions for it (`benches/dns.rs`, `examples/dns.rs`).
 //! - [`gate`]: operations whose instructions are counted (`examples/gate.rs`, `baseline.json`).
 //! - [`sync`]: the cluster on which syncs of kube-proxy are measured (`examples/sync.rs`).
 //! - [`fleet`]: clusters of many nodes (`examples/fleet.rs`).
@@ -12,6 +13,7 @@
 pub mod fleet;
 pub mod gate;
 pub mod lookup;
+pub mod names;
 pub mod peers;
 pub mod policy;
 pub mod sync;

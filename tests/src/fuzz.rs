@@ -1,6 +1,8 @@
 //! What holds of any bytes. The targets of `fuzz/` call these, and `tests/corpus.rs` runs them on the
 //! texts of `fuzz/corpus`.
 
+mod names;
+
 use std::net::IpAddr;
 
 use podwire_cluster::{Input, load};
@@ -13,6 +15,8 @@ use podwire_ruleset::{
     HostAddresses, LinkError, Match, Observe, Packet, Policy, Rule, RuleId, RuleSet, State, Table,
     TableName, ipset, nft,
 };
+
+pub use names::{dns_message, zone};
 
 /// `iptables-save` text: what can be read is printed as text that reads the same, and can be asked
 /// about packets; what cannot be read has a place.
