@@ -383,6 +383,9 @@ pub(crate) struct LogsArgs {
 #[command(after_help = "\
 A place is pod/NAMESPACE/NAME, node/NAME, svc/NAMESPACE/NAME[:PORT] or ADDRESS[:PORT] (IPv6 in brackets).
 An address that no object owns is a pod of the node whose pod range holds it, else a host outside.
+--to NAME:PORT resolves a name first, as the pod does: every name that is tried is shown, and the
+way of the question to CoreDNS, which answers from the objects and for the world outside from
+--upstream-zone or --upstream.
 
 Examples:
   podwire trace -f models/two-node.ron --from pod/default/client --to svc/apps/web-service:80
@@ -419,6 +422,11 @@ pub(crate) struct TraceArgs {
     /// When the packet is sent
     #[arg(long, value_name = "TIME", requires = "events")]
     pub(crate) at: Option<Since>,
+    /// How --to NAME:PORT is resolved: glibc, musl, or a tool of `podwire dns query --resolve`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resolver: Option<String>,
+    #[command(flatten)]
+    pub(crate) coredns: crate::dns::server::CorednsArgs,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
     pub(crate) output: TextOrJson,

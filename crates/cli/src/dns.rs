@@ -4,7 +4,7 @@ mod lines;
 pub(crate) mod lint;
 pub(crate) mod query;
 pub(crate) mod serve;
-mod server;
+pub(crate) mod server;
 
 use std::io::Write;
 
@@ -15,6 +15,7 @@ use crate::failure::{Answer, Failure};
 
 /// `podwire dns`.
 #[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct DnsArgs {
     #[command(subcommand)]
     verb: DnsVerb,

@@ -1,6 +1,7 @@
 //! `podwire trace`: a packet's whole way, and its answer's.
 
 mod json;
+mod name;
 mod record;
 pub(crate) mod rule;
 mod text;
@@ -25,8 +26,7 @@ pub(crate) fn run(
     let query = Query {
         from: Place::parse(&args.from, namespace)
             .map_err(|error| Failure::input(format_args!("--from: {error}")))?,
-        to: Target::parse(&args.to, namespace)
-            .map_err(|error| Failure::input(format_args!("--to: {error}")))?,
+        to: target(args)?,
         protocol: args.proto,
         sport: args.sport,
         length: args.length,
@@ -37,6 +37,11 @@ pub(crate) fn run(
         let cluster = read_cluster(global, &args.cluster)?;
         tell_policies(global, &cluster);
         let mut world = World::new(&cluster, &options).map_err(Failure::input)?;
+        if name::parse(&args.to, namespace).is_some() {
+            let answer = name::run(global, args, &cluster, &mut world, &query, out)?;
+            tell_refused(global, &world);
+            return Ok(answer);
+        }
         let traces = if args.all {
             world.trace_all(&query)
         } else {
@@ -45,6 +50,12 @@ pub(crate) fn run(
         tell_refused(global, &world);
         return tell(&world, args, traces, out);
     };
+    if name::parse(&args.to, namespace).is_some() {
+        return Err(Failure::input(format_args!(
+            "--to {}: names are not resolved in the middle of events; accepted is a place",
+            args.to
+        )));
+    }
     let events = read_events(global, path, &args.cluster)?;
     let services = ServiceStates::new(&events, options.kube_proxy_version);
     let mut timeline = Timeline::new(&events, &services, &options, namespace, global.seed)
@@ -58,6 +69,19 @@ pub(crate) fn run(
     };
     let traces = traces.map_err(Failure::input)?;
     tell(timeline.world(), args, traces, out)
+}
+
+/// Whom the packet is for; of a name, only the port is known yet.
+fn target(args: &TraceArgs) -> Result<Target, Failure> {
+    let namespace = &args.cluster.namespace;
+    if let Some((_, port)) = name::parse(&args.to, namespace) {
+        return Ok(Target {
+            place: Place::Address(std::net::Ipv4Addr::UNSPECIFIED.into()),
+            port: Some(port),
+        });
+    }
+    Target::parse(&args.to, namespace)
+        .map_err(|error| Failure::input(format_args!("--to: {error}")))
 }
 
 /// Says on standard error what real tools refuse of the rules that were asked.

@@ -12,6 +12,7 @@
 //!   names them; [`Ingress`], [`IngressClass`].
 //! - [`NetworkPolicy`], [`LabelSelector`], [`Namespace`]: who may talk to whom.
 //! - [`KubeProxyConfiguration`]: how kube-proxy was told to work.
+//! - [`KubeletConfiguration`], [`PodDns`]: what a pod's resolv.conf is made of.
 //! - [`Events`]: what happens to a cluster, and when.
 //! - [`Network`], [`Cni`]: what Kubernetes objects do not say: the wires between the nodes and the
 //!   pod network's plugin.
@@ -22,6 +23,7 @@ mod kube_proxy_configuration;
 mod load;
 mod meta;
 mod model;
+mod names;
 mod namespace;
 mod network;
 mod network_policy;
@@ -48,6 +50,7 @@ pub use load::{
     Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
+pub use names::{DnsPolicy, KubeletConfiguration, PodDns};
 pub use namespace::{NAMESPACE_NAME_LABEL, Namespace};
 pub use network::{Cni, FlannelBackend, LinkFacts, Network, Nic};
 pub use network_policy::{

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use podwire_packet::Protocol;
 
-use crate::{Meta, Timestamp};
+use crate::{Meta, PodDns, Timestamp};
 
 /// A container, as far as its log, or what it does for others, depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Pod {
     pub host_network: bool,
     /// `status.podIPs`.
     pub ips: Vec<IpAddr>,
+    /// How it resolves names, where that is not as every pod does.
+    pub dns: Option<Box<PodDns>>,
     /// Its containers.
     pub containers: Vec<Container>,
     /// Ports of all its containers.

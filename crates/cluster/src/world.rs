@@ -8,8 +8,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::{
-    EndpointSlice, FileId, Ingress, IngressClass, KubeProxyConfiguration, Namespace, Network,
-    NetworkPolicy, Node, ObjectName, Pod, Service, Source,
+    EndpointSlice, FileId, Ingress, IngressClass, KubeProxyConfiguration, KubeletConfiguration,
+    Namespace, Network, NetworkPolicy, Node, ObjectName, Pod, Service, Source,
 };
 
 /// Something odd in the input that podwire can live with.
@@ -53,6 +53,8 @@ pub struct Cluster {
     pub kube_proxy: Option<KubeProxyConfiguration>,
     /// Where it says so; `None` for what a model implies.
     pub kube_proxy_source: Option<Source>,
+    /// How kubelet is configured, where the input says so.
+    pub kubelet: Option<KubeletConfiguration>,
     /// CoreDNS's Corefile, where the input has its ConfigMap.
     pub corefile: Option<ConfigText>,
     /// The network.

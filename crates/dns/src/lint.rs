@@ -2,8 +2,8 @@
 //!
 //! # Map
 //! - [`lint`]: the question. [`Lint`]: the answer.
-//! - [`outline`]: a Corefile as lines within lines, which is all that a migration needs.
-//! - [`migrate`]: the steps from release to release.
+//! - `outline`: a Corefile as lines within lines, which is all that a migration needs.
+//! - `migrate`: the steps from release to release.
 //!
 //! # Sources
 //! coredns/corefile-migration, which kubeadm runs when a cluster is upgraded.

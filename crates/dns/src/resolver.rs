@@ -5,8 +5,8 @@
 //!
 //! # Map
 //! - [`conf`]: the pod's resolv.conf, from kubelet's settings, the pod's policy and its own wishes.
-//! - [`glibc`], [`musl`]: `getaddrinfo` of the two libraries.
-//! - [`tools`]: `dig +search`, BIND's `nslookup` and busybox's.
+//! - `glibc`, `musl`: `getaddrinfo` of the two libraries.
+//! - `tools`: `dig +search`, BIND's `nslookup` and busybox's.
 //!
 //! # Departures
 //! Names in the pod's `/etc/hosts` other than `localhost` are not looked up there. Timeouts and second
@@ -215,6 +215,23 @@ pub enum Found {
     Exit(i32),
 }
 
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addresses(ips) => {
+                for (at, ip) in ips.iter().enumerate() {
+                    let space = if at > 0 { " " } else { "" };
+                    write!(f, "{space}{ip}")?;
+                }
+                Ok(())
+            }
+            Self::Error(error) => write!(f, "no address: {error}"),
+            Self::Lines(lines) => f.write_str(&lines.join(" ")),
+            Self::Exit(code) => write!(f, "exit code {code}"),
+        }
+    }
+}
+
 /// Why `getaddrinfo` gives no addresses: EAI_…
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LookupError {
@@ -242,6 +259,16 @@ pub struct Resolution {
 }
 
 impl Resolution {
+    /// Whether the name led to something.
+    pub fn is_success(&self) -> bool {
+        match &self.found {
+            Found::Addresses(ips) => !ips.is_empty(),
+            Found::Error(_) => false,
+            Found::Lines(lines) => !lines.is_empty(),
+            Found::Exit(code) => *code == 0,
+        }
+    }
+
     /// How many queries were sent.
     pub fn queries(&self) -> usize {
         self.sent.iter().map(|sent| sent.asked.len()).sum()

@@ -52,6 +52,17 @@ pub(crate) struct QueryArgs {
     /// The type; A if not said, PTR for an address
     #[arg(value_name = "TYPE", requires = "name")]
     qtype: Option<String>,
+    /// The pod whose resolver looks NAME up: its search list, every query that it sends
+    #[arg(
+        long,
+        value_name = "pod/NAMESPACE/NAME",
+        requires = "name",
+        conflicts_with = "qtype"
+    )]
+    from: Option<String>,
+    /// That pod's resolver: glibc, musl, dig+search, nslookup-bind or busybox-nslookup
+    #[arg(long, value_name = "NAME", requires = "from")]
+    resolver: Option<String>,
     /// Questions, a JSON object a line
     #[arg(long, value_name = "FILE", group = "asked")]
     queries: Option<PathBuf>,
@@ -161,6 +172,14 @@ pub(super) fn run(
         return Ok(Answer::Yes);
     }
     let name = args.name.as_deref().unwrap_or_default();
+    if let Some(from) = &args.from {
+        let found = resolve::of_pod(&server, &cluster, from, args.resolver.as_deref(), name)?;
+        match args.output {
+            QueryOutput::Json => writeln!(out, "{}", resolve::told(&Value::Null, &found.1))?,
+            QueryOutput::Dig => resolve::write(&found, out)?,
+        }
+        return Ok(found.1.is_success().into());
+    }
     let request = request(name, args.qtype.as_deref())?;
     let reply = server.answer(&request, Duration::ZERO);
     match args.output {

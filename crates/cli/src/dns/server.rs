@@ -47,6 +47,13 @@ pub(crate) struct ServerArgs {
     /// A file, a folder (its .yaml, .yml, .json and .ron files) or - for standard input; repeatable
     #[arg(short, long = "filename", value_name = "PATH", required = true)]
     pub(super) filename: Vec<PathBuf>,
+    #[command(flatten)]
+    coredns: CorednsArgs,
+}
+
+/// How CoreDNS runs, and what stands behind it.
+#[derive(Debug, Args)]
+pub(crate) struct CorednsArgs {
     /// The Corefile; if not said, that of ConfigMap coredns, else what kubeadm writes
     #[arg(long, value_name = "FILE")]
     corefile: Option<PathBuf>,
@@ -65,6 +72,18 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     /// The server, over these objects.
     pub(super) fn server(
+        &self,
+        global: &Global,
+        cluster: &Cluster,
+        local: Vec<IpAddr>,
+    ) -> Result<Server, Failure> {
+        self.coredns.server(global, cluster, local)
+    }
+}
+
+impl CorednsArgs {
+    /// The server, over these objects.
+    pub(crate) fn server(
         &self,
         global: &Global,
         cluster: &Cluster,

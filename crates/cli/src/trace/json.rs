@@ -8,6 +8,7 @@ use podwire_packet::socket;
 use podwire_sim::{Trace, Way, World};
 use serde::Serialize;
 
+use super::name::NamesJson;
 use super::record::{Record, policy_note, reason, records};
 use crate::failure::Failure;
 
@@ -41,7 +42,7 @@ struct ReplyJson {
 
 /// A packet's way, and its answer's; no answer where the packet was not delivered.
 #[derive(Debug, Serialize)]
-struct TraceJson {
+pub(super) struct TraceJson {
     #[serde(flatten)]
     end: EndJson,
     probability: f64,
@@ -78,7 +79,7 @@ fn end_json(world: &World<'_>, way: &Way) -> EndJson {
     }
 }
 
-fn trace_json(world: &World<'_>, trace: &Trace) -> TraceJson {
+pub(super) fn trace_json(world: &World<'_>, trace: &Trace) -> TraceJson {
     TraceJson {
         end: end_json(world, &trace.forward),
         probability: trace.probability,
@@ -89,6 +90,45 @@ fn trace_json(world: &World<'_>, trace: &Trace) -> TraceJson {
             steps: records(world, way).collect(),
         }),
     }
+}
+
+/// A lookup, and the connection to what it found.
+#[derive(Serialize)]
+struct Named<'n> {
+    names: &'n NamesJson,
+    /// Where there is nothing to connect to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disposition: Option<&'static str>,
+    #[serde(flatten)]
+    trace: Option<TraceJson>,
+}
+
+/// One object; with `--all` the ways of the connection are a list in it.
+pub(super) fn write_named(
+    world: &World<'_>,
+    all: bool,
+    names: &NamesJson,
+    traces: &[Trace],
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut traces = traces.iter().map(|trace| trace_json(world, trace));
+    let written = if all {
+        let ways: Vec<_> = traces.collect();
+        let answer = serde_json::json!({ "names": names, "ways": ways });
+        serde_json::to_writer_pretty(&mut *out, &answer)
+    } else {
+        let trace = traces.next();
+        let disposition = trace.is_none().then_some("unresolved");
+        let named = Named {
+            names,
+            disposition,
+            trace,
+        };
+        serde_json::to_writer_pretty(&mut *out, &named)
+    };
+    written.map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
 }
 
 /// One object, or a list with `--all`.

@@ -51,7 +51,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_way(world: &World<'_>, way: &Way, out: &mut impl Write) -> Result<(), Failure> {
+pub(super) fn write_way(world: &World<'_>, way: &Way, out: &mut impl Write) -> Result<(), Failure> {
     let records: Vec<Record> = records(world, way).collect();
     let width = |column: fn(&Record) -> &str| {
         records

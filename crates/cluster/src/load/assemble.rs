@@ -84,6 +84,10 @@ impl Assembly {
                 self.configure(source, *config, &unknown);
                 None
             }
+            Object::Kubelet(kubelet) => {
+                let old = cluster.kubelet.replace(kubelet);
+                old.map(|_| "kubelet is configured twice; the later settings count".to_owned())
+            }
             Object::Corefile(text) => {
                 let old = cluster.corefile.replace(ConfigText { text, source });
                 old.map(|_| "CoreDNS is configured twice; the later Corefile counts".to_owned())

@@ -132,9 +132,11 @@ pub enum Problem {
         field: String,
     },
     /// Something is wrong in the text that a ConfigMap holds.
-    #[error("in `config.conf`, line {line}: {problem}")]
+    #[error("in `{key}`, line {line}: {problem}")]
     #[diagnostic(forward(problem))]
     InConfigMap {
+        /// The key whose text it is.
+        key: &'static str,
         /// The line of that text.
         line: u32,
         /// What is wrong there.

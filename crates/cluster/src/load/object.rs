@@ -8,8 +8,8 @@ use super::ingress;
 use super::raw;
 use super::tree::{Tree, Value};
 use crate::{
-    EndpointSlice, Ingress, IngressApi, IngressClass, KubeProxyConfiguration, Labels,
-    NetworkPolicy, Node, Pod, Service,
+    EndpointSlice, Ingress, IngressApi, IngressClass, KubeProxyConfiguration, KubeletConfiguration,
+    Labels, NetworkPolicy, Node, Pod, Service,
 };
 
 /// An object as read. Sources are filled in by whoever knows the file.
@@ -28,6 +28,7 @@ pub(super) enum Object {
     Config(Box<KubeProxyConfiguration>, Vec<String>),
     /// The text of CoreDNS's Corefile.
     Corefile(Box<str>),
+    Kubelet(KubeletConfiguration),
     /// Of a kind that podwire does not use.
     Unused(Box<str>),
 }
@@ -68,6 +69,7 @@ pub(super) enum Kind {
     Ingress,
     IngressClass,
     KubeProxyConfiguration,
+    KubeletConfiguration,
 }
 
 impl Kind {
@@ -85,6 +87,7 @@ impl Kind {
             "Ingress" => Self::Ingress,
             "IngressClass" => Self::IngressClass,
             "KubeProxyConfiguration" => Self::KubeProxyConfiguration,
+            "KubeletConfiguration" => Self::KubeletConfiguration,
             _ => return None,
         };
         let group = match found {
@@ -99,6 +102,7 @@ impl Kind {
             Self::Ingress => IngressApi::of(api_version).is_some(),
             Self::IngressClass => api_version.starts_with("networking.k8s.io/"),
             Self::KubeProxyConfiguration => api_version.starts_with("kubeproxy.config.k8s.io/"),
+            Self::KubeletConfiguration => api_version.starts_with("kubelet.config.k8s.io/"),
         };
         // Another group may use the name too, as Knative does `Service`.
         (group || api_version.is_empty()).then_some(found)
@@ -119,6 +123,9 @@ impl Kind {
                 Object::NetworkPolicy(Box::new(raw::NetworkPolicyObject::deserialize(d)?.into()))
             }
             Self::Endpoints => Object::Endpoints(raw::EndpointsObject::deserialize(d)?),
+            Self::KubeletConfiguration => {
+                Object::Kubelet(raw::KubeletObject::deserialize(d)?.into())
+            }
             Self::IngressClass => {
                 Object::IngressClass(ingress::ClassObject::deserialize(d)?.into())
             }
@@ -205,7 +212,8 @@ pub(super) fn of_kind(api_version: &str, kind: &str, tree: &Tree<'_>) -> Found {
             | Kind::EndpointSlice
             | Kind::NetworkPolicy
             | Kind::Endpoints
-            | Kind::IngressClass),
+            | Kind::IngressClass
+            | Kind::KubeletConfiguration),
         ) => used.make(tree).map_err(|fault| fault.0.into_problem(place)),
     };
     match made {

@@ -1,5 +1,6 @@
 //! Objects as the API writes them: only the fields that podwire uses, any of them null.
 
+mod names;
 mod network_policy;
 mod service;
 mod slice;
@@ -12,10 +13,11 @@ use serde::de::IgnoredAny;
 
 use super::field::{Cores, Parsed, Port, PortProtocol, Worded, labels, nullable};
 use crate::{
-    Container, ContainerPort, Labels, Meta, Node, NodeAddress, NodeAddressKind, ObjectName, Pod,
-    Timestamp,
+    Container, ContainerPort, DnsPolicy, Labels, Meta, Node, NodeAddress, NodeAddressKind,
+    ObjectName, Pod, Timestamp,
 };
 
+pub(super) use names::KubeletObject;
 pub(super) use network_policy::NetworkPolicyObject;
 pub(crate) use network_policy::{Check, RawCidr, Sound, policy_port, sound};
 pub(super) use service::ServiceObject;
@@ -152,6 +154,10 @@ struct PodSpec {
     #[serde(deserialize_with = "nullable")]
     host_network: bool,
     #[serde(deserialize_with = "nullable")]
+    dns_policy: Worded<DnsPolicy>,
+    #[serde(deserialize_with = "nullable")]
+    dns_config: names::DnsConfig,
+    #[serde(deserialize_with = "nullable")]
     containers: Vec<RawContainer>,
 }
 
@@ -258,6 +264,7 @@ impl From<PodObject> for Pod {
             node: Some(spec.node_name).filter(|name| !name.is_empty()),
             host_network: spec.host_network,
             ips,
+            dns: names::pod_dns(spec.dns_policy, spec.dns_config),
             containers,
             ports,
             started: status.start_time.0,

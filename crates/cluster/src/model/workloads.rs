@@ -139,6 +139,7 @@ fn pods<'m>(
                 node: Some((&*nodes[node].1.meta.name.name).into()),
                 host_network: workload.host_network,
                 ips: Vec::new(),
+                dns: None,
                 containers: container.clone().into_iter().collect(),
                 ports: ports.clone(),
                 started: None,

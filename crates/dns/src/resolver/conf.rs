@@ -5,10 +5,12 @@
 //! resolv.conf(5).
 //!
 //! # Departures
-//! kubelet logs and sends an event where it cuts a list; here [`PodConf::warnings`] says so.
+//! kubelet logs and sends an event where it cuts a list; here it is told with the answer.
 
 use std::fmt;
 use std::net::IpAddr;
+
+use podwire_cluster::{Cluster, DnsPolicy, ObjectName, Pod, PodDns};
 
 /// What a resolv.conf says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +69,124 @@ impl ResolvConf {
             }
         }
         conf
+    }
+}
+
+/// A pod's resolv.conf, and what kubelet had to say of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodConf {
+    /// The file.
+    pub conf: ResolvConf,
+    /// What was cut, or is missing.
+    pub warnings: Vec<String>,
+}
+
+/// What kubelet writes into a pod's `/etc/resolv.conf`; `node` is that of the pod's node.
+///
+/// Where the input has no KubeletConfiguration, the nameserver is Service kube-system/kube-dns, as
+/// kubeadm sets it up, and the domain `cluster.local`.
+pub fn of_pod(cluster: &Cluster, pod: &Pod, node: &ResolvConf) -> PodConf {
+    let default = PodDns::default();
+    let dns = pod.dns.as_deref().unwrap_or(&default);
+    let mut warnings = Vec::new();
+    let (nameservers, domain) = of_kubelet(cluster);
+    let of_cluster = match dns.policy {
+        DnsPolicy::ClusterFirst => !pod.host_network,
+        DnsPolicy::ClusterFirstWithHostNet => true,
+        DnsPolicy::Default | DnsPolicy::None => false,
+    };
+    let mut conf = match dns.policy {
+        DnsPolicy::None => ResolvConf::default(),
+        _ if of_cluster && nameservers.is_empty() => {
+            warnings.push(
+                "no clusterDNS and no Service kube-system/kube-dns: the pod gets its node's resolv.conf"
+                    .to_owned(),
+            );
+            node.clone()
+        }
+        _ if of_cluster => {
+            let namespace = &pod.meta.name.namespace;
+            let mut search = vec![
+                format!("{namespace}.svc.{domain}"),
+                format!("svc.{domain}"),
+                domain,
+            ];
+            search.extend(node.search.iter().cloned());
+            ResolvConf {
+                nameservers,
+                search,
+                options: vec!["ndots:5".to_owned()],
+            }
+        }
+        _ => node.clone(),
+    };
+    conf.nameservers.extend(&dns.nameservers);
+    conf.search
+        .extend(dns.searches.iter().map(|domain| domain.to_string()));
+    for (name, value) in &dns.options {
+        let known = |option: &String| option.split(':').next() == Some(name);
+        conf.options.retain(|option| !known(option));
+        conf.options.push(match value {
+            Some(value) => format!("{name}:{value}"),
+            None => name.to_string(),
+        });
+    }
+    fit(&mut conf, &mut warnings);
+    PodConf { conf, warnings }
+}
+
+/// Nameservers and domain of pods.
+fn of_kubelet(cluster: &Cluster) -> (Vec<IpAddr>, String) {
+    let kubelet = cluster.kubelet.as_ref();
+    let said = kubelet.map_or(&[][..], |kubelet| &kubelet.cluster_dns);
+    let mut nameservers = said.to_vec();
+    if said.is_empty() {
+        let name = ObjectName::new("kube-system", "kube-dns");
+        let addresses = cluster
+            .services
+            .get(&name)
+            .map_or(&[][..], |s| &s.cluster_ips);
+        nameservers.extend(addresses.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()));
+    }
+    let domain = kubelet.map_or("", |kubelet| &kubelet.cluster_domain);
+    let domain = if domain.is_empty() {
+        "cluster.local"
+    } else {
+        domain
+    };
+    (nameservers, domain.to_owned())
+}
+
+/// Leaves out what stands twice, and what is over the limits.
+fn fit(conf: &mut ResolvConf, warnings: &mut Vec<String>) {
+    let mut seen = Vec::new();
+    conf.nameservers.retain(|ip| {
+        let new = !seen.contains(ip);
+        seen.push(*ip);
+        new
+    });
+    let mut seen: Vec<String> = Vec::new();
+    conf.search.retain(|domain| {
+        let new = !seen.contains(domain);
+        seen.push(domain.clone());
+        new
+    });
+    if conf.nameservers.len() > MAX_NAMESERVERS {
+        warnings.push(format!(
+            "{} nameservers: the first {MAX_NAMESERVERS} count",
+            conf.nameservers.len()
+        ));
+        conf.nameservers.truncate(MAX_NAMESERVERS);
+    }
+    let length = |search: &[String]| search.join(" ").len();
+    let whole = conf.search.len();
+    conf.search.truncate(MAX_SEARCH);
+    while length(&conf.search) > MAX_SEARCH_CHARS {
+        conf.search.pop();
+    }
+    if conf.search.len() < whole {
+        let left = conf.search.len();
+        warnings.push(format!("{whole} search domains: the first {left} count"));
     }
 }
 

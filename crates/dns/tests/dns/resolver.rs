@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use podwire_dns::resolver::conf;
 use podwire_dns::resolver::{
     Answer, Found, LookupError, Outcome, Resolution, ResolvConf, Resolver, Wanted, resolve,
 };
@@ -197,4 +198,93 @@ fn the_last_ndots_counts_and_no_more_than_fifteen() {
     assert_eq!(conf.ndots(), 15);
     assert_eq!(conf.search, ["a", "b"]);
     assert_eq!(ResolvConf::default().ndots(), 1);
+}
+
+/// The resolv.conf of pod `apps/web` in a cluster of these documents, and what was said of it.
+fn conf_of(yaml: &str) -> (String, Vec<String>) {
+    let input = podwire_cluster::Input {
+        path: "cluster.yaml".into(),
+        text: yaml.to_owned(),
+    };
+    let cluster = podwire_cluster::load(vec![input]).unwrap();
+    let pod = &cluster.pods[&podwire_cluster::ObjectName::new("apps", "web")];
+    let node = ResolvConf::read("nameserver 192.168.1.1\nsearch corp.example\n");
+    let found = conf::of_pod(&cluster, pod, &node);
+    (found.conf.to_string(), found.warnings)
+}
+
+const KUBELET: &str = "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\nclusterDNS: [10.96.0.10]\nclusterDomain: k8s.test\n---\n";
+
+/// A pod whose spec is this.
+fn pod(spec: &str) -> String {
+    format!(
+        "{KUBELET}kind: Pod\napiVersion: v1\nmetadata: {{name: web, namespace: apps}}\nspec: {{{spec}}}\n"
+    )
+}
+
+#[test]
+fn kubelet_puts_the_clusters_domains_before_the_nodes() {
+    let (conf, warnings) = conf_of(&pod(""));
+    assert_eq!(
+        conf,
+        "search apps.svc.k8s.test svc.k8s.test k8s.test corp.example\nnameserver 10.96.0.10\noptions ndots:5\n"
+    );
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn a_policy_and_a_pods_own_wishes_count() {
+    let node = "search corp.example\nnameserver 192.168.1.1\n";
+    assert_eq!(conf_of(&pod("dnsPolicy: Default")).0, node);
+    assert_eq!(conf_of(&pod("hostNetwork: true")).0, node);
+    let with_host = conf_of(&pod(
+        "hostNetwork: true, dnsPolicy: ClusterFirstWithHostNet",
+    ))
+    .0;
+    assert!(with_host.contains("nameserver 10.96.0.10"), "{with_host}");
+    let own = "dnsPolicy: None, dnsConfig: {nameservers: [1.1.1.1], searches: [a.b], options: [{name: ndots, value: \"2\"}, {name: rotate}]}";
+    assert_eq!(
+        conf_of(&pod(own)).0,
+        "search a.b\nnameserver 1.1.1.1\noptions ndots:2 rotate\n"
+    );
+    let more = "dnsConfig: {options: [{name: ndots, value: \"1\"}]}";
+    assert!(conf_of(&pod(more)).0.ends_with("options ndots:1\n"));
+}
+
+#[test]
+fn what_is_over_kubelets_limits_is_cut_and_told() {
+    let many: Vec<_> = (0..40).map(|n| format!("d{n}.example")).collect();
+    let spec = format!(
+        "dnsConfig: {{nameservers: [1.0.0.1, 1.0.0.2, 1.0.0.3], searches: [{}]}}",
+        many.join(", ")
+    );
+    let (conf, warnings) = conf_of(&pod(&spec));
+    assert_eq!(
+        conf.lines()
+            .filter(|line| line.starts_with("nameserver"))
+            .count(),
+        3
+    );
+    let search = conf.lines().next().unwrap();
+    assert_eq!(search.split(' ').count(), 1 + 32);
+    assert_eq!(
+        warnings,
+        [
+            "4 nameservers: the first 3 count",
+            "44 search domains: the first 32 count"
+        ]
+    );
+}
+
+#[test]
+fn without_kubelets_settings_the_service_kube_dns_is_asked() {
+    let yaml = "kind: Service\napiVersion: v1\nmetadata: {name: kube-dns, namespace: kube-system}\nspec: {clusterIP: 10.96.0.53, ports: [{port: 53, protocol: UDP}]}\n---\nkind: Pod\napiVersion: v1\nmetadata: {name: web, namespace: apps}\n";
+    let (conf, _) = conf_of(yaml);
+    assert!(conf.contains("nameserver 10.96.0.53"), "{conf}");
+    let (conf, warnings) =
+        conf_of("kind: Pod\napiVersion: v1\nmetadata: {name: web, namespace: apps}\n");
+    assert!(
+        conf.contains("192.168.1.1") && warnings.len() == 1,
+        "{conf}"
+    );
 }

@@ -1,12 +1,16 @@
 //! Names as a pod's resolver asks for them.
 
+use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
-use podwire_cluster::Cluster;
+use podwire_cluster::{Cluster, ObjectName};
 use podwire_dns::Server;
+use podwire_dns::corefile::Machine;
 use podwire_dns::message::{Request, presentation};
+use podwire_dns::resolver::conf::{self, PodConf};
 use podwire_dns::resolver::{self, Answer, Found, Resolution, ResolvConf, Resolver, Sent, Wanted};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,24 +59,87 @@ impl ResolveLine {
         });
         let conf = ResolvConf::new(search, self.ndots.unwrap_or(5));
         let client = pod_of(cluster, &self.pod_ns);
-        let mut ask = |name: &Name, qtype: RecordType| {
-            let mut request = Request::new(name.clone(), qtype);
-            request.client = client.unwrap_or(request.client);
-            let reply = server.answer(&request, Duration::ZERO);
-            Answer {
-                // A resolver that waits in vain fails as it does for a server that fails.
-                rcode: reply
-                    .as_ref()
-                    .map_or(ResponseCode::ServFail, |reply| reply.rcode),
-                records: reply.map(|reply| reply.answers).unwrap_or_default(),
-            }
-        };
-        let resolution = resolver::resolve(&conf, resolver, &self.name, wanted, &mut ask);
+        let resolution = ask(server, client, &conf, resolver, &self.name, wanted);
         Ok(told(&self.id, &resolution))
     }
 }
 
-fn told(id: &Value, resolution: &Resolution) -> Value {
+/// What a pod's resolver sends for a name, and what comes of it; with whatever is amiss with its
+/// resolv.conf.
+pub(super) fn of_pod(
+    server: &Server,
+    cluster: &Cluster,
+    from: &str,
+    resolver: Option<&str>,
+    name: &str,
+) -> Result<(PodConf, Resolution), Failure> {
+    let fault = |why: &dyn std::fmt::Display| Failure::input(format_args!("--from {from}: {why}"));
+    let parts: Vec<&str> = from.split('/').collect();
+    let (namespace, pod) = match *parts {
+        ["pod", pod] => ("default", pod),
+        ["pod", namespace, pod] => (namespace, pod),
+        _ => return Err(fault(&"accepted is pod/NAMESPACE/NAME")),
+    };
+    let pod = cluster.pods.get(&ObjectName::new(namespace, pod));
+    let pod = pod.ok_or_else(|| fault(&"there is no such pod"))?;
+    let resolver = resolver.unwrap_or("glibc").parse();
+    let resolver = resolver.map_err(|e| Failure::input(format_args!("--resolver: {e}")))?;
+    let node = ResolvConf::read(&Machine::default().resolv_conf);
+    let found = conf::of_pod(cluster, pod, &node);
+    let client = pod.ips.first().copied();
+    let wanted = Wanted::default();
+    let resolution = ask(server, client, &found.conf, resolver, name, wanted);
+    Ok((found, resolution))
+}
+
+/// Resolves a name for a client of this server.
+fn ask(
+    server: &Server,
+    client: Option<IpAddr>,
+    conf: &ResolvConf,
+    resolver: Resolver,
+    name: &str,
+    wanted: Wanted,
+) -> Resolution {
+    let mut ask = |name: &Name, qtype: RecordType| {
+        let mut request = Request::new(name.clone(), qtype);
+        request.client = client.unwrap_or(request.client);
+        let reply = server.answer(&request, Duration::ZERO);
+        Answer {
+            // A resolver that waits in vain fails as it does for a server that fails.
+            rcode: reply
+                .as_ref()
+                .map_or(ResponseCode::ServFail, |reply| reply.rcode),
+            records: reply.map(|reply| reply.answers).unwrap_or_default(),
+        }
+    };
+    resolver::resolve(conf, resolver, name, wanted, &mut ask)
+}
+
+/// The queries and the result, for people.
+pub(super) fn write(
+    (pod, resolution): &(PodConf, Resolution),
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    write!(out, "{}", pod.conf)?;
+    for warning in &pod.warnings {
+        writeln!(out, "note: {warning}")?;
+    }
+    let width = resolution.sent.iter().map(|sent| sent.qname.len()).max();
+    let width = width.unwrap_or(0);
+    for sent in &resolution.sent {
+        write!(out, "{:width$} ", sent.qname)?;
+        for (qtype, outcome) in &sent.asked {
+            write!(out, "  {} {outcome}", presentation::record_type(*qtype))?;
+        }
+        writeln!(out)?;
+    }
+    let queries = resolution.queries();
+    writeln!(out, "{queries} queries: {}", resolution.found)?;
+    Ok(())
+}
+
+pub(super) fn told(id: &Value, resolution: &Resolution) -> Value {
     let sent: Vec<_> = resolution.sent.iter().map(told_sent).collect();
     let result = match &resolution.found {
         Found::Addresses(addresses) => json!({ "addrs": addresses }),
