@@ -60,3 +60,8 @@ fn messages_to_a_name_server() {
 fn master_files() {
     replay("zone", fuzz::zone);
 }
+
+#[test]
+fn corefiles_of_the_corpus_are_read_or_refused() {
+    replay("corefile", fuzz::corefile);
+}

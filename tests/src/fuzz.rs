@@ -1,6 +1,7 @@
 //! What holds of any bytes. The targets of `fuzz/` call these, and `tests/corpus.rs` runs them on the
 //! texts of `fuzz/corpus`.
 
+mod corefiles;
 mod names;
 
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use podwire_ruleset::{
     TableName, ipset, nft,
 };
 
+pub use corefiles::corefile;
 pub use names::{dns_message, zone};
 
 /// `iptables-save` text: what can be read is printed as text that reads the same, and can be asked

@@ -32,25 +32,25 @@ pub(super) fn of_tree(tree: &Tree<'_>) -> Result<Object, (Place, Problem)> {
 pub(super) fn of_config_map(tree: &Tree<'_>) -> Result<Object, (Place, Problem)> {
     let name = tree.get("metadata").and_then(|meta| meta.get("name"));
     let of_map = |key| tree.get("data").and_then(|data| data.get(key));
-    let at = match name.and_then(Tree::text) {
-        Some("kube-proxy") => of_map("config.conf"),
+    let key = match name.and_then(Tree::text) {
+        Some("kube-proxy") => "config.conf",
         // Before 1.24 the release stood behind the name.
-        Some(name) if name.starts_with("kubelet-config") => of_map("kubelet"),
+        Some(name) if name.starts_with("kubelet-config") => "kubelet",
         Some("coredns") => {
-            if let Some(text) = of_map("Corefile").and_then(Tree::text) {
-                return Ok(Object::Corefile(text.into()));
-            }
-            None
+            let text = of_map("Corefile").and_then(Tree::text);
+            let unused = || Object::Unused("ConfigMap".into());
+            return Ok(text.map_or_else(unused, |text| Object::Corefile(text.into())));
         }
-        _ => None,
+        _ => return Ok(Object::Unused("ConfigMap".into())),
     };
-    let Some(at) = at else {
+    let Some(at) = of_map(key) else {
         return Ok(Object::Unused("ConfigMap".into()));
     };
     // Places of the inner text are told in words: how they map to places of the file depends on how
     // the text is written there.
     let inside = |place: Place, problem: Problem| {
         let problem = Problem::InConfigMap {
+            key,
             place,
             problem: Box::new(problem),
         };

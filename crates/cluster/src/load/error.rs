@@ -132,9 +132,11 @@ pub enum Problem {
         field: String,
     },
     /// Something is wrong in the text that a ConfigMap holds.
-    #[error("in `config.conf`, line {}, column {}: {problem}", place.line, place.column)]
+    #[error("in `{key}`, line {}, column {}: {problem}", place.line, place.column)]
     #[diagnostic(forward(problem))]
     InConfigMap {
+        /// The key whose text it is.
+        key: &'static str,
         /// The place in that text.
         place: Place,
         /// What is wrong there.
