@@ -6,7 +6,7 @@ SIZE ?= 1000000
 CASES ?= 12000
 PACKETS ?= 1000
 
-.PHONY: peers gate gate-baseline agreement
+.PHONY: peers gate gate-baseline agreement packets
 peers: ## podwire beside DPDK and the Linux kernel, one table
 	@benches/peers/run.sh $(SIZE)
 
@@ -20,3 +20,7 @@ agreement: ## the matcher beside the reference evaluator, rule sets and packets 
 	@PODWIRE_AGREEMENT_CASES=$(CASES) PODWIRE_AGREEMENT_PACKETS=$(PACKETS) cargo test --release \
 		--package podwire-matcher --test agrees_with_interp -- --exact \
 		many::on_many_rule_sets_of_every_kind --nocapture
+
+packets: ## a million damaged DNS messages to a server
+	@PODWIRE_DNS_PACKETS=1000000 cargo test --release --package podwire-dns --test dns -- --exact \
+		wire::no_bytes_make_a_server_panic_or_answer_at_length

@@ -117,9 +117,9 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// How often; `make property` asks for a million.
+/// How often; `make packets` asks for a million.
 fn cases() -> u32 {
-    let asked = std::env::var("PROPTEST_CASES").ok();
+    let asked = std::env::var("PODWIRE_DNS_PACKETS").ok();
     asked.and_then(|cases| cases.parse().ok()).unwrap_or(2_000)
 }
 
