@@ -5,7 +5,7 @@
 //!
 //! # Map
 //! - [`Listener`]: sockets that answer until they are told to stop.
-//! - [`tcp`]: connections, their number and their patience.
+//! - `tcp`: connections, their number and their patience.
 //! - [`metrics`]: what was asked and answered, in Prometheus' text.
 //!
 //! # Sources
