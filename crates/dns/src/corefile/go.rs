@@ -121,6 +121,47 @@ pub(super) fn parse_duration(text: &str) -> Result<GoDuration, String> {
     i64::try_from(total).map(GoDuration).map_err(|_| invalid())
 }
 
+/// What `regexp.Compile` says of an expression that is none, for the commonest faults.
+///
+/// Source: regexp/syntax/parse.go.
+pub(super) fn regexp_error(text: &str) -> String {
+    let told = |what: &str, at: &str| format!("error parsing regexp: {what}: `{at}`");
+    let (mut open, mut class) = (0u32, None);
+    let mut repeatable = false;
+    let mut chars = text.char_indices();
+    while let Some((at, ch)) = chars.next() {
+        if ch == '\\' {
+            if chars.next().is_none() {
+                return told("trailing backslash at end of expression", "");
+            }
+            repeatable = true;
+            continue;
+        }
+        if class.is_some() {
+            if ch == ']' {
+                class = None;
+            }
+            continue;
+        }
+        match ch {
+            '*' | '+' | '?' if !repeatable => {
+                return told("missing argument to repetition operator", &text[at..=at]);
+            }
+            '[' => class = Some(at),
+            '(' => open += 1,
+            ')' if open == 0 => return told("unexpected )", text),
+            ')' => open -= 1,
+            _ => {}
+        }
+        repeatable = !matches!(ch, '(' | '|' | '^');
+    }
+    match (class, open) {
+        (Some(at), _) => told("missing closing ]", &text[at..]),
+        (None, 1..) => told("missing closing )", text),
+        (None, 0) => told("invalid or unsupported Perl syntax", text),
+    }
+}
+
 /// An error of the file system: `open PATH: no such file or directory`.
 pub(super) fn open_error(path: &str, error: &std::io::Error) -> String {
     if error.kind() == std::io::ErrorKind::NotFound {
@@ -199,6 +240,19 @@ mod tests {
             ("[::1:53", "missing ']' in address"),
         ] {
             assert_eq!(split_host_port(text), Err(format!("address {text}: {why}")));
+        }
+    }
+
+    #[test]
+    fn expressions_are_refused_in_gos_words() {
+        for (text, why) in [
+            ("(a", "missing closing ): `(a`"),
+            ("a)", "unexpected ): `a)`"),
+            ("x[a-z", "missing closing ]: `[a-z`"),
+            ("*a", "missing argument to repetition operator: `*`"),
+            ("a\\", "trailing backslash at end of expression: ``"),
+        ] {
+            assert_eq!(regexp_error(text), format!("error parsing regexp: {why}"));
         }
     }
 

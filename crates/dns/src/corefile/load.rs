@@ -4,11 +4,12 @@
 //! `ValidateAndExecuteDirectives`, caddy.go of coredns/caddy; core/dnsserver/register.go.
 //!
 //! # Departures
-//! Whether ports are free, interfaces are there and the API server answers is not asked.
+//! Whether ports are free, interfaces are there and the API server answers is not asked. A Corefile that
+//! would listen at more than [`LISTENERS`] ports is refused.
 
 use std::path::PathBuf;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::address::{self, Key};
 use super::parse;
@@ -16,6 +17,9 @@ use super::refusal::Refusal;
 use super::surroundings::{LARGEST, Surroundings};
 use super::{Corefile, Plugin, ServerBlock, Transport, setup};
 use crate::version::Version;
+
+/// Ports and transports that one Corefile may listen at: each has the plugins of its block.
+const LISTENERS: usize = 1024;
 
 impl Corefile {
     /// Reads a Corefile as a release of CoreDNS does. `file` is what messages call it; files that it
@@ -61,6 +65,14 @@ impl Corefile {
                     return Err(Refusal::plain(message, place(at)));
                 }
             }
+        }
+        let mut listeners = IndexSet::new();
+        for (at, keys) in keys.iter().enumerate() {
+            listeners.extend(keys.iter().map(|key| (at, &key.port, key.transport)));
+        }
+        if listeners.len() > LISTENERS {
+            let message = format!("more than {LISTENERS} listeners");
+            return Err(Refusal::plain(message, None));
         }
         overlaps(&keys, &plugins).map_err(|(at, message)| Refusal::plain(message, place(at)))?;
         let blocks = keys.into_iter().zip(plugins);

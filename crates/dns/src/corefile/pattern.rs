@@ -1,4 +1,8 @@
 //! Regular expressions of `rewrite` and `template`.
+//!
+//! # Departures
+//! Go's `\Q…\E` and `\C` are refused, and `\d`, `\w` and `\s` know other scripts, of which names have none: their
+//! odd bytes are escaped.
 
 use regex::Regex;
 

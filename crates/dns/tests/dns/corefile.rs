@@ -211,6 +211,30 @@ fn the_first_refusal_is_that_of_the_first_plugin_in_order() {
 }
 
 #[test]
+fn plugins_refuse_in_the_words_of_their_set_ups() {
+    let parsing = "Corefile:2 - Error during parsing";
+    for (line, told) in [
+        ("errors x", format!("plugin/errors: {parsing}: invalid log file: x")),
+        ("log {\n class x\n }", "plugin/log: invalid Class: x".to_owned()),
+        ("health 8080", "plugin/health: address 8080: missing port in address".to_owned()),
+        ("loop x", format!("plugin/loop: {parsing}: Wrong argument count or unexpected line ending after 'x'")),
+        ("cache 5 {\n prefetch 1 1m 5\n }", "plugin/cache: last character of percentage should be `%`, but is: '5'".to_owned()),
+        ("rewrite edns0 nsid set x", "plugin/rewrite: EDNS0 NSID rules do not accept args".to_owned()),
+        ("rewrite type A", "plugin/rewrite: type rules must have exactly two arguments".to_owned()),
+        ("rewrite name regex (a {1}", "plugin/rewrite: invalid regex matching pattern: (a".to_owned()),
+        ("rewrite name regex a {1}", "plugin/rewrite: the rewrite regex pattern ({1}) uses more subexpressions than its corresponding matching regex pattern (a)".to_owned()),
+        ("template IN A {\n match (\n }", "plugin/template: Corefile:3 - Error during parsing: could not parse regex: (, error parsing regexp: missing closing ): `(`".to_owned()),
+        ("forward . https://1.1.1.1", "plugin/forward: 'https' is not supported as a destination protocol in forward: https://1.1.1.1:443".to_owned()),
+        ("forward . 1.1.1.1 {\n health_check 1\n }", "plugin/forward: time: missing unit in duration \"1\"".to_owned()),
+        ("kubernetes 10.0.0.0/24", "plugin/kubernetes: non-reverse zone name must be used".to_owned()),
+        ("autopath /no", "plugin/autopath: failed to parse \"/no\": open /no: no such file or directory".to_owned()),
+        ("hosts {\n ttl 0\n }", "plugin/hosts: Corefile:3 - Error during parsing: ttl provided is invalid".to_owned()),
+    ] {
+        assert_eq!(refusal(&format!(".:53 {{\n {line}\n}}")), told);
+    }
+}
+
+#[test]
 fn options_come_and_go_with_releases() {
     let with = |plugin: &str, option: &str| format!(".:53 {{\n {plugin} {{\n  {option}\n }}\n}}");
     for (plugin, option, without, having) in [

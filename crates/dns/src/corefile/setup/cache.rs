@@ -152,10 +152,10 @@ fn positive_ttl(c: &Controller<'_>, ttl: i64) -> Result<Duration, Refusal> {
 /// `PERCENTAGE%` of `prefetch`.
 fn percentage(c: &Controller<'_>, text: &str) -> Result<u8, Refusal> {
     let Some(number) = text.strip_suffix('%') else {
-        // Go prints the last byte with %q.
-        let last = text.bytes().next_back().map(char::from);
+        // Go takes the last byte for a character.
+        let last = text.bytes().next_back().map_or('%', char::from);
         let message = format!("last character of percentage should be `%`, but is: {last:?}");
-        return Err(c.plain(message.replace("Some(", "").replace(')', "")));
+        return Err(c.plain(message));
     };
     let number = c.go(go::atoi(number))?;
     let within = u8::try_from(number).ok().filter(|n| (10..=90).contains(n));

@@ -153,7 +153,7 @@ pub(super) fn auto(c: &mut Controller<'_>) -> Result<Vec<Auto>, Refusal> {
                         [] => {}
                         [pattern, origin, rest @ ..] if rest.len() < 2 => {
                             let read = Pattern::new(pattern);
-                            auto.matching = read.map_err(|error| c.plain(error.to_string()))?;
+                            auto.matching = read.map_err(|_| c.plain(go::regexp_error(pattern)))?;
                             // `${1}` and `{1}` are the same.
                             auto.origin = origin.replace("${", "{");
                         }

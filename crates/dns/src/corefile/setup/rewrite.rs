@@ -69,18 +69,45 @@ fn rule(args: Words<'_>, version: Version) -> Result<RewriteRule, String> {
             let (from, to) = (record_type(from)?, record_type(to)?);
             Rewrite::Type { from, to }
         }
-        "edns0" => {
-            if rest.len() < 2 {
-                return Err("too few arguments for an EDNS0 rule".to_owned());
-            }
-            Rewrite::Edns0(rest.iter().map(|word| word.to_string()).collect())
-        }
+        "edns0" => edns0(rest, version)?,
         "ttl" if version.has_option("rewrite", "ttl") => ttl(rest)?,
         "cname" if version.has_option("rewrite", "cname") => cname(rest)?,
         "rcode" if version.has_option("rewrite", "rcode") => rewrite_rcode(rest)?,
         _ => return Err(format!("invalid rule type {first:?}")),
     };
     Ok(RewriteRule { then, rewrite })
+}
+
+/// `edns0 local|nsid|subnet append|replace|set …`.
+fn edns0(args: Words<'_>, version: Version) -> Result<Rewrite, String> {
+    let [kind, action, rest @ ..] = args else {
+        return Err("too few arguments for an EDNS0 rule".to_owned());
+    };
+    let action = action.to_lowercase();
+    let newer = version >= Version::new(1, 11, 4);
+    match &*action {
+        "append" | "replace" | "set" => {}
+        "unset" if newer => {}
+        _ => return Err(format!("invalid action: {action:?}")),
+    }
+    let revert = newer && rest.last().is_some_and(|word| &**word == "revert");
+    let count = rest.len() - usize::from(revert);
+    match &*kind.to_lowercase() {
+        // What is unset has no value.
+        _ if action == "unset" => {}
+        "local" if count != 2 => {
+            return Err("EDNS0 local rules require exactly three args".to_owned());
+        }
+        "nsid" if count != 0 => return Err("EDNS0 NSID rules do not accept args".to_owned()),
+        "subnet" if count != 2 => {
+            return Err("EDNS0 subnet rules require exactly three args".to_owned());
+        }
+        "local" | "nsid" | "subnet" => {}
+        other => return Err(format!("invalid rule type {other:?}")),
+    }
+    Ok(Rewrite::Edns0(
+        args.iter().map(|word| word.to_string()).collect(),
+    ))
 }
 
 /// A class by its name.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::plugin::Loadbalance;
 use super::super::{Pattern, Plugin, Refusal, go};
-use super::{Controller, ONCE};
+use super::Controller;
 use crate::version::Version;
 
 /// `root PATH`.
@@ -55,7 +55,7 @@ pub(super) fn errors(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
                         return Err(c.arg_err());
                     };
                     go::parse_duration(period).map_err(|message| c.err(message))?;
-                    Pattern::new(pattern).map_err(|error| c.err(error.to_string()))?;
+                    Pattern::new(pattern).map_err(|_| c.err(go::regexp_error(pattern)))?;
                     if let Some(level) = args.get(2)
                         && !matches!(&**level, "warning" | "error" | "info" | "debug")
                     {
@@ -118,9 +118,12 @@ pub(super) fn health(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
                 return Err(c.arg_err());
             };
             let read = go::parse_duration(duration).map_err(|why| {
-                c.plain(format!(
-                    "unable to parse lameduck duration value: {duration:?}: {why}"
-                ))
+                let told = if c.version < Version::new(1, 12, 4) {
+                    format!("'{duration}' : {why}")
+                } else {
+                    format!("{duration:?}: {why}")
+                };
+                c.plain(format!("unable to parse lameduck duration value: {told}"))
             });
             lameduck = read?.unsigned();
         }
@@ -267,25 +270,22 @@ pub(super) fn chaos(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
 
 /// `loadbalance [round_robin | weighted FILE { reload DURATION }] { prefer CIDR… }`.
 pub(super) fn loadbalance(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
-    let weights = c.version >= Version::new(1, 10, 1);
+    if c.version < Version::new(1, 10, 1) {
+        return round_robin(c);
+    }
     let mut plugin = Loadbalance::RoundRobin;
-    let mut uses = 0;
     while c.next() {
-        uses += 1;
-        if uses > 1 && c.version < Version::new(1, 5, 0) {
-            return Err(c.plain(ONCE));
-        }
         let args = c.remaining_args();
         match args.first().map(|policy| &**policy) {
             None => {}
-            Some("round_robin") if args.len() > 1 && weights => {
+            Some("round_robin") if args.len() > 1 => {
                 return Err(c.err("unknown property for round_robin"));
             }
             Some("round_robin") => {}
-            Some("weighted") if weights => plugin = weighted(c, &args[1..])?,
+            Some("weighted") => plugin = weighted(c, &args[1..])?,
             Some(policy) => return Err(c.plain(format!("unknown policy: {policy}"))),
         }
-        while weights && let Some(option) = c.next_option() {
+        while let Some(option) = c.next_option() {
             if &*option != "prefer" {
                 return Err(c.unknown_property());
             }
@@ -293,6 +293,18 @@ pub(super) fn loadbalance(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
         }
     }
     Ok(Plugin::Loadbalance(plugin))
+}
+
+/// `loadbalance [round_robin]`, before there were weights: the first use is all that is read.
+fn round_robin(c: &mut Controller<'_>) -> Result<Plugin, Refusal> {
+    c.next();
+    match &*c.remaining_args() {
+        [] => {}
+        [policy] if &**policy == "round_robin" => {}
+        [policy] => return Err(c.plain(format!("unknown policy: {policy}"))),
+        _ => return Err(c.arg_err()),
+    }
+    Ok(Plugin::Loadbalance(Loadbalance::RoundRobin))
 }
 
 fn weighted(c: &mut Controller<'_>, args: &[std::sync::Arc<str>]) -> Result<Loadbalance, Refusal> {

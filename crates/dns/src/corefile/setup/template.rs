@@ -3,7 +3,7 @@
 use hickory_proto::rr::RecordType;
 
 use super::super::plugin::Template;
-use super::super::{Fallthrough, Pattern, Refusal};
+use super::super::{Fallthrough, Pattern, Refusal, go};
 use super::Controller;
 use super::rewrite::class;
 use crate::version::Version;
@@ -36,7 +36,7 @@ pub(super) fn read(c: &mut Controller<'_>) -> Result<Vec<Template>, Refusal> {
             template.matching.extend(Pattern::new(".*"));
         }
         let says_nothing = template.answer.is_empty() && template.authority.is_empty();
-        if says_nothing && template.rcode == 0 && c.version < Version::new(1, 6, 0) {
+        if says_nothing && template.rcode == 0 && c.version < Version::new(1, 8, 0) {
             return Err(c.err("no answer section for template found"));
         }
         all.push(template);
@@ -52,7 +52,10 @@ fn option(c: &mut Controller<'_>, option: &str, template: &mut Template) -> Resu
                 return Err(c.arg_err());
             }
             for text in args {
-                let refuse = |error| c.err(format!("could not parse regex: {text}, {error}"));
+                let refuse = |_| {
+                    let why = go::regexp_error(&text);
+                    c.err(format!("could not parse regex: {text}, {why}"))
+                };
                 template.matching.push(Pattern::new(&text).map_err(refuse)?);
             }
         }
@@ -92,7 +95,7 @@ fn option(c: &mut Controller<'_>, option: &str, template: &mut Template) -> Resu
                     "error parsing extended DNS error code {val}, {why}\n"
                 ))
             };
-            let code = super::super::go::parse_uint::<u16>(code).map_err(refuse)?;
+            let code = go::parse_uint::<u16>(code).map_err(refuse)?;
             let reason = args
                 .get(1)
                 .map_or_else(String::new, |reason| reason.to_string());
