@@ -64,10 +64,19 @@ fn route(global: &Global, args: &RouteArgs, out: &mut impl Write) -> Result<Answ
 /// What the command line says of the controller, and else what its pod says.
 fn options(cluster: &Cluster, args: &RouteArgs) -> Result<Options, Failure> {
     let of_pod = cluster.pods.values().find_map(Options::of_pod);
-    let mut options = of_pod.unwrap_or_else(|| Options::of(podwire_ingress::Controller::default()));
-    if let Some(controller) = args.controller {
-        options.controller = controller.into();
-    }
+    let controller = args.controller.map(Into::into);
+    let usual = Options::of(controller.unwrap_or_default());
+    let mut options = match (of_pod, controller) {
+        (Some(of_pod), None) => of_pod,
+        // Another release with what the pod's is told.
+        (Some(of_pod), Some(controller)) => Options {
+            controller,
+            without_class: usual.without_class,
+            ..of_pod
+        },
+        (None, _) => usual,
+    };
+    options.without_class |= args.watch_ingress_without_class;
     if let Some(class) = &args.ingress_class {
         options.class.clone_from(class);
     }

@@ -81,6 +81,15 @@ fn trace_now(global: &Global, args: &TraceArgs, out: &mut impl Write) -> Result<
         (Some(request), false) => world.trace_request(&query, request, global.seed).map(one),
     };
     tell_refused(global, &world);
+    let is_taken = |trace: &Trace| trace.forward.requested.is_some();
+    let untaken = |traces: &Vec<Trace>| !traces.iter().any(is_taken);
+    if request.is_some() && traces.as_ref().is_ok_and(untaken) && !global.quiet {
+        // The answer is the same if nobody hears this.
+        let _ = writeln!(
+            anstream::stderr(),
+            "note: no Ingress controller is on the way, which a pod is whose image is ingress-nginx's: only the connection is followed"
+        );
+    }
     tell(&world, args, traces, out)
 }
 

@@ -38,8 +38,11 @@ fn seeds() -> Vec<String> {
         "tests/golden/110-odd-slices/objects.yaml",
         "tests/errors/port-is-a-word-json/input.json",
         "tests/errors/bad-configuration/input.yaml",
+        "tests/errors/ingress/input.yaml",
+        "tests/errors/ingress-json/input.json",
         "../../models/two-node.ron",
         "../../models/external.ron",
+        "../../models/ingress-quiz.ron",
         "../../models/events/endpoints-0-n.ron",
     ]
     .map(|file| std::fs::read_to_string(root.join(file)).expect("a seed"))

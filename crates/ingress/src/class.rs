@@ -7,15 +7,12 @@
 
 use std::fmt;
 
-use podwire_cluster::{Cluster, Ingress, IngressApi, ObjectName};
+use podwire_cluster::{Cluster, Ingress, IngressApi, IngressClass, ObjectName};
 
-use crate::Controller;
+use crate::{Controller, Options};
 
 /// The annotation that names a class where the field cannot.
 const ANNOTATION: &str = "kubernetes.io/ingress.class";
-
-/// Who implements the class: the value that ingress-nginx is looked for by.
-const INGRESS_NGINX: &str = "k8s.io/ingress-nginx";
 
 /// An Ingress that the controller leaves to others, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +47,12 @@ impl fmt::Display for Reason {
 /// The controller's Ingresses, the oldest first, and the others.
 pub(crate) fn sorted<'c>(
     cluster: &'c Cluster,
-    controller: Controller,
-    class: &str,
+    options: &Options,
 ) -> (Vec<&'c Ingress>, Vec<Ignored>) {
     let mut own = Vec::new();
     let mut ignored = Vec::new();
     for ingress in cluster.ingresses.values() {
-        match foreign(cluster, controller, class, ingress) {
+        match foreign(cluster, options, ingress) {
             None => own.push(ingress),
             Some(reason) => ignored.push(Ignored {
                 ingress: ingress.meta.name.clone(),
@@ -73,55 +69,29 @@ pub(crate) fn sorted<'c>(
 }
 
 /// Why an Ingress is not the controller's, if it is not.
-fn foreign(
-    cluster: &Cluster,
-    controller: Controller,
-    class: &str,
-    ingress: &Ingress,
-) -> Option<Reason> {
-    let annotation = ingress.meta.annotations.get(ANNOTATION);
-    let other = |name: &str| Some(Reason::Class(name.into()));
-    let named = match (controller, &ingress.class_name) {
-        (Controller::IngressNginx021, _) | (_, None) => None,
-        (Controller::Spec | Controller::IngressNginx, Some(name)) => Some(&**name),
-    };
+fn foreign(cluster: &Cluster, options: &Options, ingress: &Ingress) -> Option<Reason> {
     let classes = &cluster.ingress_classes;
-    match (named, annotation) {
-        (Some(name), _) => {
-            let is_own = match classes.get(name) {
-                Some(found) => &*found.controller == INGRESS_NGINX,
-                // A dump may leave the classes out.
-                None => classes.is_empty() && name == class,
-            };
-            if is_own { None } else { other(name) }
-        }
-        (None, Some(name)) if **name == *class => None,
-        (None, Some(name)) => match controller {
-            Controller::IngressNginx021 if name.is_empty() => None,
-            Controller::Spec | Controller::IngressNginx | Controller::IngressNginx021 => {
-                other(name)
-            }
-        },
-        (None, None) => {
-            // The API server gives it the default class when it is made.
-            if let Some(default) = classes.values().find(|class| class.is_default)
-                && controller != Controller::IngressNginx021
-                && ingress.api == IngressApi::V1
-            {
-                let is_own = &*default.controller == INGRESS_NGINX;
-                return if is_own {
-                    None
-                } else {
-                    other(&default.meta.name.name)
-                };
-            }
-            // Controllers of the older APIs' time take what names no class.
-            let is_taken = controller != Controller::IngressNginx || ingress.api != IngressApi::V1;
-            if is_taken {
-                None
-            } else {
-                Some(Reason::NoClass)
-            }
-        }
+    let knows_classes = options.controller != Controller::IngressNginx021;
+    let unless = |is_own: bool, name: &str| (!is_own).then(|| Reason::Class(name.into()));
+    let implements = |class: &IngressClass| class.controller == options.controller_class;
+    if let Some(name) = ingress.class_name.as_deref().filter(|_| knows_classes) {
+        let is_own = match classes.get(name) {
+            Some(class) => implements(class),
+            // A dump may leave the classes out.
+            None => classes.is_empty() && *name == *options.class,
+        };
+        return unless(is_own, name);
     }
+    if let Some(name) = ingress.meta.annotations.get(ANNOTATION) {
+        let is_own = *name == options.class || name.is_empty() && !knows_classes;
+        return unless(is_own, name);
+    }
+    let is_of_today = ingress.api == IngressApi::V1;
+    // The API server gives it the default class when it is made.
+    let default = classes.values().find(|class| class.is_default);
+    if let Some(class) = default.filter(|_| knows_classes && is_of_today) {
+        return unless(implements(class), &class.meta.name.name);
+    }
+    let is_taken = options.without_class || !is_of_today;
+    (!is_taken).then_some(Reason::NoClass)
 }

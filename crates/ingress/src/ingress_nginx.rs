@@ -238,6 +238,9 @@ impl IngressNginx {
 
     /// Whether a certificate is for a host, or for all of its domain.
     fn is_certified(&self, host: &str) -> bool {
+        if self.certificates.is_empty() {
+            return false;
+        }
         let Ok(name) = nginx::host(host) else {
             return false;
         };

@@ -65,6 +65,11 @@ pub struct Options {
     pub controller: Controller,
     /// The class that its Ingresses name in the annotation: `--ingress-class`.
     pub class: Box<str>,
+    /// What IngressClasses that are its own name as their controller: `--controller-class`.
+    pub controller_class: Box<str>,
+    /// Whether it takes Ingresses that name no class: `--watch-ingress-without-class`. Those of the older
+    /// APIs it takes anyway, as controllers of their time did.
+    pub without_class: bool,
     /// Who answers what no Ingress takes: `--default-backend-service`. It answers 404 itself if not said.
     pub default_backend: Option<ObjectName>,
 }
@@ -76,6 +81,8 @@ impl Options {
         Self {
             controller,
             class: "nginx".into(),
+            controller_class: "k8s.io/ingress-nginx".into(),
+            without_class: controller != Controller::IngressNginx,
             default_backend: None,
         }
     }
@@ -106,6 +113,10 @@ impl Options {
                 let (flag, value) = argument.split_once('=').unwrap_or((argument, ""));
                 match flag.trim_start_matches('-') {
                     "ingress-class" if !value.is_empty() => options.class = value.into(),
+                    "controller-class" if !value.is_empty() => {
+                        options.controller_class = value.into();
+                    }
+                    "watch-ingress-without-class" => options.without_class |= value != "false",
                     "default-backend-service" => {
                         let name = value.split_once('/');
                         options.default_backend =
@@ -149,7 +160,7 @@ impl Router {
     /// In proportion to the paths of all Ingresses, and their logarithm.
     #[must_use]
     pub fn new(cluster: &Cluster, options: &Options) -> Self {
-        let (mut own, mut ignored) = class::sorted(cluster, options.controller, &options.class);
+        let (mut own, mut ignored) = class::sorted(cluster, options);
         let (table, refused) = match options.controller {
             Controller::Spec => (Decider::Spec(Spec::new(cluster, &own)), Vec::new()),
             Controller::IngressNginx | Controller::IngressNginx021 => {

@@ -46,6 +46,9 @@ pub(crate) struct RouteArgs {
     /// The class that Ingresses name in the annotation kubernetes.io/ingress.class
     #[arg(long, value_name = "NAME")]
     pub(crate) ingress_class: Option<Box<str>>,
+    /// Take Ingresses that name no class, as ingress-nginx 1.x does when it is told so
+    #[arg(long)]
+    pub(crate) watch_ingress_without_class: bool,
     /// Who answers what no Ingress takes, as NAMESPACE/NAME; the controller does, with 404, if not said
     #[arg(long, value_name = "SERVICE")]
     pub(crate) default_backend_service: Option<String>,

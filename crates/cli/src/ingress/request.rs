@@ -26,7 +26,8 @@ struct RequestLine {
     id: Value,
     #[serde(default)]
     scheme: Option<String>,
-    host: String,
+    #[serde(default)]
+    host: Option<String>,
     path: String,
     #[serde(default)]
     method: Option<String>,
@@ -79,7 +80,7 @@ fn lines(file: &Path) -> Result<Vec<Asked>, Failure> {
             id: value.id,
             request: Request {
                 scheme,
-                host: value.host,
+                host: value.host.unwrap_or_default(),
                 path: value.path,
                 method: value.method.unwrap_or_else(|| "GET".to_owned()),
                 headers: value.headers.unwrap_or_default().into_iter().collect(),

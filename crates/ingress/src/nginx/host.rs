@@ -14,9 +14,13 @@ use super::BadRequest;
 /// [`BadRequest::Host`].
 pub fn host(header: &str) -> Result<Cow<'_, str>, BadRequest> {
     let bytes = header.as_bytes();
-    let is_odd = |byte: &u8| *byte <= b' ' || *byte == 0x7f || *byte == b'/';
-    if bytes.iter().any(is_odd) || header.contains("..") {
-        return Err(BadRequest::Host);
+    let is_odd = |byte: u8| byte <= b' ' || byte == 0x7f || byte == b'/';
+    let mut before = 0;
+    for &byte in bytes {
+        if is_odd(byte) || byte == b'.' && before == b'.' {
+            return Err(BadRequest::Host);
+        }
+        before = byte;
     }
     let end = if header.starts_with('[') {
         header.find(']').map_or(header.len(), |end| end + 1)

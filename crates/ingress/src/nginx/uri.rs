@@ -41,11 +41,25 @@ impl<'r> Uri<'r> {
         if bytes.first() != Some(&b'/') || bytes.iter().any(is_control) {
             return Err(BadRequest::Uri);
         }
-        let end = bytes.iter().position(|byte| matches!(byte, b'?' | b'#'));
-        let (path, rest) = raw.split_at(end.unwrap_or(raw.len()));
+        // One pass over the path: most have nothing to decode and are kept as they are.
+        let (mut end, mut before) = (bytes.len(), 0);
+        let (mut is_plain, mut was_encoded) = (true, false);
+        for (at, &byte) in bytes.iter().enumerate() {
+            match byte {
+                b'?' | b'#' => {
+                    end = at;
+                    break;
+                }
+                b'%' => (is_plain, was_encoded) = (false, true),
+                b'+' => was_encoded = true,
+                b'/' | b'.' if before == b'/' => is_plain = false,
+                _ => {}
+            }
+            before = byte;
+        }
+        let (path, rest) = raw.split_at(end);
         let args = rest.strip_prefix('?').unwrap_or_default();
         let args = args.split('#').next().unwrap_or_default();
-        let is_plain = !path.contains('%') && !path.contains("//") && !path.contains("/.");
         Ok(Self {
             raw,
             path: if is_plain {
@@ -54,7 +68,7 @@ impl<'r> Uri<'r> {
                 Cow::Owned(normalized(path.as_bytes())?)
             },
             args,
-            was_encoded: path.contains(['%', '+']),
+            was_encoded,
         })
     }
 }

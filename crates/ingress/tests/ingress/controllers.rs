@@ -138,6 +138,24 @@ fn a_class_says_whose_an_ingress_is() {
 }
 
 #[test]
+fn a_controller_may_take_other_classes_and_what_names_none() {
+    let cluster = with(
+        r#"(name: "none", rules: [(host: "a.test", paths: [(service: "a", port: 80)])]),
+           (name: "other", class: "other", rules: [(host: "b.test", paths: [(service: "b", port: 80)])]),
+           (name: "own", class: "nginx", rules: [(host: "c.test", paths: [(service: "c", port: 80)])])"#,
+    );
+    let options = Options {
+        controller_class: "x".into(),
+        without_class: true,
+        ..Options::of(NGINX)
+    };
+    let router = Router::new(&cluster, &options);
+    let status = |url: &str| router.route(&Request::get(url).expect("a URL")).status;
+    let all = ["http://a.test/", "http://b.test/", "http://c.test/"].map(status);
+    assert_eq!(all, [200, 200, 404]);
+}
+
+#[test]
 fn an_ingress_without_a_class_gets_the_default_one() {
     let cluster = cluster(&[r#"Cluster(
         node_count: 1,
@@ -243,6 +261,8 @@ fn a_controllers_pod_says_its_release_and_options() {
             (name: "old", image: "quay.io/kubernetes-ingress-controller/nginx-ingress-controller:0.21.0",
                 args: ["/nginx-ingress-controller", "--default-backend-service=app/none", "--ingress-class=mine"]),
             (name: "today", image: "registry.k8s.io/ingress-nginx/controller:v1.12.1@sha256:0123"),
+            (name: "inner", image: "registry.k8s.io/ingress-nginx/controller:v1.12.1",
+                args: ["--controller-class=k8s.io/inner", "--watch-ingress-without-class=true"]),
             (name: "web", image: "nginx:1.27"),
         ])"#]);
     let of = |name: &str| {
@@ -257,4 +277,9 @@ fn a_controllers_pod_says_its_release_and_options() {
     );
     assert_eq!(of("today").unwrap(), Options::of(NGINX));
     assert_eq!(of("web"), None);
+    let inner = of("inner").unwrap();
+    assert_eq!(
+        (&*inner.controller_class, inner.without_class),
+        ("k8s.io/inner", true)
+    );
 }
