@@ -39,6 +39,8 @@ fn seeds() -> Vec<String> {
         "tests/errors/port-is-a-word-json/input.json",
         "tests/errors/bad-configuration/input.yaml",
         "../../models/two-node.ron",
+        "tests/errors/policy-faults/input.yaml",
+        "../../models/policies.ron",
         "../../models/external.ron",
         "../../models/events/endpoints-0-n.ron",
     ]
