@@ -22,6 +22,7 @@
 //!   it knows no pod range.
 //! - kube-proxy's dial in userspace mode succeeds once the endpoint got the packet, be its answer lost or
 //!   not, and takes no time; the connection has the client's port number.
+//! - In a [`Timeline`] weave-npc's sets follow the objects at once, and its rules come with kube-proxy's sync.
 //! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).
