@@ -2,6 +2,7 @@
 
 mod answer;
 mod probe;
+mod service;
 mod text;
 
 use std::io::Write;
@@ -37,14 +38,22 @@ fn probe(global: &Global, args: &ProbeArgs, out: &mut impl Write) -> Result<Answ
     };
     let Some(path) = &args.probes else {
         let probe = Probe::of_arguments(args)?;
-        let traffic = resolver.traffic(&probe).map_err(Failure::Input)?;
-        tell(&cluster, &policies, &probe, &traffic, args.output, out)?;
-        return Ok(policies.allows(&traffic).into());
+        let all = resolver.all(&probe).map_err(Failure::Input)?;
+        let mut allowed = true;
+        for (probe, traffic) in &all {
+            tell(&cluster, &policies, probe, traffic, args.output, out)?;
+            allowed &= policies.allows(traffic);
+        }
+        return Ok(allowed.into());
     };
     for Line { number, value } in jsonl::read::<Probe>(path, "a probe")? {
-        let traffic = resolver.traffic(&value);
-        let traffic = traffic.map_err(|why| jsonl::fault(path, number, 1, &why))?;
-        tell(&cluster, &policies, &value, &traffic, args.output, out)?;
+        let all = resolver.all(&value);
+        let all = all.map_err(|why| jsonl::fault(path, number, 1, &why))?;
+        // A question has one answer: where a Service has several, the first that is a no.
+        let denied = all.iter().find(|(_, traffic)| !policies.allows(traffic));
+        if let Some((probe, traffic)) = denied.or(all.first()) {
+            tell(&cluster, &policies, probe, traffic, args.output, out)?;
+        }
     }
     Ok(Answer::Yes)
 }
@@ -61,7 +70,7 @@ fn tell(
     match output {
         TextOrJson::Text => text::write(cluster, probe, traffic, &verdict, out)?,
         TextOrJson::Json => {
-            let answer = Answered::of(cluster, probe, &verdict);
+            let answer = Answered::of(cluster, probe, traffic, &verdict);
             serde_json::to_writer(&mut *out, &answer).map_err(std::io::Error::from)?;
             writeln!(out)?;
         }

@@ -41,6 +41,8 @@ fn seeds() -> Vec<String> {
         "tests/errors/ingress/input.yaml",
         "tests/errors/ingress-json/input.json",
         "../../models/two-node.ron",
+        "tests/errors/policy-faults/input.yaml",
+        "../../models/policies.ron",
         "../../models/external.ron",
         "../../models/ingress-quiz.ron",
         "../../models/events/endpoints-0-n.ron",

@@ -50,7 +50,7 @@ fn no_martians() -> Rule {
         .union(CtStates::DNAT);
     Rule::to(Target::Drop)
         .when(Match::Comment("block incoming localnet connections".into()))
-        .when(Match::Destination(Inv::is(loopback.clone())))
+        .when(Match::Destination(Inv::is(loopback)))
         .when(Match::Source(Inv::not(loopback)))
         .when(Match::Conntrack(Box::new(ConntrackMatch {
             state: Some(Inv::not(states)),

@@ -26,6 +26,7 @@
 //!   not, and takes no time; the connection has the client's port number.
 //! - An Ingress controller is a pod whose image is ingress-nginx's; it dials as kube-proxy does above, and the first of
 //!   its endpoints is left to chance. It serves each scheme on each of its ports.
+//! - In a [`Timeline`] weave-npc's sets follow the objects at once, and its rules come with kube-proxy's sync.
 //! - In a [`Timeline`] kube-proxy's two families share one runner, every node is in sync at the start, a
 //!   sync never fails, nobody flushes its chains, and its rules and its conntrack clean-up take effect at
 //!   once, at the sync's end. Every packet of a probe looks like the first of its flow (a SYN, in TCP).

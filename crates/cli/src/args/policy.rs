@@ -30,8 +30,9 @@ pub(crate) enum PolicyCommand {
 /// `podwire policy probe`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The answer is what policies mean, as if the pod network enforced them. The port is the one on the pod, behind
-any Service: a number, or the name that the pod's containers give it. A probe is a line:
+The answer is what policies mean, as if the pod network enforced them. The port is the one on the pod: a number,
+or the name that the pod's containers give it. A Service stands for each of its ready endpoints; all must be
+allowed. A probe is a line:
   {\"id\":1,\"from\":\"pod/shop/web\",\"to\":\"pod/shop/db\",\"port\":5432,\"protocol\":\"TCP\"}
 It may have from_ip and to_ip, which of a pod's addresses is meant.
 Exit code 1: the traffic of --from and --to may not pass.

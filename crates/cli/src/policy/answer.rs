@@ -1,7 +1,7 @@
 //! An answer as a program reads it.
 
 use podwire_cluster::Cluster;
-use podwire_controlplane::network_policy::{Exemption, JudgedPolicy, Side, Verdict};
+use podwire_controlplane::network_policy::{Exemption, JudgedPolicy, Side, Traffic, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,6 +12,11 @@ use super::probe::Probe;
 pub(super) struct Answered<'a> {
     id: &'a Value,
     allowed: bool,
+    from: &'a str,
+    /// The receiver; the endpoint where a Service was asked for.
+    to: &'a str,
+    /// Its port.
+    port: u16,
     ingress: AnsweredSide,
     egress: AnsweredSide,
 }
@@ -41,7 +46,12 @@ struct AnsweredPolicy {
 }
 
 impl<'a> Answered<'a> {
-    pub(super) fn of(cluster: &Cluster, probe: &'a Probe, verdict: &Verdict<'_>) -> Self {
+    pub(super) fn of(
+        cluster: &Cluster,
+        probe: &'a Probe,
+        traffic: &Traffic<'_>,
+        verdict: &Verdict<'_>,
+    ) -> Self {
         let side = |side: &Side<'_>| AnsweredSide {
             allowed: side.allowed(),
             pod: side.pod.map(|pod| pod.meta.name.to_string()),
@@ -59,6 +69,9 @@ impl<'a> Answered<'a> {
         Self {
             id: &probe.id,
             allowed: verdict.allowed(),
+            from: &probe.from,
+            to: &probe.to,
+            port: traffic.port,
             ingress: side(&verdict.ingress),
             egress: side(&verdict.egress),
         }

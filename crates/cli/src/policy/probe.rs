@@ -9,11 +9,12 @@ use podwire_sim::{Place, Target};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::service;
 use crate::args::ProbeArgs;
 use crate::failure::Failure;
 
 /// A question.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Probe {
     /// Given back with the answer.
@@ -21,10 +22,10 @@ pub(super) struct Probe {
     pub(super) id: Value,
     pub(super) from: String,
     #[serde(default)]
-    from_ip: Option<IpAddr>,
+    pub(super) from_ip: Option<IpAddr>,
     pub(super) to: String,
     #[serde(default)]
-    to_ip: Option<IpAddr>,
+    pub(super) to_ip: Option<IpAddr>,
     #[serde(deserialize_with = "port")]
     pub(super) port: String,
     #[serde(default = "tcp", deserialize_with = "protocol")]
@@ -92,8 +93,26 @@ pub(super) struct Resolver<'a, 'c> {
 }
 
 impl<'c> Resolver<'_, 'c> {
-    /// What a question is about, or why it is about nothing.
-    pub(super) fn traffic(&self, probe: &Probe) -> Result<Traffic<'c>, String> {
+    /// What a question is about: itself, or one for each endpoint of a Service; or why it is about nothing.
+    pub(super) fn all(&self, probe: &Probe) -> Result<Vec<(Probe, Traffic<'c>)>, String> {
+        let Ok(Place::Service(name)) = Place::parse(&probe.to, self.namespace) else {
+            return Ok(vec![(probe.clone(), self.traffic(probe)?)]);
+        };
+        let probes = service::behind(self.cluster, &name, probe)?;
+        let traffics = probes.into_iter().map(|probe| {
+            let traffic = self.traffic(&probe)?;
+            Ok((probe, traffic))
+        });
+        // A sender of one family has nothing to do with endpoints of the other.
+        let (good, faults): (Vec<_>, Vec<Result<_, String>>) = traffics.partition(Result::is_ok);
+        let good: Result<Vec<_>, String> = good.into_iter().collect();
+        match (good?, faults.into_iter().next()) {
+            (good, Some(Err(fault))) if good.is_empty() => Err(fault),
+            (good, _) => Ok(good),
+        }
+    }
+
+    fn traffic(&self, probe: &Probe) -> Result<Traffic<'c>, String> {
         let from = self.addresses(&probe.from, probe.from_ip)?;
         let to = self.addresses(&probe.to, probe.to_ip)?;
         let family = from
@@ -148,9 +167,7 @@ impl<'c> Resolver<'_, 'c> {
                 (None, ips)
             }
             Place::Service(name) => {
-                return Err(format!(
-                    "`svc/{name}` is a Service, and policies look behind it: name a pod of it, and the port there"
-                ));
+                return Err(format!("no packet comes from a Service: `svc/{name}`"));
             }
         };
         match said {

@@ -197,7 +197,7 @@ const PROTOCOLS: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::SCTP];
 #[test]
 fn compiled_policies_say_what_the_plain_reading_says() {
     let (mut allowed, mut denied) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..20 {
         let cluster = read(&[&cluster(seed, Kind::Any)]);
         let policies = Policies::new(&cluster);
         let outside = OUTSIDE.iter().map(|ip| ip.parse().unwrap());
@@ -232,7 +232,7 @@ fn compiled_policies_say_what_the_plain_reading_says() {
         }
     }
     assert!(
-        allowed > 10_000 && denied > 10_000,
+        allowed > 5_000 && denied > 5_000,
         "{allowed} allowed, {denied} denied"
     );
 }
@@ -240,7 +240,7 @@ fn compiled_policies_say_what_the_plain_reading_says() {
 #[test]
 fn classes_of_pods_that_are_alike_have_the_answers_of_every_pair() {
     let mut fewer = 0;
-    for seed in 100..160 {
+    for seed in 100..120 {
         let cluster = read(&[&cluster(seed, Kind::Any)]);
         let policies = Policies::new(&cluster);
         for family in [Family::Ipv4, Family::Ipv6] {
