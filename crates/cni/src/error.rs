@@ -69,7 +69,7 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// A file does not hold what podwire wrote there.
-    #[error("`{path}` is not a namespace that podwire wrote: {why}")]
+    #[error("`{path}` does not hold what podwire keeps there: {why}")]
     Content {
         /// The file.
         path: String,
