@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use podwire_cni::libcni::{self, Action, NetworkList, Runtime};
-use podwire_cni::{Dump, Environment, Options, PluginsVersion, Reply, call, plugin_names};
+use podwire_cni::libcni::{self, Action, NetworkList, Runtime, Shim};
+use podwire_cni::{
+    CniError, Dump, Environment, Options, PluginsVersion, Reply, call, plugin_names,
+};
 use serde_json::{Map, Value};
 
 use crate::args::{Global, TextOrJson};
@@ -27,12 +29,14 @@ With --plugin it is that plugin: CNI_COMMAND, CNI_CONTAINERID, CNI_NETNS, CNI_IF
 say what is wanted, the network configuration comes on standard input. A link to podwire that has a
 plugin's name is that plugin too. With --list the plugins of a list are called in order, as runtimes do by
 libcni; CNI_PATH, CNI_IFNAME (eth0), CNI_ARGS and CAP_ARGS (JSON) are heard. Of a folder, the first file in
-lexical order counts. A CNI_NETNS that is no absolute path is made in the state folder.
+lexical order counts. weave-net finds Weave running if the state folder's weave/range holds the range that
+it shares out, as 10.32.0.0/12. A CNI_NETNS that is no absolute path is made in the state folder.
 Exit code 1: a CNI error, which is on standard output.
 
 Examples:
   podwire cni --state target/cni --list models/cni/10-bridge.conflist ADD web-1 web-1
   podwire cni --state target/cni --list models/cni CHECK web-1 web-1
+  podwire cni --state target/cni --list models/cni/weave.conflist --runtime dockershim ADD app app
   podwire cni --state target/cni --dump
   podwire cni --state target/cni --list models/cni/10-bridge.conflist DEL web-1 web-1
   CNI_COMMAND=VERSION podwire cni --plugin bridge")]
@@ -66,9 +70,36 @@ pub(crate) struct CniArgs {
     /// The release of containernetworking/plugins whose answers are given: 1.1.1 or 1.9.1
     #[arg(long, value_name = "VERSION", default_value_t)]
     plugins_version: PluginsVersion,
+    /// Which runtime calls the list: in whose words a failed ADD is told as the pod's event
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        default_value = "containerd",
+        requires = "list"
+    )]
+    runtime: RuntimeArg,
     /// Form of the dump
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
     output: TextOrJson,
+}
+
+/// Which runtime kubelet talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RuntimeArg {
+    /// containerd
+    Containerd,
+    /// Docker by kubelet's own shim, up to Kubernetes 1.23
+    Dockershim,
+}
+
+impl From<RuntimeArg> for Shim {
+    fn from(runtime: RuntimeArg) -> Self {
+        match runtime {
+            RuntimeArg::Containerd => Self::Containerd,
+            RuntimeArg::Dockershim => Self::Dockershim,
+        }
+    }
 }
 
 /// What a runtime asks for.
@@ -150,12 +181,12 @@ pub(crate) fn run(
         args: env::var("CNI_ARGS").unwrap_or_default(),
         path: env::var("CNI_PATH").unwrap_or_else(|_| "/opt/cni/bin".to_owned()),
         capabilities: capabilities()?,
+        shim: args.runtime.into(),
     };
     let reply = libcni::run(action.into(), &list, &runtime, &options);
     if reply.failed && action == ActionArg::Add && !global.quiet {
-        let error: Value = serde_json::from_str(&reply.stdout).unwrap_or_default();
-        let error = error["msg"].as_str().unwrap_or_default();
-        let event = libcni::sandbox_event(&runtime.container_id, error);
+        let error: CniError = serde_json::from_str(&reply.stdout).unwrap_or_default();
+        let event = libcni::sandbox_event(&list, &runtime, &options, &error);
         // Nothing is left to tell if standard error is closed.
         let _ = writeln!(anstream::stderr(), "{event}");
     }

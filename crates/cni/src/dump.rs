@@ -71,21 +71,10 @@ impl Dump {
     /// As [`Self::to_json`].
     pub fn to_text(&self) -> Result<String, CniError> {
         let mut out = String::from("host\n");
-        write_namespace(&mut out, &self.host);
-        for family in [Family::Ipv4, Family::Ipv6] {
-            let rules = self.host.iptables.rules(family)?;
-            for table in [TableName::Nat, TableName::Filter] {
-                for line in lines_of(&rules, table) {
-                    put(&mut out, format_args!("  {family} {table}  {line}\n"));
-                }
-            }
-        }
-        for rules in self.host.bridge_rules.values().flatten() {
-            put(&mut out, format_args!("  bridge nat  {rules}\n"));
-        }
+        write_namespace(&mut out, &self.host)?;
         for (name, namespace) in &self.containers {
             put(&mut out, format_args!("{name}\n"));
-            write_namespace(&mut out, namespace);
+            write_namespace(&mut out, namespace)?;
         }
         Ok(out)
     }
@@ -197,7 +186,7 @@ fn lines_of(rules: &RuleSet, table: TableName) -> Vec<String> {
     names.chain(rule_lines).collect()
 }
 
-fn write_namespace(out: &mut String, namespace: &Namespace) {
+fn write_namespace(out: &mut String, namespace: &Namespace) -> Result<(), CniError> {
     for device in &namespace.devices {
         let state = if device.is_up { "UP" } else { "DOWN" };
         let (index, name) = (device.index, &device.name);
@@ -211,6 +200,9 @@ fn write_namespace(out: &mut String, namespace: &Namespace) {
         );
         if let Some(port) = &device.port {
             put(out, format_args!(" master {}", port.bridge));
+            if port.hairpin {
+                out.push_str(" hairpin");
+            }
         }
         for address in &device.addresses {
             put(out, format_args!(" {address}"));
@@ -248,4 +240,16 @@ fn write_namespace(out: &mut String, namespace: &Namespace) {
     for (name, value) in &namespace.sysctls {
         put(out, format_args!("  sysctl {name} = {value}\n"));
     }
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let rules = namespace.iptables.rules(family)?;
+        for table in [TableName::Nat, TableName::Filter] {
+            for line in lines_of(&rules, table) {
+                put(out, format_args!("  {family} {table}  {line}\n"));
+            }
+        }
+    }
+    for rules in namespace.bridge_rules.values().flatten() {
+        put(out, format_args!("  bridge nat  {rules}\n"));
+    }
+    Ok(())
 }

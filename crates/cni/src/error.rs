@@ -25,7 +25,7 @@ pub mod code {
 ///
 /// A plugin's own words have no closer type: they are the reference plugins' texts, which callers
 /// print and compare.
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{msg}{}{details}", if details.is_empty() { "" } else { "; " })]
 pub struct CniError {
     /// A code of the specification.
@@ -69,7 +69,7 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// A file does not hold what podwire wrote there.
-    #[error("`{path}` is not a namespace that podwire wrote: {why}")]
+    #[error("`{path}` does not hold what podwire keeps there: {why}")]
     Content {
         /// The file.
         path: String,

@@ -232,6 +232,20 @@ impl Kernel {
         if self.get(netns).link(name).is_some() {
             return Err((Errno::Exists, peer));
         }
+        self.connect(netns, name, &peer, mtu, mac, seed);
+        Ok(peer)
+    }
+
+    /// Makes a veth pair of two names that are free; the host's end is `peer`, and up.
+    pub(crate) fn connect(
+        &mut self,
+        netns: &str,
+        name: &str,
+        peer: &str,
+        mtu: u32,
+        mac: Option<MacAddr>,
+        seed: &[&str],
+    ) {
         let mtu = if mtu == 0 { Device::ETHERNET_MTU } else { mtu };
         let address = |of: &str| MacAddr::of_bits(made_up(&[&[of], seed].concat()));
         let key = self.key(netns);
@@ -242,12 +256,11 @@ impl Kernel {
             })
         };
         let inside = mac.unwrap_or_else(|| address(name));
-        let inside = Device::new(name, end(HOST, &peer), inside, mtu);
-        let outside = Device::new(&peer, end(&key, name), address(&peer), mtu);
+        let inside = Device::new(name, end(HOST, peer), inside, mtu);
+        let outside = Device::new(peer, end(&key, name), address(peer), mtu);
         self.get_mut(netns).add_link(inside);
         self.host_mut().add_link(outside);
-        self.host_mut().set_up(&peer);
-        Ok(peer)
+        self.host_mut().set_up(peer);
     }
 
     /// Removes a device, and the other end of a veth pair with it.

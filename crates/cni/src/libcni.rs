@@ -5,6 +5,7 @@
 //! - `list`: configuration files.
 //! - `cache`: results that later calls need.
 //! - `exec`: one call of one plugin.
+//! - `event`: what kubelet tells of a failure.
 //!
 //! Source: libcni/{api,conf}.go and pkg/invoke of containernetworking/cni 1.3.0; messages as there.
 //!
@@ -13,12 +14,14 @@
 //!   would reach for the real kernel.
 
 pub(crate) mod cache;
+mod event;
 pub(crate) mod exec;
 pub(crate) mod list;
 
 use serde_json::{Map, Value, json};
 
 use self::cache::Attachment;
+pub use self::event::{Shim, sandbox_event};
 pub use self::list::{ListError, NetworkList};
 use crate::protocol::{
     Environment, Options, validate_container_id, validate_interface_name, validate_network_name,
@@ -42,6 +45,8 @@ pub struct Runtime {
     pub path: String,
     /// Values for the capabilities that plugins say they have.
     pub capabilities: Map<String, Value>,
+    /// Which runtime it is.
+    pub shim: Shim,
 }
 
 /// What a runtime asks of a network.
@@ -74,15 +79,6 @@ pub fn run(action: Action, list: &NetworkList, runtime: &Runtime, options: &Opti
     .into()
 }
 
-/// What kubelet tells of a failed ADD: reason and text of the pod's event, by way of containerd.
-#[must_use]
-pub fn sandbox_event(container_id: &str, error: &str) -> String {
-    format!(
-        "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = \
-         failed to setup network for sandbox {container_id:?}: {error}"
-    )
-}
-
 struct Library<'o> {
     options: &'o Options,
 }
@@ -92,7 +88,7 @@ impl Library<'_> {
         let mut previous: Option<(String, CniResult)> = None;
         for plugin in &list.plugins {
             let result = self.add_one(list, plugin, previous.as_ref(), runtime);
-            previous = Some(result.map_err(|error| failed(plugin, "add", &error))?);
+            previous = Some(result.map_err(|error| failed(plugin, "add", error, runtime.shim))?);
         }
         let Some((version, result)) = previous else {
             return Ok(String::new());
@@ -162,7 +158,7 @@ impl Library<'_> {
         }
         for plugin in list.plugins.iter().rev() {
             self.act("DEL", list, plugin, cached.as_ref(), runtime)
-                .map_err(|error| failed(plugin, "delete", &error))?;
+                .map_err(|error| failed(plugin, "delete", error, runtime.shim))?;
         }
         if cached.is_some() {
             cache::remove(self.options, &list.name, runtime)?;
@@ -264,8 +260,11 @@ impl Library<'_> {
     }
 }
 
-/// A plugin that failed, as the library says it.
-fn failed(plugin: &Value, verb: &str, error: &CniError) -> CniError {
+/// A plugin that failed, as the library says it. That of dockershim's days passes the error on.
+fn failed(plugin: &Value, verb: &str, error: CniError, shim: Shim) -> CniError {
+    if shim == Shim::Dockershim {
+        return error;
+    }
     let mut plugin_is = format!("type={:?}", list::type_of(plugin));
     if let Some(name) = plugin["name"].as_str().filter(|name| !name.is_empty()) {
         plugin_is.push_str(&format!(" name={name:?}"));

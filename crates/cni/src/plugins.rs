@@ -1,7 +1,8 @@
 //! The plugins, one module each, and the table of them.
 //!
 //! # Map
-//! - Devices: [`bridge`], [`ptp`], [`on_device`] (vlan, macvlan, ipvlan), [`host_device`], [`loopback`].
+//! - Devices: [`bridge`], [`ptp`], [`on_device`] (vlan, macvlan, ipvlan), [`host_device`], [`loopback`],
+//!   [`weave_net`].
 //! - Addresses: [`host_local`], [`static_ipam`], [`dhcp`].
 //! - Chained behind others: [`portmap`], [`firewall`], [`tuning`], [`bandwidth`], [`sbr`].
 //! - [`flannel`]: calls another plugin with what flanneld wrote down.
@@ -22,6 +23,7 @@ mod ptp;
 mod sbr;
 mod static_ipam;
 mod tuning;
+mod weave_net;
 
 use crate::CniError;
 use crate::host::Host;
@@ -81,7 +83,7 @@ fn nothing(_: &Invocation<'_>, _: &mut Host<'_>) -> Result<(), CniError> {
 }
 
 /// All plugins, by name.
-pub(crate) static ALL: [Plugin; 16] = [
+pub(crate) static ALL: [Plugin; 17] = [
     Plugin::new(
         "bandwidth",
         bandwidth::add,
@@ -133,6 +135,12 @@ pub(crate) static ALL: [Plugin; 16] = [
         on_device::del_vlan,
     )
     .with_status_of_ipam(),
+    Plugin::new(
+        "weave-net",
+        weave_net::add,
+        weave_net::check,
+        weave_net::del,
+    ),
 ];
 
 /// The plugin of that name.

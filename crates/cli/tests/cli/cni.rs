@@ -264,3 +264,23 @@ fn a_list_is_added_checked_and_deleted_with_ports() {
     let rules = state.dump()["iptables_nat"].to_string();
     assert!(!rules.contains("--to-destination"), "{rules}");
 }
+
+#[test]
+fn a_pod_without_weaves_daemon_gets_dockershims_event() {
+    let state = State::new("event");
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/cni/weave.conflist");
+    let mut command = state.command();
+    command.arg("--list").arg(&list);
+    command.args(["--runtime", "dockershim", "ADD", "6b3b648ea4a5", "app"]);
+    command.env("CNI_ARGS", "K8S_POD_NAMESPACE=default;K8S_POD_NAME=app");
+    let output = command.output().expect("podwire runs");
+    let event = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{event}");
+    let refused = "dial tcp 127.0.0.1:6784: connect: connection refused";
+    let last = format!(
+        "networkPlugin cni failed to teardown pod \"app_default\" network: Delete \
+         \"http://127.0.0.1:6784/ip/6b3b648ea4a5\": {refused}]\n"
+    );
+    assert!(event.starts_with("FailedCreatePodSandBox: "), "{event}");
+    assert!(event.ends_with(&last), "{event}");
+}

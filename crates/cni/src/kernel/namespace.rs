@@ -205,10 +205,10 @@ impl Namespace {
         let place = self.devices.iter().position(|device| device.name == name)?;
         let device = self.devices.remove(place);
         self.routes.retain(|route| route.dev != name);
-        let prefix = |family: &str| format!("net/{family}/conf/{name}/");
-        let (ipv4, ipv6) = (prefix("ipv4"), prefix("ipv6"));
-        self.sysctls
-            .retain(|key, _| !key.starts_with(&ipv4) && !key.starts_with(&ipv6));
+        for kind in ["ipv4/conf", "ipv4/neigh", "ipv6/conf"] {
+            let of_device = format!("net/{kind}/{name}/");
+            self.sysctls.retain(|key, _| !key.starts_with(&of_device));
+        }
         if let Some(port) = &device.port {
             self.settle_bridge(&port.bridge.clone());
         }

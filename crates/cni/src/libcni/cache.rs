@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{NetworkList, Runtime};
+use super::{NetworkList, Runtime, Shim};
 use crate::StateError;
 use crate::protocol::Options;
 use crate::state::Locked;
@@ -145,6 +145,7 @@ pub(super) fn all(options: &Options, path: &str) -> Result<Vec<Attachment>, Stat
                 args: args.join(";"),
                 path: path.to_owned(),
                 capabilities: cached.capabilities,
+                shim: Shim::default(),
             },
         });
     }

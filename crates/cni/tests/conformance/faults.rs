@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use podwire_cni::libcni::{self, Action, NetworkList, Runtime};
-use podwire_cni::{Environment, PluginsVersion, plugin_names};
+use podwire_cni::libcni::{self, Action, NetworkList, Runtime, Shim};
+use podwire_cni::{CniError, Dump, Environment, PluginsVersion, plugin_names};
 use serde_json::{Value, json};
 
 use super::{Scratch, ask, json};
@@ -48,33 +48,128 @@ fn a_folder_without_configuration_is_told_as_kubelet_tells_it() {
     assert!(error.contains("reason:NetworkPluginNotReady"), "{error}");
 }
 
-#[test]
-fn a_list_that_names_a_missing_program_gives_kubelets_event() {
-    let (scratch, plugins) = (Scratch::new(), Scratch::new());
-    let file = plugins.0.join("10-weave.conflist");
-    let list = json!({"cniVersion": "0.3.0", "name": "weave", "plugins": [
-        {"name": "weave", "type": "weave-net", "hairpinMode": true},
-        {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
-    ]});
-    fs::write(&file, list.to_string()).unwrap();
-    let list = NetworkList::read(&file).unwrap();
-    let runtime = Runtime {
-        container_id: "6b3b648ea4a5".to_owned(),
+const ID: &str = "6b3b648ea4a547e46b96ca4d23841e9acc0edc0d43f0e879af8f45ebb498c74e";
+
+fn app(shim: Shim) -> Runtime {
+    Runtime {
+        container_id: ID.to_owned(),
         netns: "app".to_owned(),
         ifname: "eth0".to_owned(),
         path: "/opt/cni/none".to_owned(),
+        args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=app".to_owned(),
+        shim,
         ..Runtime::default()
-    };
+    }
+}
+
+fn network(plugins: &Value) -> (Scratch, NetworkList) {
+    let scratch = Scratch::new();
+    let file = scratch.0.join("10-weave.conflist");
+    let list = json!({"cniVersion": "0.3.0", "name": "weave", "plugins": plugins});
+    fs::write(&file, list.to_string()).unwrap();
+    let list = NetworkList::read(&file).unwrap();
+    (scratch, list)
+}
+
+/// The event of a pod that cannot be attached.
+fn event(list: &NetworkList, runtime: &Runtime) -> String {
+    let scratch = Scratch::new();
     let options = scratch.options(PluginsVersion::default());
-    let reply = libcni::run(Action::Add, &list, &runtime, &options);
-    let error = json(&reply.stdout);
-    let error = error["msg"].as_str().unwrap();
+    let reply = libcni::run(Action::Add, list, runtime, &options);
+    let error: CniError = serde_json::from_str(&reply.stdout).unwrap();
+    libcni::sandbox_event(list, runtime, &options, &error)
+}
+
+#[test]
+fn a_list_that_names_a_missing_program_gives_kubelets_event() {
+    let (_scratch, list) = network(&json!([{"name": "net", "type": "cisco"}]));
+    let event_of = |shim| event(&list, &app(shim));
+    let prefix =
+        "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = ";
+    let missing = "failed to find plugin \"cisco\" in path [/opt/cni/none]";
     assert_eq!(
-        libcni::sandbox_event(&runtime.container_id, error),
-        "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = \
-         failed to setup network for sandbox \"6b3b648ea4a5\": plugin type=\"weave-net\" \
-         name=\"weave\" failed (add): failed to find plugin \"weave-net\" in path [/opt/cni/none]"
+        event_of(Shim::Containerd),
+        format!(
+            "{prefix}failed to setup network for sandbox \"{ID}\": plugin type=\"cisco\" \
+             name=\"net\" failed (add): {missing}"
+        )
     );
+    assert_eq!(
+        event_of(Shim::Dockershim),
+        format!(
+            "{prefix}[failed to set up sandbox container \"{ID}\" network for pod \"app\": \
+             networkPlugin cni failed to set up pod \"app_default\" network: {missing}, \
+             failed to clean up sandbox container \"{ID}\" network for pod \"app\": \
+             networkPlugin cni failed to teardown pod \"app_default\" network: {missing}]"
+        )
+    );
+}
+
+#[test]
+fn without_weaves_daemon_the_connection_is_refused() {
+    let (_scratch, list) = network(&weave());
+    let refused = format!(
+        "http://127.0.0.1:6784/ip/{ID}\": dial tcp 127.0.0.1:6784: connect: connection refused"
+    );
+    assert_eq!(
+        event(&list, &app(Shim::Dockershim)),
+        format!(
+            "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = \
+             [failed to set up sandbox container \"{ID}\" network for pod \"app\": \
+             networkPlugin cni failed to set up pod \"app_default\" network: unable to allocate IP \
+             address: Post \"{refused}, failed to clean up sandbox container \"{ID}\" network \
+             for pod \"app\": networkPlugin cni failed to teardown pod \"app_default\" network: \
+             Delete \"{refused}]"
+        )
+    );
+}
+
+#[test]
+fn weaves_daemon_gives_the_bridge_the_first_address_and_containers_the_next() {
+    let (_folder, list) = network(&weave());
+    let scratch = Scratch::new();
+    let options = scratch.options(PluginsVersion::default());
+    fs::create_dir(scratch.0.join("weave")).unwrap();
+    fs::write(scratch.0.join("weave/range"), "10.32.0.0/12\n").unwrap();
+    let named = |id: &str| Runtime {
+        container_id: id.to_owned(),
+        netns: id.to_owned(),
+        ..app(Shim::Dockershim)
+    };
+    let add = |id: &str| json(&libcni::run(Action::Add, &list, &named(id), &options).stdout);
+    let address = |id: &str| add(id)["ips"][0]["address"].clone();
+    let first = add("first-pod");
+    assert_eq!(
+        first["ips"],
+        json!([{"version": "4", "address": "10.32.0.2/12", "gateway": "10.32.0.1"}])
+    );
+    assert_eq!(address("second-pod"), "10.32.0.3/12");
+    // Seven characters of an id are in a device's name, and this has them in common with the second.
+    let error = add("second-pod-2");
+    let taken = "could not create veth pair vethweplsecond--vethwepgsecond-: file exists";
+    assert_eq!(error["msg"], taken, "{error}");
+    let del = libcni::run(Action::Del, &list, &named("first-pod"), &options);
+    assert!(!del.failed, "{}", del.stdout);
+    // A second time there is nothing to give back, which is no fault.
+    let del = libcni::run(Action::Del, &list, &named("first-pod"), &options);
+    assert!(!del.failed, "{}", del.stdout);
+    assert_eq!(address("another-pod"), "10.32.0.2/12");
+    let dump = Dump::read(&options).unwrap().to_text().unwrap();
+    for wanted in [
+        "weave mtu 1376 state UP 22:69:b1:bf:86:3c 10.32.0.1/12\n",
+        "master weave hairpin\n",
+        "route 0.0.0.0/0 via 10.32.0.1 dev eth0\n",
+        "-A INPUT -s 10.32.0.0/12 -d 224.0.0.0/4 -i eth0 -j ACCEPT\n",
+    ] {
+        assert!(dump.contains(wanted), "{wanted} in\n{dump}");
+    }
+}
+
+fn weave() -> Value {
+    json!([
+        {"name": "weave", "type": "weave-net", "hairpinMode": true},
+        {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
+    ])
 }
 
 #[test]

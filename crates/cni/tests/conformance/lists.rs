@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use podwire_cni::libcni::{self, Action, NetworkList, Runtime};
+use podwire_cni::libcni::{self, Action, NetworkList, Runtime, Shim};
 use podwire_cni::{PluginsVersion, Reply};
 use serde_json::{Map, Value};
 
@@ -66,6 +66,7 @@ fn runtime(case: &Value, step: &Value, path: &Path) -> Runtime {
         args: String::new(),
         path: path.display().to_string(),
         capabilities,
+        shim: Shim::default(),
     }
 }
 
