@@ -136,11 +136,6 @@ pub fn operations(
             TIMES * PACKETS as u64,
             &mut || decide(&matcher, TableName::Filter, &packets),
         );
-        each(
-            &format!("decide-batch/{name}/mixed"),
-            TIMES * PACKETS as u64,
-            &mut || decide_batch(&matcher, TableName::Filter, &packets),
-        );
     }
     let text = fs::read(folder.join("services-10000"))?;
     let rules = text.split(|byte| *byte == b'\n');
