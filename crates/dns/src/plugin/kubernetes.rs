@@ -43,6 +43,8 @@ pub(crate) struct Kubernetes {
     rules: Rules,
     /// The addresses that this CoreDNS listens on.
     local: Vec<IpAddr>,
+    /// The SOA records of its zones, in lower case.
+    soas: Vec<Record>,
 }
 
 /// A question within one of the plugin's zones.
@@ -114,12 +116,15 @@ impl Kubernetes {
             dual_stack: behaviour.dual_stack,
             external_ports: behaviour.external_ports,
         };
+        let zones = config.zones.iter().filter_map(|zone| name(zone.as_str()));
+        let soas = zones.map(|zone| apex::soa(&zone, config.ttl)).collect();
         Self {
             config,
             records,
             behaviour,
             rules,
             local,
+            soas,
         }
     }
 

@@ -22,24 +22,10 @@ const TIMES: (i32, i32, i32) = (7_200, 1_800, 86_400);
 const SERIAL: u32 = 1;
 
 impl Kubernetes {
-    /// The SOA record of a zone.
+    /// The SOA record of a zone. In the letters of the Corefile it is ready.
     pub(super) fn soa(&self, zone: &Name) -> Record {
-        let text = as_text(zone);
-        let text = below_root(&text);
-        // A zone of more than 240 bytes leaves no room for these labels.
-        let below = |label: &str| name(&format!("{label}.{text}")).unwrap_or_else(Name::root);
-        let ttl = self.config.ttl;
-        let (refresh, retry, expire) = TIMES;
-        let soa = SOA::new(
-            below("ns.dns"),
-            below("hostmaster"),
-            SERIAL,
-            refresh,
-            retry,
-            expire,
-            ttl,
-        );
-        Record::from_rdata(zone.clone(), ttl.min(LONGEST_SOA_TTL), RData::SOA(soa))
+        let ready = self.soas.iter().find(|soa| soa.name.eq_case(zone));
+        ready.cloned().unwrap_or_else(|| soa(zone, self.config.ttl))
     }
 
     /// The NS records of the zone, and their addresses.
@@ -105,4 +91,23 @@ impl Kubernetes {
 /// A zone as what is put before it is followed by it: the root leaves nothing.
 fn below_root(zone: &str) -> &str {
     if zone == "." { "" } else { zone }
+}
+
+/// The SOA record of a zone whose records have this TTL.
+pub(super) fn soa(zone: &Name, ttl: u32) -> Record {
+    let text = as_text(zone);
+    let text = below_root(&text);
+    // A zone of more than 240 bytes leaves no room for these labels.
+    let below = |label: &str| name(&format!("{label}.{text}")).unwrap_or_else(Name::root);
+    let (refresh, retry, expire) = TIMES;
+    let soa = SOA::new(
+        below("ns.dns"),
+        below("hostmaster"),
+        SERIAL,
+        refresh,
+        retry,
+        expire,
+        ttl,
+    );
+    Record::from_rdata(zone.clone(), ttl.min(LONGEST_SOA_TTL), RData::SOA(soa))
 }
