@@ -208,7 +208,7 @@ fn numgen(out: &mut String, mode: NumgenMode, modulus: u32) {
     number(out, modulus);
 }
 
-/// Appends what [`write`] does for the rule that goes to one of these chains, each as likely, in the wording
+/// Appends what [`write()`] does for the rule that goes to one of these chains, each as likely, in the wording
 /// of kube-proxy: most of what it writes for a large Service, and so worth doing without the rule.
 pub(super) fn write_choice(out: &mut String, among: &[&str]) {
     let count = u32::try_from(among.len()).expect("there are fewer than 2^32 chains");
