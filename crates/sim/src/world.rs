@@ -67,6 +67,7 @@ pub struct World<'c> {
     program: Program<'c>,
     pub(crate) pods: Vec<PodPlace>,
     pods_of_node: Vec<Vec<usize>>,
+    pods_by_mac: RefCell<IndexMap<usize, surroundings::PodsByMac>>,
     /// Pods' addresses that are of none of their node's pod ranges, with the node.
     strays: Vec<(IpAddr, usize)>,
     /// Nodes by their pod ranges.
@@ -102,6 +103,7 @@ impl<'c> World<'c> {
             program: Program::new(cluster, options.kube_proxy_version)?,
             pods: Vec::new(),
             pods_of_node: vec![Vec::new(); network.nodes().len()],
+            pods_by_mac: RefCell::default(),
             strays: Vec::new(),
             ipv4_ranges: PrefixMap::new(),
             ipv6_ranges: PrefixMap::new(),

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
+use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use podwire_packet::{Family, Prefix};
-use rustc_hash::FxBuildHasher;
 
 use super::SetEntry;
 
@@ -150,6 +150,9 @@ struct Node {
     next: u32,
 }
 
+/// Of addresses that a file chooses, most of which differ in few bits.
+const HASHER: FixedState = FixedState::with_seed(0);
+
 /// No node.
 const NONE: u32 = u32::MAX;
 
@@ -171,7 +174,7 @@ impl Index {
             one_port: (0..parts).map(has_one_port).collect(),
             has_ranges: false,
         };
-        let mut places: IndexMap<Box<[u8]>, Vec<u32>, FxBuildHasher> = IndexMap::default();
+        let mut places: IndexMap<Box<[u8]>, Vec<u32>> = IndexMap::new();
         let mut lengths = Vec::with_capacity(parts);
         for (place, (values, _)) in whole.clone() {
             lengths.clear();
@@ -217,16 +220,14 @@ impl Index {
     /// What keys hash to whose addresses begin with the same bits.
     fn hash(&self, key: &[KeyPart], lengths: &[u8]) -> u64 {
         let parts = key.iter().zip(lengths).zip(&self.one_port);
-        let hash = parts.fold(0, |hash, ((part, &length), &one_port)| match *part {
+        parts.fold(0, |hash, ((part, &length), &one_port)| match *part {
             KeyPart::Address(address) => {
                 let bits = high_bits(address, length);
-                FxBuildHasher.hash_one((hash, bits))
+                HASHER.hash_one((hash, bits))
             }
-            KeyPart::Port(port) if one_port => FxBuildHasher.hash_one((hash, port)),
+            KeyPart::Port(port) if one_port => HASHER.hash_one((hash, port)),
             KeyPart::Port(_) | KeyPart::Other => hash,
-        });
-        // The low bits choose a list; the best ones of this hash are the high ones.
-        hash.rotate_left(32)
+        })
     }
 }
 

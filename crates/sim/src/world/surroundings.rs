@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use indexmap::IndexMap;
 use podwire_controlplane::cni::PodNetwork;
 use podwire_dataplane::{Netns, Surroundings};
 use podwire_packet::{DeviceName, MacAddr, SimTime};
@@ -53,7 +54,29 @@ enum Domain {
     Shared(Vertex),
 }
 
+/// A node's pods by their Ethernet addresses, as far as they have been looked at.
+#[derive(Debug, Default)]
+pub(super) struct PodsByMac {
+    looked_at: usize,
+    first_address: IndexMap<MacAddr, IpAddr>,
+}
+
 impl World<'_> {
+    /// The first address of the pod with an Ethernet address on a node. Pods are only ever added to a node.
+    fn pod_with_mac(&self, node: usize, mac: MacAddr) -> Option<IpAddr> {
+        let mut known = self.pods_by_mac.borrow_mut();
+        let known = known.entry(node).or_default();
+        let network = &self.network.nodes()[node];
+        let pods = &self.pods_of_node[node];
+        for &pod in &pods[known.looked_at..] {
+            let address = self.pods[pod].addresses[0];
+            let mac = PodNetwork::pod_mac(network, address);
+            known.first_address.entry(mac).or_insert(address);
+        }
+        known.looked_at = pods.len();
+        known.first_address.get(&mac).copied()
+    }
+
     fn domain(&self, at: NetnsId, device: DeviceName) -> Option<Domain> {
         match at {
             NetnsId::Node(index) if device == self.network.bridge() => Some(Domain::Bridge(index)),
@@ -102,10 +125,7 @@ impl Surroundings for View<'_, '_> {
             return None;
         }
         let node = &self.world.network.nodes()[index];
-        let mut pods = self.world.pods_of_node[index]
-            .iter()
-            .map(|&pod| self.world.pods[pod].addresses[0]);
-        let pod = pods.find(|&pod| PodNetwork::pod_mac(node, pod) == mac)?;
+        let pod = self.world.pod_with_mac(index, mac)?;
         Some(self.world.network.port_name(node, pod))
     }
 
