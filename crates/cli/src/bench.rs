@@ -12,7 +12,7 @@
 //!
 //! A packet is its headers, 52 bytes; all come by one device. Those to random Services are so many that they
 //! do not stay in the nearer caches: 65,536 (3 MB), and 1,048,576 (55 MB) from 100,000 Services on; where no
-//! Service is found a quarter of that. Huge pages are asked for the matcher's tables of Services alone.
+//! Service is found a quarter of that. No huge pages are asked for.
 //!
 //! Memory is what the process grew by, so all sizes are compiled first, the smallest first: memory that
 //! was let go and is used again would not be counted. That a lookup allocates nothing is not measured

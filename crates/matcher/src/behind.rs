@@ -158,7 +158,7 @@ impl<F: Fields> Program<F> {
     }
 
     /// What the table at a hook decides about a packet of that hook for which the front has nothing. The
-    /// key is the packet's. It is written to where it is to stay.
+    /// key is the packet's.
     #[inline(never)]
     pub(crate) fn behind<'m>(
         &'m self,
@@ -167,8 +167,7 @@ impl<F: Fields> Program<F> {
         (like, headers): (&Packet<'_>, &Headers),
         state: &State,
         choose: &mut impl Choose,
-        brief: &mut Brief<'m>,
-    ) {
+    ) -> Brief<'m> {
         let mut place = None;
         for gate in &front.gates {
             if matches!(gate.to, To::Nothing) || !self.takes(gate, like, headers) {
@@ -178,13 +177,9 @@ impl<F: Fields> Program<F> {
                 match self.tables[table as usize].find(key) {
                     Found::Nothing => continue,
                     Found::Endpoints(service) => {
-                        *brief = self.translated(like, headers, &service, choose);
-                        return;
+                        return self.translated(like, headers, &service, choose);
                     }
-                    Found::Fold(fold) => {
-                        *brief = self.folded(like, headers, fold, choose);
-                        return;
-                    }
+                    Found::Fold(fold) => return self.folded(like, headers, fold, choose),
                     Found::Ask => {}
                 }
             }
@@ -194,11 +189,10 @@ impl<F: Fields> Program<F> {
         let place = match (place, front.rest) {
             (Some(place), _) | (None, Rest::Rules(place)) => place,
             (None, Rest::Policy(verdict)) => {
-                *brief = Brief {
+                return Brief {
                     verdict,
                     ..Brief::accept(like)
                 };
-                return;
             }
         };
         let packet = Packet {
@@ -207,7 +201,7 @@ impl<F: Fields> Program<F> {
             ..*like
         };
         let start = Some((&*front.callers, place));
-        *brief = walk::run_from(self, start, &packet, state, choose, &mut ()).brief;
+        walk::run_from(self, start, &packet, state, choose, &mut ()).brief
     }
 
     /// Whether a packet goes through a gate.

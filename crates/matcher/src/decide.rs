@@ -53,9 +53,7 @@ impl<'m, F: Fields> AtHook<'m, F> {
             Found::Endpoints(service) => self.program.translated(like, headers, &service, choose),
             Found::Fold(fold) => self.program.folded(like, headers, fold, choose),
             found @ (Found::Nothing | Found::Ask) => {
-                let mut brief = Brief::accept(like);
-                self.decide_elsewhere(&found, like, headers, state, choose, &mut brief);
-                brief
+                self.decide_elsewhere(&found, like, headers, state, choose)
             }
         }
     }
@@ -72,7 +70,7 @@ impl<'m, F: Fields> AtHook<'m, F> {
         key_of::<F>(headers).map_or(Found::Ask, |key| self.services.at(slot, key))
     }
 
-    /// Writes what the table decides where no entry has the answer.
+    /// What the table decides where no entry has the answer.
     #[inline]
     fn decide_elsewhere(
         &self,
@@ -81,17 +79,14 @@ impl<'m, F: Fields> AtHook<'m, F> {
         headers: &Headers,
         state: &State,
         choose: &mut impl Choose,
-        brief: &mut Brief<'m>,
-    ) {
+    ) -> Brief<'m> {
         if let (Found::Nothing, Some(front)) = (found, self.front)
             && let Some(key) = key_of::<F>(headers)
         {
             let (front, packet) = ((front, self.hook), (like, headers));
-            self.program
-                .behind(front, key, packet, state, choose, brief);
-        } else {
-            *brief = self.program.walk(self.hook, like, headers, state, choose);
+            return self.program.behind(front, key, packet, state, choose);
         }
+        self.program.walk(self.hook, like, headers, state, choose)
     }
 
     /// Writes what the table decides about a packet of a batch, each case where it is to stay: a copy of what
@@ -113,7 +108,7 @@ impl<'m, F: Fields> AtHook<'m, F> {
             }
             Found::Fold(fold) => *brief = self.program.folded(like, headers, *fold, draw),
             Found::Nothing | Found::Ask => {
-                self.decide_elsewhere(found, like, headers, state, draw, brief);
+                *brief = self.decide_elsewhere(found, like, headers, state, draw);
             }
         }
     }

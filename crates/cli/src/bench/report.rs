@@ -161,8 +161,8 @@ impl Report {
         writeln!(
             out,
             "\nRATIO: median over pairs of rounds of a packet's time over the floor's: one probe of a hash\n\
-             table and the load of the endpoint that it leads to. Times are of the CPU. Packets are headers of {} bytes each;\n\
-             huge pages are asked for large tables of Services, not for the floor's.",
+             table and the load of the endpoint that it leads to. Times are of the CPU. Packets are headers of {} bytes each, no\n\
+             huge pages are asked for.",
             size_of::<podwire_packet::Headers>()
         )
     }
