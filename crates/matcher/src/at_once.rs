@@ -12,7 +12,7 @@ use crate::boxes::{Boxes, MANY, Point};
 use crate::brief::Brief;
 use crate::decide::Asked;
 use crate::fields::Fields;
-use crate::hints::prefetch;
+use crate::prefetch::prefetch;
 use crate::program::{Block, Program, Rule, Then};
 
 /// How many packets later the one is that is asked for.

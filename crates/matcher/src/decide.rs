@@ -7,7 +7,7 @@ use crate::behind::Front;
 use crate::brief::{Brief, Nat};
 use crate::dispatch::{Dispatch, Found, Lookup, Service};
 use crate::fields::Fields;
-use crate::hints::{LINE, prefetch};
+use crate::prefetch::{LINE, prefetch};
 use crate::program::{Program, Socket};
 
 /// A table at a hook, ready to be asked.

@@ -22,7 +22,7 @@ use podwire_ruleset::Draw;
 
 use crate::fields::{Fields, Key};
 use crate::fold::Folds;
-use crate::hints::{many, prefetch};
+use crate::prefetch::prefetch;
 use crate::program::to_u32;
 
 /// What an entry says, in the lowest byte of its key.
@@ -256,7 +256,7 @@ impl<F: Fields> Dispatch<F> {
             }
             self.pilots[*number] = u16::try_from(pilot).unwrap_or(u16::MAX);
         }
-        self.entries = many(Entry::default(), self.places.len());
+        self.entries = vec![Entry::default(); self.places.len()];
         for &Keyed { key, first, .. } in &grouped.keys {
             let slot = self.slot_of(key);
             self.entries[slot].key = key.with_low_byte(ASK);

@@ -7,7 +7,7 @@
 
 use crate::boxes::tree::Tree;
 use crate::boxes::{Address, Boxes, NONE, Point};
-use crate::hints::prefetch_whole;
+use crate::prefetch::prefetch_whole;
 
 /// Packets at a time.
 pub(crate) const MANY: usize = 64;
