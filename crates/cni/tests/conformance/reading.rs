@@ -151,6 +151,47 @@ fn an_array_is_no_configuration_and_null_is_an_empty_one() {
 }
 
 #[test]
+fn del_minds_no_file_of_the_cache() {
+    let scratch = Scratch::new();
+    let options = scratch.options(PluginsVersion::default());
+    let conf = json!({"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "loopback"}]});
+    let list = list(&scratch, &conf);
+    let run = |action| libcni::run(action, &list, &runtime(), &options);
+    let file = scratch.0.join("results/n-c1-eth0");
+    assert!(!run(Action::Add).failed);
+    // What cannot be read, here a folder, is as if it were not there, and cannot be removed.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(!run(Action::Del).failed);
+    assert!(file.is_dir());
+    fs::remove_dir(&file).unwrap();
+    // What is no JSON is a fault of CHECK only, and DEL removes it.
+    fs::write(&file, "{").unwrap();
+    let check = run(Action::Check).stdout;
+    assert!(check.contains("cached result"), "{check}");
+    assert!(!run(Action::Del).failed);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_file_of_an_old_cache_is_the_result_itself() {
+    let scratch = Scratch::new();
+    let options = scratch.options(PluginsVersion::default());
+    let conf = json!({"cniVersion": "1.0.0", "name": "n", "plugins": [{"type": "loopback"}]});
+    let list = list(&scratch, &conf);
+    let run = |action| libcni::run(action, &list, &runtime(), &options);
+    let file = scratch.0.join("results/n-c1-eth0");
+    assert!(!run(Action::Add).failed);
+    let kept = json(&fs::read_to_string(&file).unwrap());
+    fs::write(&file, kept["result"].to_string()).unwrap();
+    let check = run(Action::Check);
+    assert!(!check.failed, "{}", check.stdout);
+    fs::write(&file, r#"{"cniVersion":"9.0.0"}"#).unwrap();
+    let check = run(Action::Check).stdout;
+    assert!(check.contains("unsupported CNI result version"), "{check}");
+}
+
+#[test]
 fn an_empty_file_has_its_fault_in_the_first_column() {
     let scratch = Scratch::new();
     let file = scratch.0.join("n.conflist");
