@@ -192,6 +192,25 @@ fn a_file_of_an_old_cache_is_the_result_itself() {
 }
 
 #[test]
+fn a_journal_names_no_file_of_another_folder() {
+    let scratch = Scratch::new();
+    let netns = scratch.0.join("netns");
+    let conf = json!({"cniVersion": "1.0.0", "name": "n"});
+    fs::create_dir_all(&netns).unwrap();
+    let absolute = scratch.0.join("outside").display().to_string();
+    for name in ["../outside", "..", "a/b", "", "./a", &absolute] {
+        fs::write(
+            netns.join(".journal"),
+            json!({"c1": "", name: "x"}).to_string(),
+        )
+        .unwrap();
+        let reply = json(&call(&scratch, "loopback", "ADD", &conf).stdout);
+        assert_eq!(reply["code"], 5, "{name}: {reply}");
+        assert!(!scratch.0.join("outside").exists(), "{name}");
+    }
+}
+
+#[test]
 fn an_empty_file_has_its_fault_in_the_first_column() {
     let scratch = Scratch::new();
     let file = scratch.0.join("n.conflist");
