@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::CniError;
 use crate::json::decode;
 use crate::result::{CniResult, Dns};
-use crate::version::numbers;
 
 /// The members that all plugins read.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,7 +44,15 @@ impl NetConf {
         let Some(value) = &self.prev_result else {
             return Ok(None);
         };
-        let read = CniResult::read(&self.cni_version, value);
+        // The name's case is the library's. It sorts before `cniVersion`, which counts if it is there.
+        let mut value = value.clone();
+        if let Some(members) = value.as_object_mut() {
+            let told = members.entry("CNIVersion").or_insert_with(|| "".into());
+            if told == "" {
+                *told = self.cni_version.as_str().into();
+            }
+        }
+        let read = CniResult::read(&self.cni_version, &value);
         read.map(Some)
             .map_err(|why| CniError::other(format!("could not parse prevResult: {why}")))
     }
@@ -63,5 +70,5 @@ pub(crate) fn version_of(conf: &Value) -> Result<String, String> {
     if named.version.is_empty() {
         return Ok("0.1.0".to_owned());
     }
-    numbers(&named.version).map(|_| named.version)
+    Ok(named.version)
 }

@@ -1,10 +1,18 @@
 //! JSON as Go's encoding/json takes and writes it.
+//!
+//! A structure's members are found by their names in any case, a map's keys are what they are. Source:
+//! encoding/json/{decode,fold}.go of Go 1.22.
+//!
+//! # Departures
+//! - Of members whose names differ in case only, the last in byte order counts, as after libcni, which
+//!   sorts them; the real plugin takes the last of the text that it is given.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Error as _, IntoDeserializer, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deserialize_any};
 use serde_json::Value;
 use serde_json::ser::{PrettyFormatter, Serializer as JsonSerializer};
 
@@ -33,7 +41,141 @@ pub(crate) fn without_nulls(value: Value) -> Value {
 
 /// What a value means; members that are not asked for are passed over.
 pub(crate) fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
-    T::deserialize(value).map_err(|error| error.to_string())
+    T::deserialize(Folded(value)).map_err(|error| error.to_string())
+}
+
+/// The member of a structure that is read as `name`.
+pub(crate) fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let members = value.as_object()?.iter();
+    let mut named = members.filter(|(key, _)| folds(key, name));
+    named.next_back().map(|(_, value)| value)
+}
+
+/// Whether two names are one to Go: equal but for case.
+fn folds(one: &str, other: &str) -> bool {
+    one.chars().map(fold).eq(other.chars().map(fold))
+}
+
+/// What stands for a character and those that differ from it in case. Two beyond ASCII fold to letters
+/// of ASCII; no member's name has others.
+const fn fold(c: char) -> char {
+    match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => c.to_ascii_lowercase(),
+    }
+}
+
+/// A value that is read as Go reads it.
+#[derive(Clone, Copy)]
+struct Folded<'v>(&'v Value);
+
+impl<'de> IntoDeserializer<'de, serde_json::Error> for Folded<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Folded<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(items) => {
+                let mut items = SeqDeserializer::new(items.iter().map(Folded));
+                let value = visitor.visit_seq(&mut items)?;
+                items.end()?;
+                Ok(value)
+            }
+            Value::Object(members) => {
+                let members = members.iter();
+                let members = members.map(|(key, value)| (key.as_str(), Folded(value)));
+                visitor.visit_map(MapDeserializer::new(members))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                self.0.deserialize_any(visitor)
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        if self.0.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    /// An object's members under the structure's own names; `null` says nothing of any.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let no_object = |value| Self::Error::invalid_type(value, &"an object");
+        let members = match self.0 {
+            Value::Object(members) => Some(members),
+            Value::Null => None,
+            // Not an array's items in the order of the fields.
+            Value::Array(_) => return Err(no_object(Unexpected::Seq)),
+            Value::String(text) => return Err(no_object(Unexpected::Str(text))),
+            Value::Bool(flag) => return Err(no_object(Unexpected::Bool(*flag))),
+            Value::Number(_) => return Err(no_object(Unexpected::Other("number"))),
+        };
+        let mut found: Vec<Option<Folded<'de>>> = vec![None; fields.len()];
+        for (key, value) in members.into_iter().flatten() {
+            let exact = fields.iter().position(|field| field == key);
+            let place = exact.or_else(|| fields.iter().position(|field| folds(field, key)));
+            if let Some(place) = place {
+                found[place] = Some(Folded(value));
+            }
+        }
+        let named = fields.iter().zip(found);
+        let named = named.filter_map(|(field, value)| Some((*field, value?)));
+        visitor.visit_map(MapDeserializer::new(named))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+/// An object that is read as two structures, of which one is embedded in the other in Go.
+#[derive(Debug, Default)]
+pub(crate) struct Embedding<T, E> {
+    pub(crate) own: T,
+    pub(crate) embedded: E,
+}
+
+impl<'de, T: DeserializeOwned, E: DeserializeOwned> Deserialize<'de> for Embedding<T, E> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(Self {
+            own: decode(&value).map_err(D::Error::custom)?,
+            embedded: decode(&value).map_err(D::Error::custom)?,
+        })
+    }
 }
 
 /// Types that are a text in JSON.

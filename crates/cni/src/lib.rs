@@ -29,7 +29,6 @@
 //! ```
 //!
 //! # Departures
-//! - Members of a configuration are found by their exact names; Go's reader takes any case.
 //! - Where the real text of an error is that of Go's JSON reader, or prints a Go structure, the code is
 //!   the same and the words are podwire's.
 //! - Several containers may be worked on at once in a real kernel; here one call waits for another.

@@ -23,6 +23,8 @@ use serde_json::{Map, Value, json};
 use self::cache::Attachment;
 pub use self::event::{Shim, sandbox_event};
 pub use self::list::{ListError, NetworkList};
+use crate::conf::version_of;
+use crate::json::member;
 use crate::protocol::{
     Environment, Options, validate_container_id, validate_interface_name, validate_network_name,
 };
@@ -151,7 +153,7 @@ impl Library<'_> {
             cached = match self.cached(list, runtime) {
                 Ok(cached) => cached,
                 Err(_) => {
-                    cache::remove(self.options, &list.name, runtime)?;
+                    cache::forget(self.options, &list.name, runtime);
                     None
                 }
             };
@@ -161,7 +163,7 @@ impl Library<'_> {
                 .map_err(|error| failed(plugin, "delete", error, runtime.shim))?;
         }
         if cached.is_some() {
-            cache::remove(self.options, &list.name, runtime)?;
+            cache::forget(self.options, &list.name, runtime);
         }
         Ok(())
     }
@@ -246,12 +248,10 @@ impl Library<'_> {
 
     /// The cached result in the form of the list's version.
     fn cached(&self, list: &NetworkList, runtime: &Runtime) -> Result<Option<Value>, String> {
-        let cached = cache::get(self.options, &list.name, runtime);
-        let Some(value) = cached.map_err(|error| error.to_string())? else {
+        let Some(value) = cache::get(self.options, &list.name, runtime)? else {
             return Ok(None);
         };
-        let version = value["cniVersion"].as_str().unwrap_or_default();
-        let result = CniResult::read(version, &value)?;
+        let result = CniResult::read(&version_of(&value)?, &value)?;
         let value = result.to_value(&list.version).map_err(|error| {
             let version = &list.version;
             format!("failed to convert cached result to config version {version:?}: {error}")
@@ -266,7 +266,10 @@ fn failed(plugin: &Value, verb: &str, error: CniError, shim: Shim) -> CniError {
         return error;
     }
     let mut plugin_is = format!("type={:?}", list::type_of(plugin));
-    if let Some(name) = plugin["name"].as_str().filter(|name| !name.is_empty()) {
+    if let Some(name) = member(plugin, "name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty())
+    {
         plugin_is.push_str(&format!(" name={name:?}"));
     }
     let why = format!("plugin {plugin_is} failed ({verb}): {error}");
@@ -296,7 +299,8 @@ fn one_conf(
     if let Some(previous) = previous {
         more.push(("prevResult", previous.clone()));
     }
-    let has = |capability: &str| plugin["capabilities"][capability] == Value::Bool(true);
+    let own = member(plugin, "capabilities");
+    let has = |capability: &str| own.is_some_and(|own| own[capability] == Value::Bool(true));
     let values = runtime
         .capabilities
         .iter()

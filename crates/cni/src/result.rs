@@ -231,6 +231,11 @@ impl Form {
     }
 }
 
+/// The version that results are converted to: 0.1.0 if none is named.
+const fn or_first(version: &str) -> &str {
+    if version.is_empty() { "0.1.0" } else { version }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Result02 {
     #[serde(
@@ -279,9 +284,8 @@ struct Result04<Ip> {
 }
 
 /// An address that says its family.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Ip04 {
-    #[serde(default)]
     version: String,
     #[serde(flatten)]
     ip: IpConfig,
@@ -297,33 +301,31 @@ impl CniResult {
             return Err(format!("unsupported CNI result version {version:?}"));
         };
         let value = &json::without_nulls(value.clone());
-        let told = value["cniVersion"].as_str().unwrap_or_default();
-        let supported = |versions: &str| {
-            format!("result type supports {versions} but unmarshalled CNIVersion is {told:?}")
+        let supported = match form {
+            Form::V02 => "[ 0.1.0 0.2.0]",
+            Form::V04 => "[0.3.0 0.3.1 0.4.0]",
+            Form::V10 => "[1.0.0 1.1.0]",
         };
-        match form {
-            Form::V02 => Ok(Self::from_02(decode(value)?)),
-            Form::V04 if Form::of(told) != Some(form) => Err(supported("[0.3.0 0.3.1 0.4.0]")),
-            Form::V04 => {
-                let read: Result04<Ip04> = decode(value)?;
-                Ok(Self {
-                    interfaces: read.interfaces,
-                    ips: read.ips.into_iter().map(|one| one.ip).collect(),
-                    routes: read.routes,
-                    dns: read.dns,
-                })
-            }
-            Form::V10 if Form::of(told) != Some(form) => Err(supported("[1.0.0 1.1.0]")),
-            Form::V10 => {
-                let read: Result04<IpConfig> = decode(value)?;
-                Ok(Self {
-                    interfaces: read.interfaces,
-                    ips: read.ips,
-                    routes: read.routes,
-                    dns: read.dns,
-                })
-            }
+        let check = |told: &str| match Form::of(told) {
+            Some(its) if its == form => Ok(()),
+            _ => Err(format!(
+                "result type supports {supported} but unmarshalled CNIVersion is {told:?}"
+            )),
+        };
+        if form == Form::V02 {
+            let read: Result02 = decode(value)?;
+            check(&read.version)?;
+            return Ok(Self::from_02(read));
         }
+        // Whether an address says its family changes nothing.
+        let read: Result04<IpConfig> = decode(value)?;
+        check(&read.version)?;
+        Ok(Self {
+            interfaces: read.interfaces,
+            ips: read.ips,
+            routes: read.routes,
+            dns: read.dns,
+        })
     }
 
     fn from_02(read: Result02) -> Self {
@@ -347,6 +349,7 @@ impl CniResult {
     /// # Errors
     /// When the form has no place for it.
     pub fn write(&self, version: &str, plugins: PluginsVersion) -> Result<String, CniError> {
+        let version = or_first(version);
         // From 1.2 on the library writes results of 1.0.0 and later by way of a map: keys sorted, and
         // nothing for an empty resolver.
         match Form::of(version) {
@@ -364,6 +367,7 @@ impl CniResult {
     /// # Errors
     /// When the version is unknown, or its form has no place for it.
     pub fn to_value(&self, version: &str) -> Result<Value, CniError> {
+        let version = or_first(version);
         let value = match Form::of(version) {
             Some(Form::V02) => serde_json::to_value(self.to_02(version)?),
             Some(Form::V04) => serde_json::to_value(self.to_04(version)),

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::StateError;
 
@@ -39,6 +39,12 @@ pub(crate) fn open_error(path: &Path, error: &io::Error) -> String {
     } else {
         format!("open {path}: {error}")
     }
+}
+
+/// Whether a name is that of a file in the folder itself.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name)
 }
 
 impl Locked {
@@ -129,6 +135,12 @@ impl Locked {
                 path: self.dir.join(JOURNAL).display().to_string(),
                 why: error.to_string(),
             })?;
+        if let Some(name) = texts.keys().find(|name| !is_plain(name)) {
+            return Err(StateError::Content {
+                path: self.dir.join(JOURNAL).display().to_string(),
+                why: format!("{name:?} is no name of a file in this folder"),
+            });
+        }
         for (name, text) in &texts {
             self.write(name, text)?;
         }

@@ -107,8 +107,8 @@ impl HostLocal {
     /// Gives a container's device an address of each set: ADD.
     ///
     /// # Errors
-    /// When a set has no address left, or a requested one cannot be had; what was given so far is
-    /// taken back, but each set goes on after it.
+    /// When a set has no address left, or a requested one cannot be had; if any was given by then, all
+    /// that the container has are taken back, but each set goes on after what it gave.
     pub fn add(
         &mut self,
         sets: &RangeSets,
@@ -130,7 +130,7 @@ impl HostLocal {
             match found {
                 Ok(allocation) => given.push(allocation),
                 Err(error) => {
-                    self.take_back(&given);
+                    self.take_back(&given, container, device);
                     return Err(error);
                 }
             }
@@ -138,7 +138,7 @@ impl HostLocal {
         if requested.is_empty() {
             Ok(given)
         } else {
-            self.take_back(&given);
+            self.take_back(&given, container, device);
             Err(AddError::NotInRange { requested })
         }
     }
@@ -196,9 +196,10 @@ impl HostLocal {
         self.owners.keys().copied()
     }
 
-    fn take_back(&mut self, given: &[Allocation]) {
-        for allocation in given {
-            self.free(allocation.ip);
+    /// Each set that gave an address frees all that the container has, not just what it gave.
+    fn take_back(&mut self, given: &[Allocation], container: &str, device: &str) {
+        for _ in given {
+            self.del(container, device);
         }
     }
 
@@ -231,8 +232,10 @@ impl HostLocal {
         device: &str,
     ) -> Result<Allocation, AddError> {
         let key = key(container, device);
-        let given = self.of(&key).find(|&ip| set.range_of(ip).is_some());
-        if let Some(ip) = given {
+        let given = self.of(&key).chain(self.of(container.trim()));
+        let given = given.filter(|&ip| set.range_of(ip).is_some());
+        // The one whose file comes first.
+        if let Some(ip) = given.min_by_key(IpAddr::to_string) {
             let container = container.to_owned();
             return Err(AddError::Again {
                 index,
@@ -403,6 +406,29 @@ mod tests {
         state.add(&both, "c1", "eth0", &[]).unwrap();
         assert!(state.add(&both, "c2", "eth0", &[]).is_err());
         assert_eq!(state.addresses().count(), 2);
+    }
+
+    #[test]
+    fn a_file_without_a_device_counts_as_the_containers() {
+        let sets = sets("10.22.0.0/24");
+        let files = [("10.22.0.9".to_owned(), "c1".to_owned())];
+        let mut state = HostLocal::import(&files.into()).unwrap();
+        let error = state.add(&sets, "c1", "eth0", &[]).unwrap_err();
+        assert!(matches!(error, AddError::Again { .. }), "{error}");
+        assert!(state.add(&sets, "c2", "eth0", &[]).is_ok());
+    }
+
+    #[test]
+    fn a_failing_add_takes_back_all_that_the_container_had() {
+        let both = ["10.22.0.0/24", "10.23.0.0/24"].map(|p| p.parse().unwrap());
+        let both = RangeSets::of_subnets(&both).unwrap();
+        let mut state = HostLocal::default();
+        state.add(&both, "c1", "eth0", &[]).unwrap();
+        // The first set gives what is asked for, the second finds what it gave before.
+        let asked = ["10.22.0.9".parse().unwrap()];
+        let error = state.add(&both, "c1", "eth0", &asked).unwrap_err();
+        assert!(matches!(error, AddError::Again { index: 1, .. }), "{error}");
+        assert_eq!(state.addresses().count(), 0);
     }
 
     #[test]

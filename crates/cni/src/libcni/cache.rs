@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{NetworkList, Runtime, Shim};
-use crate::StateError;
 use crate::protocol::Options;
 use crate::state::Locked;
+use crate::{StateError, json};
 
 const KIND: &str = "cniCacheV1";
 
 /// A file, in the form that libcni gives it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Cached {
     kind: String,
     #[serde(rename = "containerId")]
@@ -24,17 +25,12 @@ struct Cached {
     ifname: String,
     #[serde(rename = "networkName")]
     network: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     netns: String,
-    #[serde(rename = "cniArgs", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "cniArgs", skip_serializing_if = "Vec::is_empty")]
     args: Vec<[String; 2]>,
-    #[serde(
-        rename = "capabilityArgs",
-        default,
-        skip_serializing_if = "Map::is_empty"
-    )]
+    #[serde(rename = "capabilityArgs", skip_serializing_if = "Map::is_empty")]
     capabilities: Map<String, Value>,
-    #[serde(default)]
     result: Value,
 }
 
@@ -86,40 +82,43 @@ pub(super) fn put(
     folder(options)?.write(&file, &text)
 }
 
-/// The result that was given, if it is remembered.
+/// The result that was given, if it is remembered; a file that cannot be read is none.
+///
+/// A file that is no cache's is a result itself, as libcni before 0.8 kept it.
+///
+/// # Errors
+/// When it is not JSON, or nothing could be remembered of such a container.
 pub(super) fn get(
     options: &Options,
     network: &str,
     runtime: &Runtime,
-) -> Result<Option<Value>, StateError> {
+) -> Result<Option<Value>, String> {
+    let (id, device) = (&runtime.container_id, &runtime.ifname);
+    if [network, id, device].iter().any(|part| part.is_empty()) {
+        return Err(format!(
+            "cache file path requires network name ({network:?}), container ID ({id:?}), and \
+             interface name ({device:?})"
+        ));
+    }
     let Some(file) = file_name(network, runtime) else {
         return Ok(None);
     };
-    let Some(text) = folder(options)?.read(&file)? else {
+    let Ok(Some(text)) = folder(options).and_then(|folder| folder.read(&file)) else {
         return Ok(None);
     };
-    let content = |why: String| StateError::Content {
-        path: options
-            .state
-            .join("results")
-            .join(&file)
-            .display()
-            .to_string(),
-        why,
-    };
-    let cached: Cached = serde_json::from_str(&text).map_err(|error| content(error.to_string()))?;
-    Ok(Some(cached.result))
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|error| format!("decoding version from network config: {error}"))?;
+    let value = json::without_nulls(value);
+    Ok(Some(match json::decode::<Cached>(&value) {
+        Ok(cached) if cached.kind == KIND => cached.result,
+        _ => value,
+    }))
 }
 
-/// Forgets a result.
-pub(super) fn remove(
-    options: &Options,
-    network: &str,
-    runtime: &Runtime,
-) -> Result<(), StateError> {
-    match file_name(network, runtime) {
-        Some(file) => folder(options)?.remove(&file),
-        None => Ok(()),
+/// Forgets a result. If that fails, the library says nothing.
+pub(super) fn forget(options: &Options, network: &str, runtime: &Runtime) {
+    if let Some(file) = file_name(network, runtime) {
+        let _ = folder(options).and_then(|folder| folder.remove(&file));
     }
 }
 
@@ -129,7 +128,8 @@ pub(super) fn all(options: &Options, path: &str) -> Result<Vec<Attachment>, Stat
     let mut found = Vec::new();
     for name in files.names()? {
         let text = files.read(&name)?.unwrap_or_default();
-        let Ok(cached) = serde_json::from_str::<Cached>(&text) else {
+        let value = serde_json::from_str(&text).map(json::without_nulls);
+        let Ok(cached) = json::decode::<Cached>(&value.unwrap_or_default()) else {
             continue;
         };
         if cached.kind != KIND || cached.ifname.is_empty() || cached.network.is_empty() {

@@ -8,12 +8,12 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::CniError;
 use crate::plugins::{self, Plugin};
 use crate::protocol::{self, Environment, Options};
 use crate::result::CniResult;
+use crate::{CniError, json};
 
 /// How often a program that is being written is tried again.
 const BUSY_TRIES: u32 = 5;
@@ -152,12 +152,14 @@ fn run(path: &Path, conf: &Value, env: &Environment) -> io::Result<Output> {
 
 /// The error that a plugin printed.
 fn error_of(stdout: &str) -> CniError {
-    serde_json::from_str(stdout).unwrap_or_else(|error| {
-        let why = format!(
-            "netplugin failed but error parsing its diagnostic message {stdout:?}: {error}"
-        );
-        CniError::new(0, why, "")
-    })
+    let read = serde_json::from_str(stdout).map_err(|error| error.to_string());
+    read.and_then(|error| json::decode(&error))
+        .unwrap_or_else(|error| {
+            let why = format!(
+                "netplugin failed but error parsing its diagnostic message {stdout:?}: {error}"
+            );
+            CniError::new(0, why, "")
+        })
 }
 
 /// The result that a plugin printed, and its version: that of the configuration if it names none.
@@ -173,7 +175,7 @@ pub(super) fn result_of(stdout: &str, conf: &Value) -> Result<(String, CniResult
     let version = if named.is_empty() {
         let version = crate::conf::version_of(conf).map_err(CniError::other)?;
         if let Some(members) = result.as_object_mut() {
-            members.insert("cniVersion".to_owned(), json!(version));
+            members.insert("cniVersion".to_owned(), version.clone().into());
         }
         version
     } else {

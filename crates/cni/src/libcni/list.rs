@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::json::member;
 use crate::version::{SPEC_VERSIONS, at_least, numbers};
 
 /// Why there is no list.
@@ -71,9 +72,15 @@ pub struct NetworkList {
     pub text: String,
 }
 
+/// A member of a plugin's configuration; empty if there is none.
+fn text_of<'v>(plugin: &'v Value, name: &str) -> &'v str {
+    let value = member(plugin, name).and_then(Value::as_str);
+    value.unwrap_or_default()
+}
+
 /// A plugin's type.
 pub(crate) fn type_of(plugin: &Value) -> &str {
-    plugin["type"].as_str().unwrap_or_default()
+    text_of(plugin, "type")
 }
 
 /// A value's type as Go prints it.
@@ -136,7 +143,8 @@ impl NetworkList {
             ListError::Syntax {
                 path: path.to_owned(),
                 line: error.line(),
-                column: error.column(),
+                // A text that ends before anything came has none.
+                column: error.column().max(1),
                 why,
             }
         })?;
@@ -157,11 +165,11 @@ impl NetworkList {
     /// What a list means.
     fn parse(value: &Value, text: &str) -> Result<Self, String> {
         let wrong = |why: String| format!("{IN_LIST}: {why}");
-        if value.get("type").is_some() && value.get("plugins").is_none() {
+        if member(value, "type").is_some() && value.get("plugins").is_none() {
             check_plugin(value)?;
             let wrapped = json!({
-                "name": value["name"].as_str().unwrap_or_default(),
-                "cniVersion": value["cniVersion"].as_str().unwrap_or_default(),
+                "name": text_of(value, "name"),
+                "cniVersion": text_of(value, "cniVersion"),
                 "plugins": [value],
             });
             return Self::parse(&wrapped, text);

@@ -9,13 +9,14 @@ use podwire_packet::MacAddr;
 use serde::Deserialize;
 
 use super::common::{device, interface};
-use crate::CniError;
 use crate::host::Host;
+use crate::json::Embedding;
 use crate::kernel::device::{Device, Kind};
 use crate::kernel::{HOST, Kernel, made_up};
 use crate::protocol::Invocation;
 use crate::result::{Cidr, CniResult};
 use crate::rules::hashed;
+use crate::{CniError, json};
 
 /// The longest name of a device.
 const LONGEST_NAME: usize = 15;
@@ -45,8 +46,6 @@ struct RuntimeConf {
 #[serde(default, rename_all = "camelCase")]
 struct Conf {
     runtime_config: RuntimeConf,
-    #[serde(flatten)]
-    own: Limits,
 }
 
 impl Limits {
@@ -58,14 +57,16 @@ impl Limits {
     }
 
     fn read(invocation: &Invocation<'_>) -> Result<Self, CniError> {
-        let conf: Conf = crate::json::decode(&invocation.conf).map_err(|why| {
+        let conf: Embedding<Conf, Self> = json::decode(&invocation.conf).map_err(|why| {
             CniError::other(format!("failed to parse network configuration: {why}"))
         })?;
         let told = ["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
-        let has_own = told.iter().any(|key| invocation.conf.get(key).is_some());
-        let limits = match conf.runtime_config.bandwidth {
+        let has_own = told
+            .iter()
+            .any(|key| json::member(&invocation.conf, key).is_some());
+        let limits = match conf.own.runtime_config.bandwidth {
             Some(limits) if !has_own => limits,
-            _ => conf.own,
+            _ => conf.embedded,
         };
         let pairs = [
             (limits.ingress_rate, limits.ingress_burst),

@@ -16,7 +16,7 @@ use podwire_packet::Family;
 use serde::Deserialize;
 
 use crate::host::Host;
-use crate::json::{self, LooseIp};
+use crate::json::{self, Embedding, LooseIp};
 use crate::protocol::Invocation;
 use crate::result::{Cidr, CniResult, Dns, IpConfig, RouteConf};
 use crate::state::{Locked, open_error};
@@ -42,8 +42,6 @@ struct IpamConf {
     data_dir: String,
     resolv_conf: String,
     ranges: Vec<Vec<RangeConf>>,
-    #[serde(flatten)]
-    only: RangeConf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,7 +54,7 @@ struct RuntimeConf {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Conf {
-    ipam: Option<IpamConf>,
+    ipam: Option<Embedding<IpamConf, RangeConf>>,
     runtime_config: RuntimeConf,
     args: Args,
 }
@@ -98,12 +96,19 @@ struct Request {
 
 fn read(invocation: &Invocation<'_>) -> Result<Request, CniError> {
     let conf: Conf = json::decode(&invocation.conf).map_err(CniError::other)?;
-    let Some(ipam) = conf.ipam else {
+    let Some(Embedding {
+        own: ipam,
+        embedded,
+    }) = conf.ipam
+    else {
         return Err(CniError::other("IPAM config missing 'ipam' key"));
     };
     let env = &invocation.env;
     let mut wanted = Vec::new();
-    if let Some(ip) = args::load(&env.args, &["IP"])?.get("IP") {
+    if let Some(ip) = args::load(&env.args, &["IP"])?
+        .get("IP")
+        .filter(|ip| !ip.is_empty())
+    {
         let pair = format!("IP={ip}");
         let ip: LooseIp = ip
             .parse()
@@ -122,8 +127,8 @@ fn read(invocation: &Invocation<'_>) -> Result<Request, CniError> {
     });
 
     let mut confs = conf.runtime_config.ip_ranges;
-    if ipam.only.subnet.is_some() {
-        confs.push(vec![ipam.only.clone()]);
+    if embedded.subnet.is_some() {
+        confs.push(vec![embedded]);
     }
     confs.extend(ipam.ranges);
     let sets = sets(&confs).map_err(|error| CniError::other(error.to_string()))?;
@@ -218,7 +223,10 @@ pub(super) fn del(invocation: &Invocation<'_>, _: &mut Host<'_>) -> Result<(), C
     let request = read(invocation)?;
     let mut store = Store::open(&request.dir)?;
     let env = &invocation.env;
-    store.addresses.del(&env.container_id, &env.ifname);
+    // Once for each set, as there: the second time files without a device go too.
+    for _ in request.sets.sets() {
+        store.addresses.del(&env.container_id, &env.ifname);
+    }
     Ok(store.save()?)
 }
 

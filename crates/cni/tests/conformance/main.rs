@@ -6,6 +6,7 @@
 mod faults;
 mod lists;
 mod plugins;
+mod reading;
 mod walks;
 
 use std::fs;
