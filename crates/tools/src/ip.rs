@@ -107,7 +107,12 @@ impl<'w> Shown<'w> {
     }
 }
 
-/// What `ip` says of a device that is not there.
+/// What `ip route` and `ip neigh` say of a device that is not there.
+pub(crate) fn cannot_find(name: &str) -> Fault {
+    Fault::tool(format!("Cannot find device \"{name}\""), 1)
+}
+
+/// What `ip link` and `ip addr` say of one.
 pub(crate) fn no_device(name: &str) -> Fault {
     Fault::tool(format!("Device \"{name}\" does not exist."), 1)
 }

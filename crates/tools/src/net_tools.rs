@@ -1,4 +1,4 @@
-//! `arp`, `route` and `ifconfig`.
+//! `arp`, `route`, `ifconfig` and `hostname`.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -189,4 +189,25 @@ fn device_paragraph(device: &Device) -> String {
 fn not_modelled(tool: &str, words: &[&str], answered: &'static str) -> Fault {
     let command: Vec<&str> = std::iter::once(tool).chain(words.iter().copied()).collect();
     Fault::not_modelled(&command, answered)
+}
+
+/// `hostname [-I]`: the name, or the addresses that are neither of the loopback device nor link-local.
+pub(crate) fn hostname(host: &Host, words: &[&str]) -> Result<String, Fault> {
+    match words {
+        [] => Ok(format!("{}\n", host.name)),
+        ["-I" | "--all-ip-addresses"] => {
+            let mut out = String::new();
+            let is_up = |device: &&Device| device.flags().split(',').any(|flag| flag == "UP");
+            // The kernel lists addresses family by family.
+            for family in [Family::Ipv4, Family::Ipv6] {
+                let devices = host.devices.iter().filter(is_up);
+                let addresses = devices.flat_map(|device| device.link.addresses_of(family));
+                for (ip, _) in addresses.filter(|(ip, _)| !ip.is_loopback()) {
+                    let _ = write!(out, "{ip} ");
+                }
+            }
+            Ok(out + "\n")
+        }
+        _ => Err(Fault::not_modelled(&["hostname"], "hostname [-I]")),
+    }
 }
