@@ -22,7 +22,7 @@ use crate::wiring::{Around, configure};
 const MODELS: [&str; 2] = ["routes.ron", "host-gw.ron"];
 
 /// What is asked of every node.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 37] = [
     "ip link",
     "ip link show dev cni0",
     "ip l show type bridge",
@@ -57,6 +57,7 @@ const COMMANDS: [&str; 36] = [
     "bridge link",
     "ip neigh show dev eth0",
     "arp -n",
+    "arp -an",
     "route -n",
     "ifconfig -a",
 ];
