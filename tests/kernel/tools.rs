@@ -22,7 +22,7 @@ use crate::wiring::{Around, configure};
 const MODELS: [&str; 2] = ["routes.ron", "host-gw.ron"];
 
 /// What is asked of every node.
-const COMMANDS: [&str; 37] = [
+const COMMANDS: [&str; 42] = [
     "ip link",
     "ip link show dev cni0",
     "ip l show type bridge",
@@ -58,6 +58,11 @@ const COMMANDS: [&str; 37] = [
     "ip neigh show dev eth0",
     "arp -n",
     "arp -an",
+    "ip -o link",
+    "ip -o addr",
+    "ip -o -4 addr show cni0",
+    "ip -o link show eth0",
+    "ip -o route",
     "route -n",
     "ifconfig -a",
 ];
