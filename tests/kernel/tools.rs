@@ -11,8 +11,8 @@ use podwire_interp::Interp;
 use podwire_packet::Family;
 use podwire_ruleset::iptables::{self, Wording, print};
 use podwire_sim::{Options, World};
-use podwire_testkit::kernel::{self, Lane, Namespace};
-use podwire_tools::{Host, Neighbor};
+use podwire_testkit::kernel::{self, Lane, LaneError, Namespace};
+use podwire_tools::{Fault, Host, Neighbor};
 use serde_json::Value;
 
 use crate::nodes::cluster;
@@ -22,7 +22,7 @@ use crate::wiring::{Around, configure};
 const MODELS: [&str; 2] = ["routes.ron", "host-gw.ron"];
 
 /// What is asked of every node.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 42] = [
     "ip link",
     "ip link show dev cni0",
     "ip l show type bridge",
@@ -37,12 +37,32 @@ const COMMANDS: [&str; 22] = [
     "ip route show default",
     "ip route show table local",
     "ip route get 10.255.255.1",
+    "ip route list proto kernel",
+    "ip route show proto boot",
+    "ip route show scope link",
+    "ip route show dev cni0 scope link",
+    "ip route show scope global",
+    "ip route show via 172.17.0.1",
+    "ip route show match 10.244.0.9",
+    "ip route show to match 10.244.0.0/16",
+    "ip route show root 10.0.0.0/8",
+    "ip route show type unicast",
+    "ip route show default proto kernel",
+    "ip -6 route show proto kernel",
+    "ip -6 route show dev cni0",
+    "hostname -I",
     "ip route get 127.0.0.1",
     "ip -6 route",
     "ip rule",
     "bridge link",
     "ip neigh show dev eth0",
     "arp -n",
+    "arp -an",
+    "ip -o link",
+    "ip -o addr",
+    "ip -o -4 addr show cni0",
+    "ip -o link show eth0",
+    "ip -o route",
     "route -n",
     "ifconfig -a",
 ];
@@ -151,7 +171,7 @@ const CASES: [&str; 6] = [
 ];
 
 /// How rules are listed.
-const LISTINGS: [&str; 9] = [
+const LISTINGS: [&str; 24] = [
     "iptables -n -L",
     "iptables -t nat -nvL --line-numbers",
     "iptables --table mangle --list --numeric",
@@ -161,6 +181,48 @@ const LISTINGS: [&str; 9] = [
     "iptables -t nat -S",
     "iptables -S FORWARD",
     "iptables-save",
+    "iptables -tnat -nL",
+    "iptables -t nat -nLPOSTROUTING",
+    "iptables --table=nat --num -L",
+    "iptables --line -w 5 -nL",
+    "iptables -w5 -S",
+    "iptables --wait=5 --list-r FORWARD",
+    "iptables -L FORWARD 2",
+    "iptables -L FORWARD 1 --line-numbers -nvx",
+    "iptables -S FORWARD 2",
+    "iptables -vS FORWARD 1",
+    "iptables -S FORWARD 99",
+    "iptables -t nat -vS",
+    "iptables -xnvL --line-numbers",
+    "iptables -nxL",
+    "iptables-save -tnat",
+];
+
+/// What the tool refuses, or answers without rules.
+const REFUSALS: [&str; 23] = [
+    "iptables -V",
+    "iptables-save --vers",
+    "iptables -L -S",
+    "iptables -S -S",
+    "iptables -A INPUT -L",
+    "iptables -L nowhere",
+    "iptables -S nowhere 1",
+    "iptables -Ln",
+    "iptables -L INPUT 0",
+    "iptables -L INPUT FORWARD",
+    "iptables INPUT -L",
+    "iptables -w x -L",
+    "iptables -nS",
+    "iptables -S --line-numbers -x",
+    "iptables -n -n -L",
+    "iptables --li",
+    "iptables --numeric=3 -L",
+    "iptables -n",
+    "iptables -L -t",
+    "iptables -t nothing -L",
+    "ip6tables -t nothing -L",
+    "iptables-save -v",
+    "iptables-save -t nothing",
 ];
 
 fn compare_listings(lane: Lane, what: &str, text: &str, listings: &[&str]) -> usize {
@@ -186,6 +248,32 @@ fn compare_listings(lane: Lane, what: &str, text: &str, listings: &[&str]) -> us
         assert_eq!(plain(&ours), plain(&real), "{what}: {listing}");
     }
     listings.len()
+}
+
+#[test]
+fn what_iptables_refuses_is_refused_in_its_words() {
+    let Some(lane) = kernel::lane() else {
+        return;
+    };
+    let kernel = Namespace::new(lane).expect("a namespace");
+    // Without a table the tool has other words for a chain that is not there.
+    kernel.run(&["iptables", "-L"], "").expect("it lists");
+    let empty: Netns<Interp> = Netns::new([]);
+    let host = Host::of_node("node", &empty, &indexmap::IndexMap::new());
+    for command in REFUSALS {
+        let words: Vec<&str> = command.split(' ').collect();
+        let real = match kernel.run(&words, "") {
+            Ok(text) => (text, Some(0)),
+            Err(LaneError::Command { status, stderr, .. }) => (stderr, status.code()),
+            Err(other) => panic!("{command}: {other}"),
+        };
+        let ours = match host.run(&words) {
+            Ok(text) => (text, Some(0)),
+            Err(Fault::Tool { text, code }) => (text + "\n", Some(code.into())),
+            Err(other) => panic!("{command}: {other}"),
+        };
+        assert_eq!(ours, real, "{command}");
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ use podwire_packet::{Family, Protocol};
 
 pub(crate) use self::exec::ExecArgs;
 pub(crate) use self::ipam::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
-pub(crate) use self::policy::{MatrixArgs, PolicyArgs, PolicyCommand, ProbeArgs};
+pub(crate) use self::policy::{
+    MatrixArgs, PolicyArgs, PolicyCommand, ProbeArgs, parse_policy_protocol,
+};
 
 /// A simulated Kubernetes cluster network: where does this packet go, and which rule sent it there?
 #[derive(Debug, Parser)]

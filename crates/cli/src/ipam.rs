@@ -1,5 +1,6 @@
 //! `podwire ipam`: address spaces alone, without a cluster.
 
+mod case;
 mod flannel;
 mod host_local;
 mod weave;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use self::case::Case;
 use crate::args::{IpamArgs, IpamCommand, IpamKind, ReplayArgs, ReplayOutput};
 use crate::failure::{Answer, Failure};
 use crate::jsonl;
@@ -29,16 +31,6 @@ pub(crate) fn run(args: &IpamArgs, out: &mut impl Write) -> Result<Answer, Failu
 #[derive(Debug, Serialize)]
 struct Answered<S> {
     id: Value,
-    steps: Vec<S>,
-}
-
-/// A history: the space, and what happens to it in order.
-#[derive(Debug, Deserialize)]
-struct Case<H, S> {
-    #[serde(default)]
-    id: Value,
-    #[serde(flatten)]
-    space: H,
     steps: Vec<S>,
 }
 

@@ -34,6 +34,11 @@ pub(crate) fn run(
             return Err(Failure::input("--node NAME says whose rules to print"));
         }
         Component::KubeProxy => {}
+        Component::WeaveNpc if Family::from(args.family) == Family::Ipv6 => {
+            return Err(Failure::input(
+                "--family ipv6: weave-npc has no IPv6 rules; it writes ipsets and rules of IPv4 alone",
+            ));
+        }
         Component::WeaveNpc => return weave_npc(global, &cluster, out),
     }
     if matches!(args.form, Form::Config) {

@@ -145,6 +145,9 @@ spec:
   containers:
   - ports: [{name: http, containerPort: 8080, hostPort: 80, hostIP: 127.0.0.1}]
   - ports: [{containerPort: 53, protocol: UDP}]
+  initContainers:
+  - ports: [{name: setup, containerPort: 1}]
+  - {restartPolicy: Always, ports: [{name: sidecar, containerPort: 9901}]}
 status:
   phase: Running
   podIP: 10.244.1.5
@@ -169,6 +172,8 @@ status: {phase: Succeeded, podIP: 10.244.1.6}
         (pod.ports[1].port, pod.ports[1].protocol),
         (53, Protocol::UDP)
     );
+    // Of init containers those alone that run beside the others.
+    assert_eq!((pod.ports.len(), pod.ports[2].port), (3, 9901));
     let done = &cluster.pods[&ObjectName::new("default", "done")];
     assert!(done.finished && !done.ready && done.ips.len() == 1);
 }

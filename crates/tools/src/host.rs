@@ -260,19 +260,29 @@ impl Host {
     /// # Errors
     /// [`Fault::Tool`] with what the tool says on standard error, [`Fault::NotModelled`] for others.
     pub fn run(&self, command: &[&str]) -> Result<String, Fault> {
+        self.tool(command).map_err(|fault| match fault {
+            // A tool's part knows its own words; people read the whole line.
+            Fault::NotModelled { answered, .. } => Fault::not_modelled(command, answered),
+            told @ Fault::Tool { .. } => told,
+        })
+    }
+
+    fn tool(&self, command: &[&str]) -> Result<String, Fault> {
         let Some((&tool, words)) = command.split_first() else {
             return Err(Fault::not_modelled(command, ANSWERED));
         };
         // A tool may be named by its path.
-        match tool.rsplit('/').next().unwrap_or(tool) {
+        let tool = tool.rsplit('/').next().unwrap_or(tool);
+        if let Some(tool) = iptables::Tool::named(tool) {
+            return tool.run(self, command);
+        }
+        match tool {
             "ip" => ip::run(self, words),
             "bridge" => ip::bridge::run(self, words),
             "arp" => net_tools::arp(self, words),
             "route" => net_tools::route(self, words),
             "ifconfig" => net_tools::ifconfig(self, words),
-            tool @ ("iptables" | "ip6tables") => iptables::run(self, tool, words),
-            tool @ ("iptables-save" | "ip6tables-save") => iptables::save(self, tool, words),
-            "hostname" if words.is_empty() => Ok(format!("{}\n", self.name)),
+            "hostname" => net_tools::hostname(self, words),
             _ => Err(Fault::not_modelled(command, ANSWERED)),
         }
     }

@@ -10,7 +10,7 @@ use podwire_packet::Family;
 
 use crate::host::{Fault, Host};
 
-const ANSWERED: &str = "ip [-4|-6|-br] link, addr, route, neigh and rule, with show";
+const ANSWERED: &str = "ip [-4|-6|-br|-o] link, addr, route, neigh and rule, with show";
 
 /// What stands between `ip` and the object.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) family: Option<Family>,
     /// `-br`.
     pub(crate) brief: bool,
+    /// `-o`.
+    pub(crate) one_line: bool,
 }
 
 pub(crate) fn run(host: &Host, words: &[&str]) -> Result<String, Fault> {
@@ -29,6 +31,7 @@ pub(crate) fn run(host: &Host, words: &[&str]) -> Result<String, Fault> {
             "-4" => options.family = Some(Family::Ipv4),
             "-6" => options.family = Some(Family::Ipv6),
             "-br" | "-brief" => options.brief = true,
+            "-o" | "-oneline" => options.one_line = true,
             "-c" | "-color" | "-color=never" | "-color=auto" | "-n" | "-N" => {}
             "-V" => return Ok("ip utility, iproute2-6.1.0\n".to_owned()),
             _ => return Err(not_modelled(words)),
@@ -43,7 +46,12 @@ pub(crate) fn run(host: &Host, words: &[&str]) -> Result<String, Fault> {
     if names("address") || object == "addr" {
         addr::run(host, options, arguments)
     } else if names("link") {
-        link::run(host, options, arguments)
+        let text = link::run(host, options, arguments)?;
+        Ok(if options.one_line {
+            text.replace("\n    ", "\\    ")
+        } else {
+            text
+        })
     } else if names("route") {
         route::run(host, options, arguments)
     } else if names("neighbor") || names("neighbour") {
@@ -107,7 +115,12 @@ impl<'w> Shown<'w> {
     }
 }
 
-/// What `ip` says of a device that is not there.
+/// What `ip route` and `ip neigh` say of a device that is not there.
+pub(crate) fn cannot_find(name: &str) -> Fault {
+    Fault::tool(format!("Cannot find device \"{name}\""), 1)
+}
+
+/// What `ip link` and `ip addr` say of one.
 pub(crate) fn no_device(name: &str) -> Fault {
     Fault::tool(format!("Device \"{name}\" does not exist."), 1)
 }

@@ -3,97 +3,168 @@
 //! # Map
 //! - this file: chains and the columns of a rule.
 //! - `matches`, `targets`: what each extension prints behind the columns.
+//! - `options`: what a command line asks for.
 //! - `names`: what is printed for numbers without `-n`.
 
 mod matches;
 mod names;
+mod options;
 mod targets;
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use podwire_packet::Family;
-use podwire_ruleset::iptables::{Wording, print, print_with_counters, rule_text};
+use podwire_ruleset::iptables::{Wording, print, print_with_counters, write_rule};
 use podwire_ruleset::{
-    AddressMatch, Chain, InterfaceMatch, Inv, Match, Rule, RuleSet, Table, TableName, Target,
+    AddressMatch, Chain, Counters, InterfaceMatch, Inv, Match, Rule, RuleSet, Table, TableName,
+    Target,
 };
 
 use self::names::Names;
+use self::options::{Asked, Wanted};
 use crate::host::{Fault, Host};
 
-const ANSWERED: &str = "iptables [-t TABLE] -L|-S [CHAIN] [-n] [-v] [-x] [--line-numbers], iptables-save [-t TABLE] [-c], and the same of ip6tables";
+const ANSWERED: &str = "iptables [-t TABLE] -L|-S [CHAIN [N]] [-n] [-v] [-x] [--line-numbers], iptables-save [-t TABLE] [-c], -V, and the same of ip6tables";
 
-/// What a command asks for.
-struct Asked<'w> {
-    table: TableName,
-    chain: Option<&'w str>,
-    commands: bool,
-    numeric: bool,
-    verbose: bool,
-    numbers: bool,
+/// Which of the programs is called.
+#[derive(Clone, Copy)]
+pub(crate) struct Tool {
+    family: Family,
+    legacy: bool,
+    saves: bool,
 }
 
-/// `iptables` and `ip6tables`.
-pub(crate) fn run(host: &Host, tool: &str, words: &[&str]) -> Result<String, Fault> {
-    let family = family_of(tool);
-    let not_modelled = || {
-        let command: Vec<&str> = std::iter::once(tool).chain(words.iter().copied()).collect();
-        Fault::not_modelled(&command, ANSWERED)
-    };
-    let asked = read(tool, words)?.ok_or_else(not_modelled)?;
-    let rules = rules(host, family);
-    let table = with_built_in_chains(rules.as_ref(), asked.table);
-    let chains = match asked.chain {
+impl fmt::Display for Tool {
+    /// What it calls itself: `iptables-nft` is `iptables` too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.family {
+            Family::Ipv4 => "iptables",
+            Family::Ipv6 => "ip6tables",
+        })
+    }
+}
+
+impl Tool {
+    /// The program of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let (family, rest) = match name.strip_prefix("ip6tables") {
+            Some(rest) => (Family::Ipv6, rest),
+            None => (Family::Ipv4, name.strip_prefix("iptables")?),
+        };
+        let (legacy, saves) = match rest {
+            "" | "-nft" => (false, false),
+            "-save" | "-nft-save" => (false, true),
+            "-legacy" => (true, false),
+            "-legacy-save" => (true, true),
+            _ => return None,
+        };
+        Some(Self {
+            family,
+            legacy,
+            saves,
+        })
+    }
+
+    fn is_ipv6(self) -> bool {
+        self.family == Family::Ipv6
+    }
+
+    fn version(self) -> String {
+        let kind = if self.legacy { "legacy" } else { "nf_tables" };
+        let save = if self.saves { "-save" } else { "" };
+        format!("{self}{save} v1.8.9 ({kind})")
+    }
+
+    /// What it says of words that it does not take.
+    fn refuses(self, why: &str) -> Fault {
+        Fault::tool(self.with_hint(&format!("{}: {why}", self.version())), 2)
+    }
+
+    fn with_hint(self, text: &str) -> String {
+        format!("{text}\nTry `{self} -h' or '{self} --help' for more information.")
+    }
+
+    fn table(self, name: &str) -> Result<TableName, Fault> {
+        let mut all = TableName::ALL.into_iter();
+        all.find(|table| table.name() == name).ok_or_else(|| {
+            let text = format!(
+                "{}: table '{name}' does not exist\nPerhaps {self} or your kernel needs to be upgraded.",
+                self.version()
+            );
+            Fault::tool(text, 3)
+        })
+    }
+
+    fn no_chain(self, name: &str, table: TableName) -> Fault {
+        let text = if self.legacy {
+            format!("{self}: No chain/target/match by that name.")
+        } else {
+            format!(
+                "{}: chain `{name}' in table `{table}' is incompatible, use 'nft' tool.",
+                self.version()
+            )
+        };
+        Fault::tool(text, 1)
+    }
+
+    /// The rules that it sees: nothing here is written by the legacy ones.
+    fn rules(self, host: &Host) -> Option<RuleSet> {
+        let mut rules = host.rules.iter().filter(|_| !self.legacy);
+        rules.find(|rules| rules.family == self.family).cloned()
+    }
+
+    /// What it prints.
+    pub(crate) fn run(self, host: &Host, command: &[&str]) -> Result<String, Fault> {
+        let words = &command[1..];
+        let asked = if self.saves {
+            options::saving(self, words)?
+        } else {
+            options::listing(self, words)?
+        };
+        match asked {
+            Some(Asked::Listing(wanted)) => list(host, self, wanted),
+            Some(Asked::Saved { table, counters }) => Ok(save(host, self, table, counters)),
+            Some(Asked::Version) => Ok(format!("{}\n", self.version())),
+            None => Err(Fault::not_modelled(command, ANSWERED)),
+        }
+    }
+}
+
+/// `-L` and `-S`.
+fn list(host: &Host, tool: Tool, wanted: Wanted<'_>) -> Result<String, Fault> {
+    let rules = tool.rules(host);
+    let table = with_built_in_chains(rules.as_ref(), wanted.table);
+    let chains = match wanted.chain {
         None => in_order(&table),
         Some(name) => {
-            let missing = || {
-                let text = format!(
-                    "{tool} v1.8.9 (nf_tables): Incompatible with this kernel or chain `{name}' does not exist"
-                );
-                Fault::tool(text, 1)
-            };
-            let chain = table.chains.get(name).ok_or_else(missing)?;
-            vec![&**chain]
+            let chain = table.chains.get(name);
+            vec![&**chain.ok_or_else(|| tool.no_chain(name, wanted.table))?]
         }
     };
     let mut out = String::new();
-    if asked.commands {
-        commands(&mut out, &chains, family);
-    } else {
-        let listing = Listing {
-            table: &table,
-            names: Names::new(host, asked.numeric),
-            asked,
-            family,
-        };
-        for (place, chain) in chains.into_iter().enumerate() {
-            if place > 0 {
-                out.push('\n');
-            }
-            listing.chain(&mut out, chain);
+    if wanted.commands {
+        commands(&mut out, &chains, &wanted, tool.family);
+        return Ok(out);
+    }
+    let listing = Listing {
+        table: &table,
+        names: Names::new(host, wanted.numeric),
+        wanted,
+        family: tool.family,
+    };
+    for (place, chain) in chains.into_iter().enumerate() {
+        if place > 0 {
+            out.push('\n');
         }
+        listing.chain(&mut out, chain);
     }
     Ok(out)
 }
 
 /// `iptables-save` and `ip6tables-save`.
-pub(crate) fn save(host: &Host, tool: &str, words: &[&str]) -> Result<String, Fault> {
-    let not_modelled = || {
-        let command: Vec<&str> = std::iter::once(tool).chain(words.iter().copied()).collect();
-        Fault::not_modelled(&command, ANSWERED)
-    };
-    let (mut only, mut with_counters) = (None, false);
-    let mut words_left = words.iter();
-    while let Some(&word) = words_left.next() {
-        match word {
-            "-c" | "--counters" => with_counters = true,
-            "-t" | "--table" => {
-                let name = words_left.next().ok_or_else(not_modelled)?;
-                only = Some(table_of(tool, name)?);
-            }
-            _ => return Err(not_modelled()),
-        }
-    }
-    let mut rules = rules(host, family_of(tool)).unwrap_or_else(|| RuleSet::empty(family_of(tool)));
+fn save(host: &Host, tool: Tool, only: Option<TableName>, with_counters: bool) -> String {
+    let rules = tool.rules(host);
+    let mut rules = rules.unwrap_or_else(|| RuleSet::empty(tool.family));
     rules
         .tables
         .retain(|name, _| only.is_none_or(|only| only == *name));
@@ -109,11 +180,11 @@ pub(crate) fn save(host: &Host, tool: &str, words: &[&str]) -> Result<String, Fa
             .chains
             .sort_by_cached_key(|name, _| order.iter().position(|one| one == name));
     }
-    Ok(if with_counters {
+    if with_counters {
         print_with_counters(&rules, Wording::Save)
     } else {
         print(&rules, Wording::Save)
-    })
+    }
 }
 
 /// The tables in the order in which they are saved (`enum nft_table_type`, iptables/nft.h).
@@ -124,83 +195,6 @@ const SAVED: [TableName; 5] = [
     TableName::Filter,
     TableName::Nat,
 ];
-
-fn family_of(tool: &str) -> Family {
-    if tool.starts_with("ip6") {
-        Family::Ipv6
-    } else {
-        Family::Ipv4
-    }
-}
-
-fn rules(host: &Host, family: Family) -> Option<RuleSet> {
-    host.rules
-        .iter()
-        .find(|rules| rules.family == family)
-        .cloned()
-}
-
-fn table_of(tool: &str, name: &str) -> Result<TableName, Fault> {
-    let mut all = TableName::ALL.into_iter();
-    all.find(|table| table.name() == name).ok_or_else(|| {
-        let text = format!("{tool} v1.8.9 (nf_tables): table '{name}' does not exist\nPerhaps iptables or your kernel needs to be upgraded.");
-        Fault::tool(text, 3)
-    })
-}
-
-/// Reads options, alone or several behind one dash; `None` for those that are not answered.
-fn read<'w>(tool: &str, words: &[&'w str]) -> Result<Option<Asked<'w>>, Fault> {
-    let mut asked = Asked {
-        table: TableName::Filter,
-        chain: None,
-        commands: false,
-        numeric: false,
-        verbose: false,
-        numbers: false,
-    };
-    let mut is_listing = false;
-    let mut words = words.iter().copied().peekable();
-    while let Some(word) = words.next() {
-        let letters: Vec<&str> = match word {
-            "--list" => vec!["L"],
-            "--list-rules" => vec!["S"],
-            "--numeric" => vec!["n"],
-            "--verbose" => vec!["v"],
-            "--exact" => vec!["x"],
-            "--wait" => vec!["w"],
-            "--table" => vec!["t"],
-            "--line-numbers" => {
-                asked.numbers = true;
-                continue;
-            }
-            word => match word.strip_prefix('-') {
-                Some(letters) if !letters.starts_with('-') => letters.split("").collect(),
-                _ => return Ok(None),
-            },
-        };
-        for letter in letters {
-            match letter {
-                "L" | "S" => {
-                    is_listing = true;
-                    asked.commands = letter == "S";
-                    asked.chain = words.next_if(|next| !next.starts_with('-'));
-                }
-                "n" => asked.numeric = true,
-                "v" => asked.verbose = true,
-                // No counter is large, and there is nobody to wait for.
-                "x" | "w" | "" => {}
-                "t" => {
-                    let Some(name) = words.next() else {
-                        return Ok(None);
-                    };
-                    asked.table = table_of(tool, name)?;
-                }
-                _ => return Ok(None),
-            }
-        }
-    }
-    Ok(is_listing.then_some(asked))
-}
 
 /// A table with all its built-in chains, as the tool makes them before it lists them.
 fn with_built_in_chains(rules: Option<&RuleSet>, name: TableName) -> Table {
@@ -228,19 +222,47 @@ fn in_order(table: &Table) -> Vec<&Chain> {
 }
 
 /// What would make the chains.
-fn commands(out: &mut String, chains: &[&Chain], family: Family) {
-    for chain in chains {
+fn commands(out: &mut String, chains: &[&Chain], wanted: &Wanted<'_>, family: Family) {
+    let counted = |counters: Counters| {
+        let Counters { packets, bytes } = counters;
+        if wanted.verbose {
+            format!(" -c {packets} {bytes}")
+        } else {
+            String::new()
+        }
+    };
+    // A rule by its number is printed without its chain.
+    for chain in chains.iter().filter(|_| wanted.rule.is_none()) {
         let _ = match chain.built_in {
-            Some(built_in) => writeln!(out, "-P {} {}", chain.name, built_in.policy.name()),
+            Some(built_in) => {
+                let policy = built_in.policy.name();
+                writeln!(out, "-P {} {policy}{}", chain.name, counted(chain.counters))
+            }
             None => writeln!(out, "-N {}", chain.name),
         };
     }
     for chain in chains {
-        for rule in &chain.rules {
-            let text = rule_text(rule, Wording::Save, family);
-            let blank = if text.is_empty() { "" } else { " " };
-            let _ = writeln!(out, "-A {}{blank}{text}", chain.name);
+        for (_, rule) in wanted.rules(chain) {
+            let _ = write!(out, "-A {}", chain.name);
+            let mut tests = rule.clone();
+            let target = tests.target.take();
+            write_rule(out, &tests, Wording::Save, family);
+            // Counters stand between what a rule tests and its target.
+            out.push_str(&counted(rule.counters.unwrap_or_default()));
+            tests.matches.clear();
+            tests.target = target;
+            write_rule(out, &tests, Wording::Save, family);
+            out.push('\n');
         }
+    }
+}
+
+impl Wanted<'_> {
+    /// The rules of a chain that are asked for, with their numbers.
+    fn rules<'c>(&self, chain: &'c Chain) -> impl Iterator<Item = (usize, &'c Rule)> {
+        let only = self.rule;
+        let rules = (1..).zip(&chain.rules);
+        rules.filter(move |(number, _)| only.is_none_or(|only| only == *number))
     }
 }
 
@@ -248,14 +270,23 @@ fn commands(out: &mut String, chains: &[&Chain], family: Family) {
 struct Listing<'l, 'w> {
     table: &'l Table,
     names: Names<'l>,
-    asked: Asked<'w>,
+    wanted: Wanted<'w>,
     family: Family,
 }
 
 impl Listing<'_, '_> {
     fn chain(&self, out: &mut String, chain: &Chain) {
+        if self.wanted.rule.is_none() {
+            self.header(out, chain);
+        }
+        for (number, rule) in self.wanted.rules(chain) {
+            self.rule(out, number, rule);
+        }
+    }
+
+    fn header(&self, out: &mut String, chain: &Chain) {
         let _ = match chain.built_in {
-            Some(built_in) if self.asked.verbose => write!(
+            Some(built_in) if self.wanted.verbose => write!(
                 out,
                 "Chain {} (policy {} {} packets, {} bytes)",
                 chain.name,
@@ -277,20 +308,21 @@ impl Listing<'_, '_> {
             ),
         };
         out.push('\n');
-        if self.asked.numbers {
+        if self.wanted.numbers {
             out.push_str("num  ");
         }
-        if self.asked.verbose {
-            out.push_str(" pkts bytes ");
+        if self.wanted.verbose {
+            out.push_str(if self.wanted.exact {
+                "    pkts      bytes "
+            } else {
+                " pkts bytes "
+            });
         }
         out.push_str("target     prot opt ");
-        if self.asked.verbose {
+        if self.wanted.verbose {
             out.push_str("in     out     ");
         }
         out.push_str("source               destination         \n");
-        for (number, rule) in (1..).zip(&chain.rules) {
-            self.rule(out, number, rule);
-        }
     }
 
     /// How many rules lead to a chain.
@@ -302,12 +334,17 @@ impl Listing<'_, '_> {
 
     /// A rule, column by column (`nft_ipv4_print_rule` and `print_rule_details`, iptables/xshared.c).
     fn rule(&self, out: &mut String, number: usize, rule: &Rule) {
-        if self.asked.numbers {
+        if self.wanted.numbers {
             let _ = write!(out, "{number:<4} ");
         }
-        if self.asked.verbose {
+        if self.wanted.verbose {
             let counters = rule.counters.unwrap_or_default();
-            let _ = write!(out, "{:>5} {:>5} ", counters.packets, counters.bytes);
+            let width = if self.wanted.exact { 8 } else { 5 };
+            let _ = write!(
+                out,
+                "{:>width$} {:>width$} ",
+                counters.packets, counters.bytes
+            );
         }
         let header = Header::of(rule);
         let target = rule.target.as_ref();
@@ -335,8 +372,8 @@ impl Listing<'_, '_> {
             Family::Ipv4 => drop(write!(out, "{first}{second} ")),
             Family::Ipv6 => out.push_str("-- "),
         }
-        if self.asked.verbose {
-            let any = if self.asked.numeric { "*" } else { "any" };
+        if self.wanted.verbose {
+            let any = if self.wanted.numeric { "*" } else { "any" };
             let input = device(header.input, any);
             let output = device(header.output, any);
             let _ = write!(out, " {input:<6} {output:<6} ");

@@ -1,4 +1,4 @@
-//! `arp`, `route` and `ifconfig`.
+//! `arp`, `route`, `ifconfig` and `hostname`.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -8,17 +8,25 @@ use podwire_packet::{Family, Prefix};
 
 use crate::host::{Device, Fault, Host, OperState};
 
-/// `arp [-n] [-i DEVICE] [HOST]`.
+/// `arp [-n] [-a] [-i DEVICE] [HOST]`.
 pub(crate) fn arp(host: &Host, words: &[&str]) -> Result<String, Fault> {
-    let (mut device, mut asked, mut numeric) = (None, None, false);
+    let (mut device, mut asked, mut numeric, mut bsd) = (None, None, false, false);
     let mut words_left = words.iter().copied();
     while let Some(word) = words_left.next() {
         match word {
             "-n" => numeric = true,
+            "-a" => bsd = true,
+            "-an" | "-na" => (bsd, numeric) = (true, true),
             "-i" => device = words_left.next(),
             "-e" => {}
             name if !name.starts_with('-') && asked.is_none() => asked = Some(name),
-            _ => return Err(not_modelled("arp", words, "arp [-n] [-i DEVICE] [HOST]")),
+            _ => {
+                return Err(not_modelled(
+                    "arp",
+                    words,
+                    "arp [-n] [-a] [-i DEVICE] [HOST]",
+                ));
+            }
         }
     }
     let wanted: Option<IpAddr> = match asked {
@@ -39,6 +47,18 @@ pub(crate) fn arp(host: &Host, words: &[&str]) -> Result<String, Fault> {
     });
     let mut out = String::new();
     for neighbor in found {
+        if bsd {
+            let mut names = host.names.iter().filter(|_| !numeric);
+            let name = names.find(|(_, ip)| **ip == neighbor.address);
+            let name = name.map_or("?", |(name, _)| name);
+            let state = if neighbor.permanent { " PERM" } else { "" };
+            let (address, mac, device) = (neighbor.address, neighbor.mac, neighbor.device);
+            let _ = writeln!(
+                out,
+                "{name} ({address}) at {mac} [ether]{state} on {device}"
+            );
+            continue;
+        }
         if out.is_empty() {
             out.push_str("Address                  HWtype  HWaddress           Flags Mask            Iface\n");
         }
@@ -54,6 +74,12 @@ pub(crate) fn arp(host: &Host, words: &[&str]) -> Result<String, Fault> {
         let _ = writeln!(out, "{title:<23}  ether   {mac:<18}  {flags:<21} {device}");
     }
     match (asked, out.is_empty()) {
+        // The tool counts what it looked through.
+        (Some(_), true) if bsd => Err(not_modelled(
+            "arp",
+            words,
+            "arp -a with a HOST that is known",
+        )),
         (Some(name), true) => {
             let ip = wanted.map_or_else(|| name.to_owned(), |ip| ip.to_string());
             Ok(format!("{name} ({ip}) -- no entry\n"))
@@ -189,4 +215,25 @@ fn device_paragraph(device: &Device) -> String {
 fn not_modelled(tool: &str, words: &[&str], answered: &'static str) -> Fault {
     let command: Vec<&str> = std::iter::once(tool).chain(words.iter().copied()).collect();
     Fault::not_modelled(&command, answered)
+}
+
+/// `hostname [-I]`: the name, or the addresses that are neither of the loopback device nor link-local.
+pub(crate) fn hostname(host: &Host, words: &[&str]) -> Result<String, Fault> {
+    match words {
+        [] => Ok(format!("{}\n", host.name)),
+        ["-I" | "--all-ip-addresses"] => {
+            let mut out = String::new();
+            let is_up = |device: &&Device| device.flags().split(',').any(|flag| flag == "UP");
+            // The kernel lists addresses family by family.
+            for family in [Family::Ipv4, Family::Ipv6] {
+                let devices = host.devices.iter().filter(is_up);
+                let addresses = devices.flat_map(|device| device.link.addresses_of(family));
+                for (ip, _) in addresses.filter(|(ip, _)| !ip.is_loopback()) {
+                    let _ = write!(out, "{ip} ");
+                }
+            }
+            Ok(out + "\n")
+        }
+        _ => Err(Fault::not_modelled(&["hostname"], "hostname [-I]")),
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use podwire_packet::Protocol;
 
-use super::{ClusterArgs, TextOrJson, parse_protocol};
+use super::{ClusterArgs, TextOrJson};
 
 /// `podwire policy`.
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ pub(crate) struct ProbeArgs {
     #[arg(long, value_name = "PLACE:PORT", requires = "from")]
     pub(crate) to: Option<String>,
     /// tcp, udp or sctp
-    #[arg(long, value_name = "PROTOCOL", value_parser = parse_protocol, default_value = "tcp")]
+    #[arg(long, value_name = "PROTOCOL", value_parser = parse_policy_protocol, default_value = "tcp")]
     pub(crate) proto: Protocol,
     /// Probes as JSON lines, or - for standard input
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["from", "to"])]
@@ -79,9 +79,18 @@ pub(crate) struct MatrixArgs {
     #[arg(long, value_name = "N")]
     pub(crate) port: u16,
     /// tcp, udp or sctp
-    #[arg(long, value_name = "PROTOCOL", value_parser = parse_protocol, default_value = "tcp")]
+    #[arg(long, value_name = "PROTOCOL", value_parser = parse_policy_protocol, default_value = "tcp")]
     pub(crate) proto: Protocol,
     /// The family of the addresses
     #[arg(long, value_enum, default_value = "ipv4")]
     pub(crate) family: super::FamilyArg,
+}
+
+/// A protocol that a port of a NetworkPolicy may have.
+pub(crate) fn parse_policy_protocol(text: &str) -> Result<Protocol, String> {
+    let protocol = text.parse().ok();
+    let mut known = [Protocol::TCP, Protocol::UDP, Protocol::SCTP].into_iter();
+    known.find(|&one| protocol == Some(one)).ok_or_else(|| {
+        format!("policies say nothing of protocol `{text}`; accepted are tcp, udp and sctp")
+    })
 }

@@ -10,6 +10,7 @@ use super::{Told, prefix};
 
 /// `net-conf.json`, as far as addresses go.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NetConf {
     #[serde(rename = "Network", deserialize_with = "prefix")]
     network: Prefix,
@@ -19,7 +20,7 @@ pub(super) struct NetConf {
 
 /// What happens.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Step {
     /// A node gets the subnet that it has, or a free one.
     Alloc { peer: String },

@@ -10,6 +10,7 @@ use super::{Told, optional_text, text};
 
 /// The ranges of an `ipam` section: each set gives a container one address.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Ipam {
     ranges: Vec<Vec<RangeOf>>,
 }
@@ -28,7 +29,7 @@ struct RangeOf {
 
 /// What happens.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Step {
     /// A container's device gets an address of each set.
     Alloc {

@@ -14,6 +14,7 @@ const MOST: u32 = 1 << 20;
 
 /// What the history is of.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Universe {
     #[serde(deserialize_with = "prefix")]
     universe: Prefix,
@@ -40,7 +41,7 @@ impl Serialize for Name {
 
 /// What happens.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Step {
     /// Peers agree to share the universe out.
     Seed { peers: Vec<Name> },

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::service;
-use crate::args::ProbeArgs;
+use crate::args::{ProbeArgs, parse_policy_protocol};
 use crate::failure::Failure;
 
 /// A question.
@@ -38,7 +38,7 @@ const fn tcp() -> Protocol {
 
 fn protocol<'de, D: Deserializer<'de>>(d: D) -> Result<Protocol, D::Error> {
     let text = String::deserialize(d)?;
-    text.parse().map_err(serde::de::Error::custom)
+    parse_policy_protocol(&text).map_err(serde::de::Error::custom)
 }
 
 /// A number or a name.
@@ -95,7 +95,14 @@ pub(super) struct Resolver<'a, 'c> {
 impl<'c> Resolver<'_, 'c> {
     /// What a question is about: itself, or one for each endpoint of a Service; or why it is about nothing.
     pub(super) fn all(&self, probe: &Probe) -> Result<Vec<(Probe, Traffic<'c>)>, String> {
-        let Ok(Place::Service(name)) = Place::parse(&probe.to, self.namespace) else {
+        let name = match Place::parse(&probe.to, self.namespace) {
+            Ok(Place::Service(name)) => Some(name),
+            Ok(Place::Address(ip)) if probe.to_ip.is_none_or(|said| said == ip) => {
+                service::at(self.cluster, ip, probe)
+            }
+            _ => None,
+        };
+        let Some(name) = name else {
             return Ok(vec![(probe.clone(), self.traffic(probe)?)]);
         };
         let probes = service::behind(self.cluster, &name, probe)?;

@@ -2,9 +2,29 @@
 
 use std::net::IpAddr;
 
-use podwire_cluster::{Cluster, EndpointSlice, ObjectName, Service, ServicePort};
+use podwire_cluster::{Cluster, EndpointSlice, IpMode, ObjectName, Service, ServicePort};
+use podwire_packet::Family;
 
 use super::probe::Probe;
+
+/// The Service that takes what is sent to an address.
+///
+/// A cluster IP is its Service's whatever the port; an external IP or a load balancer's may be a node's as
+/// well, and is the Service's at its ports alone.
+pub(super) fn at(cluster: &Cluster, ip: IpAddr, probe: &Probe) -> Option<ObjectName> {
+    let is_ip = |text: &str| text.parse() == Ok(ip);
+    let outside = |service: &Service| {
+        let mut balancers = service.load_balancer.iter();
+        service.external_ips.iter().any(|text| is_ip(text))
+            || balancers.any(|one| one.ip_mode == IpMode::Vip && is_ip(&one.ip))
+    };
+    let mut services = cluster.services.values();
+    let by_cluster_ip = services.find(|service| service.cluster_ips.iter().any(|text| is_ip(text)));
+    let mut services = cluster.services.values();
+    let found = by_cluster_ip
+        .or_else(|| services.find(|service| outside(service) && port(service, probe).is_ok()));
+    found.map(|service| service.meta.name.clone())
+}
 
 /// A question for each ready endpoint of the Service that a question is about, or why there is none.
 pub(super) fn behind(
@@ -17,8 +37,11 @@ pub(super) fn behind(
     let port = port(service, probe)?;
     let slices = cluster.endpoint_slices.values();
     let slices = slices.filter(|slice| slice.service().as_ref() == Some(name));
+    // An address of the Service leads to endpoints of its own family.
+    let family = probe.to.parse().ok().map(Family::of);
     let probes: Vec<Probe> = slices
         .flat_map(|slice| of_slice(cluster, slice, port, probe))
+        .filter(|own| family.is_none_or(|family| own.to_ip.map(Family::of) == Some(family)))
         .collect();
     if probes.is_empty() {
         return Err(format!(

@@ -159,6 +159,8 @@ struct PodSpec {
     dns_config: names::DnsConfig,
     #[serde(deserialize_with = "nullable")]
     containers: Vec<RawContainer>,
+    #[serde(deserialize_with = "nullable")]
+    init_containers: Vec<RawContainer>,
 }
 
 #[derive(Default, Deserialize)]
@@ -172,6 +174,9 @@ struct RawContainer {
     args: Vec<Box<str>>,
     #[serde(deserialize_with = "nullable")]
     ports: Vec<RawContainerPort>,
+    /// Of init containers: `Always` makes a sidecar.
+    #[serde(rename = "restartPolicy", deserialize_with = "nullable")]
+    restart_policy: Box<str>,
 }
 
 #[derive(Deserialize)]
@@ -245,6 +250,7 @@ impl From<PodObject> for Pod {
             image,
             args,
             ports: of_container,
+            restart_policy: _,
         } in spec.containers
         {
             let mut statuses = status.container_statuses.iter();
@@ -259,6 +265,10 @@ impl From<PodObject> for Pod {
                 restarts,
             });
         }
+        // A sidecar runs as long as the pod does (`FindPort`, pkg/api/v1/pod/util.go).
+        let sidecars = spec.init_containers.into_iter();
+        let sidecars = sidecars.filter(|container| &*container.restart_policy == "Always");
+        ports.extend(sidecars.flat_map(|one| one.ports).map(ContainerPort::from));
         Self {
             meta: raw.metadata.namespaced(),
             node: Some(spec.node_name).filter(|name| !name.is_empty()),

@@ -37,7 +37,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use podwire_cluster::{Cluster, NetworkPolicy, ObjectName, PolicyType, Source};
+use podwire_cluster::{Cluster, NetworkPolicy, ObjectName, PolicyType, PortNumbers, Source};
 use podwire_ruleset::{Origin, RuleSet, Sets, TableName};
 
 use self::analysis::analyse;
@@ -118,6 +118,17 @@ impl WeaveNpc {
                 return;
             }
         };
+        let rules = [PolicyType::Ingress, PolicyType::Egress].map(|way| policy.rules(way));
+        for port in rules.into_iter().flatten().flat_map(|rule| &rule.ports) {
+            if let PortNumbers::Range(range) = &port.numbers
+                && range.start() < range.end()
+            {
+                let (first, last) = (range.start(), range.end());
+                self.refused.push(format!(
+                    "NetworkPolicy {name}: weave-npc knows no `endPort` and lets {first} alone of {first} to {last} through"
+                ));
+            }
+        }
         let origin = self.origin("NetworkPolicy", name, policy.meta.source);
         if let Err(why) = self.sets.add_policy(policy, &analysed, namespaces) {
             self.refused.push(format!("NetworkPolicy {name}: {why}"));

@@ -279,12 +279,16 @@ fn what_it_does_not_know_is_told() {
 ---
 {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {namespace: a, name: lists},
  spec: {podSelector: {}, ingress: [{from: [{namespaceSelector: {}}, {namespaceSelector: {}, podSelector: {}}]}]}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {namespace: a, name: range},
+ spec: {podSelector: {}, ingress: [{ports: [{port: 80, endPort: 90}, {port: 22, endPort: 22}]}]}}
 ";
     let npc = WeaveNpc::new(&read(&[text]));
     assert_eq!(
         npc.refused(),
         [
             "NetworkPolicy a/lists: weave-npc ends: its set weave-!KbcPP7#:Z;q|kV;:5)S@i1Yb would be both list:set and hash:ip",
+            "NetworkPolicy a/range: weave-npc knows no `endPort` and lets 80 alone of 80 to 90 through",
             "NetworkPolicy a/v6: weave-npc knows IPv4 only, and iptables refuses: cidr: fd00::/8 -> pods: namespace: a, selector:  (ingress)",
         ]
     );

@@ -27,6 +27,13 @@ pub(super) fn run(host: &Host, options: Options, words: &[&str]) -> Result<Strin
                 let _ = write!(out, "{ip}/{length} ");
             }
             out.push('\n');
+        } else if options.one_line {
+            for (ip, length) in addresses {
+                let mut text = String::new();
+                address(&mut text, device, ip, length);
+                let text = text.trim_end_matches('\n').replace('\n', "\\");
+                let _ = writeln!(out, "{}: {}{text}", device.index, device.link.name);
+            }
         } else {
             head(&mut out, device, "", options.family.is_none());
             for (ip, length) in addresses {

@@ -1,19 +1,23 @@
 //! `ip neigh`.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use podwire_packet::Family;
 
-use super::{Options, Shown, no_device, not_modelled};
+use super::{Options, Shown, cannot_find, not_modelled};
 use crate::host::{Fault, Host};
 
 pub(super) fn run(host: &Host, options: Options, words: &[&str]) -> Result<String, Fault> {
     let shown = Shown::read(words);
-    if !shown.rest.is_empty() {
-        return Err(not_modelled(words));
-    }
+    let mut rest = shown.rest.iter().filter(|word| **word != "to");
+    let address = match (rest.next().map(|word| word.parse()), rest.next()) {
+        (None, _) => None,
+        (Some(Ok(address)), None) => Some(address),
+        _ => return Err(not_modelled(words)),
+    };
     if let Some(name) = shown.device.filter(|name| host.device(name).is_none()) {
-        return Err(no_device(name));
+        return Err(cannot_find(name));
     }
     let mut out = String::new();
     for neighbor in &host.neighbors {
@@ -23,7 +27,8 @@ pub(super) fn run(host: &Host, options: Options, words: &[&str]) -> Result<Strin
         let of_device = shown
             .device
             .is_none_or(|name| neighbor.device.as_str() == name);
-        if !of_family || !of_device {
+        let is_meant = address.is_none_or(|address: IpAddr| address == neighbor.address);
+        if !of_family || !of_device || !is_meant {
             continue;
         }
         let _ = write!(out, "{} ", neighbor.address);

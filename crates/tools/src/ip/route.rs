@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use podwire_dataplane::{Lookup, Route, RouteKind};
 use podwire_packet::{DeviceName, Family, Prefix};
 
-use super::{Options, Shown, no_device, not_modelled};
+use super::{Options, Shown, cannot_find, not_modelled};
 use crate::host::{Device, Fault, Host, OperState};
 
 pub(super) fn run(host: &Host, options: Options, words: &[&str]) -> Result<String, Fault> {
@@ -15,61 +15,197 @@ pub(super) fn run(host: &Host, options: Options, words: &[&str]) -> Result<Strin
     }
     let shown = Shown::read(words);
     if let Some(name) = shown.device.filter(|name| host.device(name).is_none()) {
-        return Err(no_device(name));
+        return Err(cannot_find(name));
     }
     let family = options.family.unwrap_or(Family::Ipv4);
-    let mut wanted = None;
-    let mut rest = shown.rest.iter();
-    while let Some(&word) = rest.next() {
-        match word {
-            "table" => match rest.next() {
-                Some(&("main" | "254")) => {}
-                Some(&("local" | "255")) => return Ok(local(host, family)),
-                _ => return Err(not_modelled(words)),
-            },
-            "default" => wanted = Some(Prefix::any(family)),
-            "exact" | "to" => {}
-            prefix => {
-                let invalid = || {
-                    Fault::tool(
-                        format!("Error: any valid prefix is expected rather than \"{prefix}\"."),
-                        1,
-                    )
-                };
-                wanted = Some(prefix.parse().map_err(|_| invalid())?);
-            }
-        }
-    }
-    let fits = |route: &&Route| {
-        Family::of(route.to.address()) == family
-            && wanted.is_none_or(|wanted| wanted == route.to)
-            && shown
-                .device
-                .is_none_or(|name| route.device.as_str() == name)
+    let mut filter = Filter {
+        device: shown.device,
+        ..Filter::default()
     };
+    filter.kind = match shown.kind {
+        None => None,
+        Some("unicast") => Some(RouteKind::Unicast),
+        Some("blackhole") => Some(RouteKind::Blackhole),
+        Some("unreachable") => Some(RouteKind::Unreachable),
+        Some("prohibit") => Some(RouteKind::Prohibit),
+        Some(_) => return Err(not_modelled(words)),
+    };
+    let mut is_local = false;
+    let mut rest = shown.rest.iter().copied();
+    while let Some(mut word) = rest.next() {
+        // Without `match` or `root` the prefix is the route's own.
+        let mut place = &mut filter.exact;
+        if word == "to" {
+            word = rest.next().unwrap_or_default();
+        }
+        match word {
+            "match" | "root" | "exact" => {
+                if word == "match" {
+                    place = &mut filter.matching;
+                } else if word == "root" {
+                    place = &mut filter.root;
+                }
+                word = rest.next().unwrap_or_default();
+            }
+            "table" | "proto" | "protocol" | "scope" | "via" | "src" => {
+                let value = rest.next().unwrap_or_default();
+                match (word, value) {
+                    ("table", "main" | "254") => {}
+                    ("table", "local" | "255") => is_local = true,
+                    ("proto" | "protocol", "kernel" | "2") => filter.proto = Some(Proto::Kernel),
+                    ("proto" | "protocol", "boot" | "3") => filter.proto = Some(Proto::Boot),
+                    ("scope", "link" | "253") if family == Family::Ipv4 => {
+                        filter.scope = Some(Scope::Link);
+                    }
+                    ("scope", "global" | "universe" | "0") if family == Family::Ipv4 => {
+                        filter.scope = Some(Scope::Global);
+                    }
+                    ("via", ip) => filter.via = Some(ip.parse().map_err(|_| not_modelled(words))?),
+                    ("src", ip) => filter.src = Some(ip.parse().map_err(|_| not_modelled(words))?),
+                    _ => return Err(not_modelled(words)),
+                }
+                continue;
+            }
+            "cache" | "cached" | "tos" | "dsfield" | "metric" | "oif" | "iif" | "realms"
+            | "mark" | "vrf" | "from" | "nhid" => return Err(not_modelled(words)),
+            _ => {}
+        }
+        *place = Some(prefix(word, family).ok_or_else(|| {
+            // The tool takes `10.1` for 10.1.0.0/16.
+            if word.is_empty() || word.starts_with(|first: char| first.is_ascii_digit()) {
+                not_modelled(words)
+            } else {
+                invalid(word)
+            }
+        })?);
+    }
+    if is_local {
+        let filtered = filter != Filter::default();
+        return if filtered {
+            Err(not_modelled(words))
+        } else {
+            Ok(local(host, family))
+        };
+    }
     let mut out = String::new();
+    // The kernel lists the default route first: its table is walked in order of prefixes.
+    let routes = host.fib.routes();
+    let routes = routes.filter(|route| Family::of(route.to.address()) == family);
+    let mut routes: Vec<&Route> = routes.filter(|route| filter.fits(host, route)).collect();
+    routes.sort_by_key(|route| (route.to.address(), route.to.len(), route.metric));
     if family == Family::Ipv6 {
         for device in &host.devices {
-            if device.link_local().is_some() && wanted.is_none() {
-                let name = device.link.name;
-                let _ = writeln!(
-                    out,
-                    "fe80::/64 dev {name} proto kernel metric 256 pref medium"
-                );
+            if device.link_local().is_some() && filter.fits_link_local(device) {
+                out.push_str("fe80::/64 ");
+                if filter.device.is_none() {
+                    let _ = write!(out, "dev {} ", device.link.name);
+                }
+                if filter.proto.is_none() {
+                    out.push_str("proto kernel ");
+                }
+                out.push_str("metric 256 pref medium\n");
             }
         }
     }
-    // The kernel lists the default route first: its table is walked in order of prefixes.
-    let mut routes: Vec<&Route> = host.fib.routes().filter(fits).collect();
-    routes.sort_by_key(|route| (route.to.address(), route.to.len(), route.metric));
     for route in routes {
-        line(&mut out, host, route, shown.device.is_some());
+        line(&mut out, host, route, &filter);
     }
     Ok(out)
 }
 
+fn prefix(text: &str, family: Family) -> Option<Prefix> {
+    match text {
+        "default" | "any" | "all" => Some(Prefix::any(family)),
+        text => text.parse().ok(),
+    }
+}
+
+fn invalid(prefix: &str) -> Fault {
+    let text = format!("Error: any valid prefix is expected rather than \"{prefix}\".");
+    Fault::tool(text, 1)
+}
+
+/// Who made a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proto {
+    Kernel,
+    Boot,
+}
+
+/// How far off a destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Link,
+    Global,
+}
+
+/// Which routes are shown. What all of them have in common is not printed (`print_route`, iproute.c).
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Filter<'w> {
+    device: Option<&'w str>,
+    kind: Option<RouteKind>,
+    exact: Option<Prefix>,
+    /// Routes that hold this one.
+    matching: Option<Prefix>,
+    /// Routes inside of this one.
+    root: Option<Prefix>,
+    proto: Option<Proto>,
+    scope: Option<Scope>,
+    via: Option<IpAddr>,
+    src: Option<IpAddr>,
+}
+
+impl Filter<'_> {
+    fn fits(&self, host: &Host, route: &Route) -> bool {
+        let holds =
+            |one: Prefix, other: Prefix| one.len() <= other.len() && one.contains(other.address());
+        let (name, to) = (route.device.as_str(), route.to);
+        self.device.is_none_or(|device| device == name)
+            && self.kind.is_none_or(|kind| kind == route.kind)
+            && self.exact.is_none_or(|exact| exact == to)
+            && self.matching.is_none_or(|inner| holds(to, inner))
+            && self.root.is_none_or(|outer| holds(outer, to))
+            && self
+                .proto
+                .is_none_or(|proto| proto == proto_of(host, route))
+            && self.scope.is_none_or(|scope| scope == scope_of(route))
+            && self.via.is_none_or(|via| route.via == Some(via))
+            && self.src.is_none_or(|src| route.src == Some(src))
+    }
+
+    /// Whether it shows the network of link-local addresses of a device.
+    fn fits_link_local(&self, device: &Device) -> bool {
+        let others = Self {
+            device: None,
+            proto: None,
+            ..*self
+        };
+        others == Self::default()
+            && self.proto != Some(Proto::Boot)
+            && self
+                .device
+                .is_none_or(|name| device.link.name.as_str() == name)
+    }
+}
+
+fn proto_of(host: &Host, route: &Route) -> Proto {
+    if is_connected(host, route) {
+        Proto::Kernel
+    } else {
+        Proto::Boot
+    }
+}
+
+fn scope_of(route: &Route) -> Scope {
+    if route.via.is_none() && route.kind == RouteKind::Unicast {
+        Scope::Link
+    } else {
+        Scope::Global
+    }
+}
+
 /// A route of table `main`. Behind the device's name there is always a blank.
-fn line(out: &mut String, host: &Host, route: &Route, of_one_device: bool) {
+fn line(out: &mut String, host: &Host, route: &Route, filter: &Filter<'_>) {
     let kind = match route.kind {
         RouteKind::Unicast => "",
         RouteKind::Blackhole => "blackhole ",
@@ -83,21 +219,21 @@ fn line(out: &mut String, host: &Host, route: &Route, of_one_device: bool) {
         to if to.is_host() => drop(write!(out, "{}", to.address())),
         to => drop(write!(out, "{to}")),
     }
-    if let Some(via) = route.via {
+    if let Some(via) = route.via.filter(|_| filter.via.is_none()) {
         let _ = write!(out, " via {via}");
     }
     out.push(' ');
-    if route.kind == RouteKind::Unicast && !of_one_device {
+    if route.kind == RouteKind::Unicast && filter.device.is_none() {
         let _ = write!(out, "dev {} ", route.device);
     }
     let is_ipv6 = route.to.address().is_ipv6();
-    if is_connected(host, route) {
+    if proto_of(host, route) == Proto::Kernel && filter.proto.is_none() {
         out.push_str("proto kernel ");
     }
-    if route.via.is_none() && route.kind == RouteKind::Unicast && !is_ipv6 {
+    if scope_of(route) == Scope::Link && filter.scope.is_none() && !is_ipv6 {
         out.push_str("scope link ");
     }
-    if let Some(src) = route.src {
+    if let Some(src) = route.src.filter(|_| filter.src.is_none()) {
         let _ = write!(out, "src {src} ");
     }
     match route.metric {
@@ -191,8 +327,7 @@ fn get(host: &Host, words: &[&str]) -> Result<String, Fault> {
         return Err(not_modelled(words));
     };
     let Ok(address) = address.parse::<IpAddr>() else {
-        let text = format!("Error: any valid prefix is expected rather than \"{address}\".");
-        return Err(Fault::tool(text, 1));
+        return Err(invalid(address));
     };
     match host.fib.lookup(address) {
         Lookup::Local(_) => Ok(format!(
