@@ -6,7 +6,8 @@
 //!
 //! # Sources
 //! 1.x: `updateServerLocations`, internal/ingress/controller/location.go; `buildLocation`,
-//! `buildProxyPass`, `buildServerName`, template/template.go; nginx.tmpl. 0.21: the same functions.
+//! `buildProxyPass`, `buildServerName`, `isLocationInLocationList`, template/template.go; nginx.tmpl;
+//! `NoTLSRedirectLocations`, config/config.go. 0.21: the same functions.
 
 use podwire_cluster::{Ingress, ObjectName};
 
@@ -17,6 +18,11 @@ use crate::nginx::{
     Config, Location, Modifier, Pattern, Return, Rewrite, Script, Server, ServerName,
 };
 use crate::router::Refused;
+
+/// Paths that begin so stay in the clear, whatever the annotations say: a certificate is asked for there.
+///
+/// Source: `NoTLSRedirectLocations`, internal/ingress/controller/config/config.go.
+const IN_THE_CLEAR: &str = "/.well-known/acme-challenge";
 
 /// Writes the configuration.
 pub(super) struct Layout<'l, 'c> {
@@ -208,6 +214,8 @@ impl<'l, 'c> Layout<'l, 'c> {
             },
         };
         let redirect = annotations.and_then(|found| found.redirect.as_ref());
+        let may_redirect = !placed.path.starts_with(IN_THE_CLEAR);
+        let to_https = annotations.filter(|_| may_redirect);
         Some(Location {
             name: placed.path.as_str().into(),
             modifier,
@@ -217,8 +225,8 @@ impl<'l, 'c> Layout<'l, 'c> {
                 backend: of.backend,
                 fallback: of.fallback,
                 ingress: of.ingress,
-                ssl_redirect: annotations.is_some_and(|found| found.ssl_redirect),
-                force_ssl_redirect: annotations.is_some_and(|found| found.force_ssl_redirect),
+                ssl_redirect: to_https.is_some_and(|found| found.ssl_redirect),
+                force_ssl_redirect: to_https.is_some_and(|found| found.force_ssl_redirect),
             },
         })
     }

@@ -283,3 +283,37 @@ fn a_controllers_pod_says_its_release_and_options() {
         ("k8s.io/inner", true)
     );
 }
+
+#[test]
+fn a_certificates_challenge_is_answered_in_the_clear() {
+    let cluster = with(
+        r#"(name: "i", class: "nginx", tls: ["a.test"],
+            annotations: {"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"},
+            rules: [(host: "a.test", paths: [
+                (path: "/", service: "a", port: 80),
+                (path: "/.well-known/acme-challenge/token", service: "b", port: 80),
+                (path: "/.well-known/other", service: "c", port: 80),
+            ])])"#,
+    );
+    for controller in [NGINX, Controller::IngressNginx021] {
+        for (path, answer) in [
+            (
+                "/.well-known/acme-challenge/token",
+                "b /.well-known/acme-challenge/token",
+            ),
+            ("/.well-known/other", "308 https://a.test/.well-known/other"),
+            // It is the location's path that counts, not the request's.
+            (
+                "/.well-known/acme-challenge/x",
+                "308 https://a.test/.well-known/acme-challenge/x",
+            ),
+        ] {
+            let url = format!("http://a.test{path}");
+            assert_eq!(
+                ask(&cluster, controller, &url),
+                answer,
+                "{controller} {path}"
+            );
+        }
+    }
+}
