@@ -130,7 +130,7 @@ impl Options {
     }
 }
 
-/// A part of an Ingress that nginx would not load.
+/// A part of an Ingress that nginx would not load, or whose pattern this program does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The Ingress.
@@ -182,7 +182,7 @@ impl Router {
         &self.ignored
     }
 
-    /// What nginx would not load.
+    /// What is left out: what nginx would not load, and patterns that this program does not read.
     #[must_use]
     pub fn refused(&self) -> &[Refused] {
         &self.refused

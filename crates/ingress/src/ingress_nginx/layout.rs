@@ -9,6 +9,8 @@
 //! `buildProxyPass`, `buildServerName`, `isLocationInLocationList`, template/template.go; nginx.tmpl;
 //! `NoTLSRedirectLocations`, config/config.go. 0.21: the same functions.
 
+use std::collections::BTreeSet;
+
 use podwire_cluster::{Ingress, ObjectName};
 
 use super::annotations::Annotations;
@@ -32,6 +34,11 @@ pub(super) struct Layout<'l, 'c> {
     /// What nginx would not load.
     pub(super) refused: Vec<Refused>,
 }
+
+/// A location that the server has already. Source: `ngx_http_cmp_locations`, src/http/ngx_http.c.
+#[derive(Debug, thiserror::Error)]
+#[error("duplicate location `{0}`: nginx does not load a configuration with it")]
+struct Duplicate(String);
 
 /// A location with the path that it will have.
 struct Placed<'s, 'c> {
@@ -116,8 +123,20 @@ impl<'l, 'c> Layout<'l, 'c> {
             self.returns(None, 302, &to)
         });
         let mut locations = Vec::with_capacity(placed.len());
+        let mut names = BTreeSet::new();
         for placed in &placed {
-            locations.extend(self.location(placed, all_patterns));
+            let Some(location) = self.location(placed, all_patterns) else {
+                continue;
+            };
+            // nginx looks for equal names among exact locations and among prefixes, not among patterns.
+            let is_pattern = matches!(location.modifier, Modifier::Pattern(_));
+            let is_exact = matches!(location.modifier, Modifier::Exact);
+            if !is_pattern && !names.insert((is_exact, location.name.clone())) {
+                let duplicate = Duplicate(location.to_string());
+                self.refuse(placed.location.ingress, &duplicate);
+                continue;
+            }
+            locations.push(location);
         }
         if server.host == DEFAULT {
             locations.extend(own_locations());
@@ -145,7 +164,7 @@ impl<'l, 'c> Layout<'l, 'c> {
 
     /// Prefixes as two locations, one of them exact.
     fn placed<'s>(&self, server: &'s servers::Server<'c>) -> Vec<Placed<'s, 'c>> {
-        let exact: std::collections::BTreeSet<&str> = server
+        let exact: BTreeSet<&str> = server
             .locations
             .iter()
             .filter(|location| location.is_exact)

@@ -317,3 +317,22 @@ fn a_certificates_challenge_is_answered_in_the_clear() {
         }
     }
 }
+
+#[test]
+fn a_location_that_is_there_twice_is_named() {
+    // `/x` becomes `/x/` and `= /x`, and `/x/` is `/x/` again.
+    let cluster = with(
+        r#"(name: "i", class: "nginx", rules: [(host: "a.test", paths: [
+            (path: "/x", service: "a", port: 80),
+            (path: "/x/", service: "b", port: 80),
+            (path: "/y", service: "c", port: 80),
+        ])])"#,
+    );
+    let router = Router::new(&cluster, &Options::of(NGINX));
+    let reasons: Vec<_> = router.refused().iter().map(|one| &*one.reason).collect();
+    assert_eq!(
+        reasons,
+        ["duplicate location `/x/`: nginx does not load a configuration with it"]
+    );
+    assert_eq!(ask(&cluster, NGINX, "http://a.test/y"), "c /y");
+}
