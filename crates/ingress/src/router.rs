@@ -135,6 +135,10 @@ impl Options {
 pub struct Refused {
     /// The Ingress.
     pub ingress: ObjectName,
+    /// The host of the server that it is missing in, `_` for all others.
+    pub server: Box<str>,
+    /// Whether nginx may take it: what the server answers is then not known here.
+    pub is_unread: bool,
     /// What is wrong.
     pub reason: String,
 }

@@ -17,7 +17,7 @@ use super::annotations::Annotations;
 use super::servers::{self, DEFAULT, Servers};
 use super::{Inside, Release};
 use crate::nginx::{
-    Config, Location, Modifier, Pattern, Return, Rewrite, Script, Server, ServerName,
+    Config, Location, Modifier, Pattern, PatternError, Return, Rewrite, Script, Server, ServerName,
 };
 use crate::router::Refused;
 
@@ -31,6 +31,8 @@ pub(super) struct Layout<'l, 'c> {
     release: Release,
     ingresses: &'l [&'c Ingress],
     annotations: &'l [Annotations],
+    /// The host of the server that is being written.
+    server: Box<str>,
     /// What nginx would not load.
     pub(super) refused: Vec<Refused>,
 }
@@ -48,7 +50,7 @@ struct Placed<'s, 'c> {
 }
 
 impl<'l, 'c> Layout<'l, 'c> {
-    pub(super) const fn new(
+    pub(super) fn new(
         release: Release,
         ingresses: &'l [&'c Ingress],
         annotations: &'l [Annotations],
@@ -57,6 +59,7 @@ impl<'l, 'c> Layout<'l, 'c> {
             release,
             ingresses,
             annotations,
+            server: "".into(),
             refused: Vec::new(),
         }
     }
@@ -64,6 +67,7 @@ impl<'l, 'c> Layout<'l, 'c> {
     pub(super) fn config(&mut self, servers: Servers<'c>) -> Config<Inside> {
         let mut config = Config::default();
         for server in servers.all {
+            self.server = server.host.into();
             let names = self.names(&server);
             config.add(self.server(&server), names);
         }
@@ -152,12 +156,14 @@ impl<'l, 'c> Layout<'l, 'c> {
         location.annotated.map(|number| &self.annotations[number])
     }
 
-    fn refuse(&mut self, ingress: Option<usize>, error: &dyn std::error::Error) {
+    fn refuse(&mut self, ingress: Option<usize>, error: &(dyn std::error::Error + 'static)) {
         self.refused.push(Refused {
             ingress: ingress.map_or_else(
                 || ObjectName::new("", "?"),
                 |number| self.ingresses[number].meta.name.clone(),
             ),
+            server: self.server.clone(),
+            is_unread: error.is::<PatternError>(),
             reason: error.to_string(),
         });
     }

@@ -336,3 +336,20 @@ fn a_location_that_is_there_twice_is_named() {
     );
     assert_eq!(ask(&cluster, NGINX, "http://a.test/y"), "c /y");
 }
+
+#[test]
+fn a_pattern_that_is_not_read_makes_its_server_unknown() {
+    let cluster = with(
+        r#"(name: "i", class: "nginx", annotations: {"nginx.ingress.kubernetes.io/use-regex": "true"},
+            rules: [(host: "a.test", paths: [
+                (path: "/(?!x).*", type: ImplementationSpecific, service: "a", port: 80),
+            ])])"#,
+    );
+    let router = Router::new(&cluster, &Options::of(NGINX));
+    let unread: Vec<_> = router
+        .refused()
+        .iter()
+        .map(|one| (&*one.server, one.is_unread))
+        .collect();
+    assert_eq!(unread, [("a.test", true)]);
+}
