@@ -278,6 +278,12 @@ fn write_oddities(global: &Global, cluster: &Cluster, err: &mut impl Write) -> i
     Ok(())
 }
 
+/// Reads a Corefile or a zone: a text that a person writes, and no device without an end.
+pub(crate) fn read_short_text(path: &Path) -> Result<String, Failure> {
+    let text = podwire_cluster::read_text_up_to(path, podwire_cluster::LONGEST_TEXT);
+    text.map_err(|error| Failure::with_help("", &error))
+}
+
 /// Reads a whole text file, or standard input for `-`.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     podwire_cluster::read_text(path).map_err(|error| Failure::with_help("", &error))

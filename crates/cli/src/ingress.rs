@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use podwire_cluster::{BackendPort, Cluster, ObjectName};
-use podwire_ingress::{Answer as Routed, Backend, Options, Router, State};
+use podwire_ingress::{Answer as Routed, Backend, Options, Router, State, Why};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -41,8 +41,23 @@ fn route(global: &Global, args: &RouteArgs, out: &mut impl Write) -> Result<Answ
         let _ = tell_left_out(&cluster, &router);
     }
     let mut all_served = true;
+    // The first request whose answer is not known; the others are answered.
+    let mut unknown = None;
     for Asked { id, request } in &asked {
         let answer = router.route(request);
+        if let Why::Nginx(why) = &answer.why
+            && let mut refused = router.refused().iter()
+            && let Some(refused) = refused.find(|one| one.is_unread && *one.server == *why.server())
+        {
+            let (host, path) = (&request.host, &request.path);
+            unknown.get_or_insert_with(|| {
+                Failure::input(format_args!(
+                    "{host}{path}: server {} has a pattern of ingress {} that is not read here: {}",
+                    refused.server, refused.ingress, refused.reason
+                ))
+            });
+            continue;
+        }
         all_served &= answer.status < 400;
         match args.output {
             TextOrJson::Json => {
@@ -58,7 +73,7 @@ fn route(global: &Global, args: &RouteArgs, out: &mut impl Write) -> Result<Answ
             }
         }
     }
-    Ok(all_served.into())
+    unknown.map_or(Ok(all_served.into()), Err)
 }
 
 /// What the command line says of the controller, and else what its pod says.

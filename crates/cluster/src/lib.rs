@@ -47,7 +47,8 @@ pub use kube_proxy_configuration::{
     SetError, VmoduleItem, WinkernelConfiguration, go_duration, parse_go_duration,
 };
 pub use load::{
-    Format, Input, LoadError, LoadErrors, Place, Problem, ReadError, load, read_inputs, read_text,
+    Format, Input, LONGEST_TEXT, LoadError, LoadErrors, Place, Problem, ReadError, load,
+    read_inputs, read_text, read_text_up_to,
 };
 pub use meta::{FileId, Labels, Meta, ObjectName, Selector, Source};
 pub use names::{DnsPolicy, KubeletConfiguration, PodDns};

@@ -24,6 +24,7 @@ mod tree;
 mod yaml;
 
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -59,6 +60,18 @@ pub enum ReadError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A device without an end, or a text that is far too long for what it is to be.
+    #[error("{}: over {most} bytes", path.display())]
+    #[diagnostic(
+        code(podwire::cluster::too_long),
+        help("accepted: files and pipes; of a device, Corefile or zone at most {most} bytes")
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read, in bytes.
+        most: u64,
     },
     /// Bytes that are no text.
     #[error("{}:{}:{}: not UTF-8", path.display(), place.line, place.column)]
@@ -121,21 +134,50 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, ReadError> {
     Ok(inputs)
 }
 
-/// Reads a file of text; `-` is standard input.
+/// The most that is read of a device, which may have no end, and of a text that a person writes, in bytes.
+pub const LONGEST_TEXT: u64 = 16 << 20;
+
+/// Reads a file of text; `-` is standard input. Of a device no more than [`LONGEST_TEXT`] bytes are read.
 ///
 /// # Errors
 /// When it cannot be read, or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, ReadError> {
-    let mut bytes = Vec::new();
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    let is_stdin = path.as_os_str() == "-";
+    let opened = if is_stdin {
+        Path::new("/dev/stdin")
     } else {
-        std::fs::read(path)
+        path
     };
-    let bytes = read.map_err(|source| ReadError::Unreadable {
+    // /dev/zero is one, and so is a terminal.
+    let is_device = std::fs::metadata(opened).is_ok_and(|about| {
+        let kind = about.file_type();
+        kind.is_char_device() || kind.is_block_device()
+    });
+    read_text_up_to(path, if is_device { LONGEST_TEXT } else { u64::MAX })
+}
+
+/// Reads a file of text as [`read_text`] does, of at most so many bytes.
+///
+/// # Errors
+/// When it cannot be read, is longer, or is not UTF-8.
+pub fn read_text_up_to(path: &Path, most: u64) -> Result<String, ReadError> {
+    let mut bytes = Vec::new();
+    let one_more = most.saturating_add(1);
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().take(one_more).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(one_more).read_to_end(&mut bytes))
+    };
+    read.map_err(|source| ReadError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
+    if bytes.len() as u64 > most {
+        return Err(ReadError::TooLong {
+            path: path.to_owned(),
+            most,
+        });
+    }
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let before = String::from_utf8_lossy(before);

@@ -59,4 +59,6 @@ pub struct Pod {
     pub terminating: bool,
     /// Phase `Succeeded` or `Failed`: it has no network any more.
     pub finished: bool,
+    /// Phase `Unknown`: nothing was heard of its node.
+    pub unknown: bool,
 }

@@ -50,6 +50,45 @@ pub struct Corefile {
     pub servers: Vec<ServerBlock>,
 }
 
+/// Plugins that may stand in a Corefile without a trace in its answers: they are about connections,
+/// traces, metadata and files.
+const HARMLESS: [&str; 14] = [
+    "root",
+    "metadata",
+    "geoip",
+    "cancel",
+    "tls",
+    "quic",
+    "timeouts",
+    "multisocket",
+    "nsid",
+    "trace",
+    "pprof",
+    "dnstap",
+    "on",
+    "sign",
+];
+
+impl Corefile {
+    /// The plugins that answers do not heed here and that CoreDNS's may, each with its place, once.
+    #[must_use]
+    pub fn unheeded(&self) -> Vec<(&str, &Place)> {
+        let mut found = Vec::new();
+        for plugin in self.servers.iter().flat_map(|server| &server.plugins) {
+            if let Plugin::Other {
+                name,
+                place: Some(place),
+            } = plugin
+                && !HARMLESS.contains(&&**name)
+                && !found.contains(&(&**name, place))
+            {
+                found.push((&**name, place));
+            }
+        }
+        found
+    }
+}
+
 /// A server block: what is asked about its zones, on its port, is answered by its plugins.
 ///
 /// A block whose keys name several ports or transports is one `ServerBlock` for each.

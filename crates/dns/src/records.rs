@@ -160,7 +160,7 @@ impl Records {
             records.add(name, service, &slices);
         }
         if config.pods == PodMode::Verified {
-            records.add_pods(cluster);
+            records.add_pods(cluster, &selected);
         }
         records.services.shrink_to_fit();
         records
@@ -244,13 +244,14 @@ impl Records {
         }
     }
 
-    /// Pods that run and are not going away, by the first of their addresses.
+    /// Pods that run, are not going away and are selected, by the first of their addresses.
     ///
     /// Source: `ToPod`, plugin/kubernetes/object/pod.go; `podListFunc`, controller.go.
-    fn add_pods(&mut self, cluster: &Cluster) {
+    fn add_pods(&mut self, cluster: &Cluster, selected: &dyn Fn(&Labels) -> bool) {
         for pod in cluster.pods.values() {
             let Some(&ip) = pod.ips.first() else { continue };
-            if pod.finished || pod.terminating {
+            let is_gone = pod.finished || pod.unknown || pod.terminating;
+            if is_gone || !selected(&pod.meta.labels) {
                 continue;
             }
             let namespace = pod.meta.name.namespace.clone();

@@ -6,7 +6,8 @@
 //! - [`data`]: the data of a record, from words.
 //!
 //! # Departures
-//! No DNSSEC: RRSIG, NSEC and DS records are not added for an asker who sets bit DO. DNAME records
+//! No DNSSEC: RRSIG, NSEC and DS records are not added for an asker who sets bit DO; DS records are
+//! given to who asks for them. DNAME records
 //! are read as data of an unknown type and not followed.
 //!
 //! # Sources
@@ -28,6 +29,15 @@ pub use master::ZoneError;
 /// How many CNAMEs are followed inside a zone. Source: `externalLookup`, plugin/file/lookup.go.
 const LONGEST_CHAIN: usize = 8;
 
+/// What becomes of capital letters in the names of a zone's SRV records. Others are in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Case {
+    /// They stay (RFC 6763 section 4.1.1).
+    Kept,
+    /// They are small letters.
+    Lower,
+}
+
 /// A zone: names and their records.
 #[derive(Clone, Debug)]
 pub struct Zone {
@@ -47,7 +57,7 @@ impl Zone {
     ///
     /// # Errors
     /// If no SOA record is among them, or one is outside of the zone.
-    pub fn new(origin: Option<&Name>, all: Vec<Record>) -> Result<Self, ZoneFault> {
+    pub fn new(origin: Option<&Name>, all: Vec<Record>, case: Case) -> Result<Self, ZoneFault> {
         let soa = all
             .iter()
             .find(|record| record.record_type() == RecordType::SOA)
@@ -62,7 +72,12 @@ impl Zone {
             origin,
         };
         for record in all {
-            zone.insert(in_lower_case(record))?;
+            let is_kept = case == Case::Kept && record.record_type() == RecordType::SRV;
+            zone.insert(if is_kept {
+                record
+            } else {
+                in_lower_case(record)
+            })?;
         }
         Ok(zone)
     }
@@ -133,7 +148,9 @@ impl Zone {
         for part in below_in_turn(below, &self.origin) {
             if let Some(records) = self.records.get(&part) {
                 let ns = of_type(records, RecordType::NS);
-                if !ns.is_empty() {
+                // Of the DS records at a delegation the parent is the authority.
+                let asks_parent = qtype == RecordType::DS && part == qname;
+                if !ns.is_empty() && !asks_parent {
                     let mut reply = Reply::empty(ResponseCode::NoError);
                     reply.additionals = self.glue(&ns);
                     reply.authorities = ns;

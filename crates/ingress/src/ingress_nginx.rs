@@ -271,6 +271,14 @@ pub struct NginxWhy<'r> {
     end: &'static str,
 }
 
+impl NginxWhy<'_> {
+    /// The first name of the server.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        self.server
+    }
+}
+
 impl fmt::Display for NginxWhy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.by {

@@ -41,8 +41,10 @@
 //!   `server-alias`, `default-backend`, and `canary`, whose Ingresses get no traffic here. Not heard:
 //!   authentication, limits, snippets, mirrors, `from-to-www-redirect`, `service-upstream`, `custom-http-errors`.
 //! - Secrets are not read: a host of `tls` has a certificate.
-//! - A pattern or variable that nginx, or this program, does not take would keep nginx from loading its new
-//!   configuration; here that location alone is left out, and [`Router::refused`] names it.
+//! - A location that nginx does not take, or that is there already, keeps nginx from loading its new
+//!   configuration; here it alone is left out, and [`Router::refused`] names it. Patterns that PCRE takes and
+//!   this program does not (look-around, back references) are left out and named likewise, though nginx
+//!   would load them: answers of that server may differ.
 //! - 0.21 orders Ingresses by `resourceVersion`; here both releases go by age. It knows no path types and no
 //!   IngressClass objects, and so goes by the annotation alone.
 //! - What the API leaves open, `spec` decides so: ImplementationSpecific is Prefix; a request that no path of

@@ -130,11 +130,15 @@ impl Options {
     }
 }
 
-/// A part of an Ingress that nginx would not load.
+/// A part of an Ingress that nginx would not load, or whose pattern this program does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The Ingress.
     pub ingress: ObjectName,
+    /// The host of the server that it is missing in, `_` for all others.
+    pub server: Box<str>,
+    /// Whether nginx may take it: what the server answers is then not known here.
+    pub is_unread: bool,
     /// What is wrong.
     pub reason: String,
 }
@@ -182,7 +186,7 @@ impl Router {
         &self.ignored
     }
 
-    /// What nginx would not load.
+    /// What is left out: what nginx would not load, and patterns that this program does not read.
     #[must_use]
     pub fn refused(&self) -> &[Refused] {
         &self.refused

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::version;
 use crate::failure::{Answer, Failure};
-use crate::files::read_text;
+use crate::files::read_short_text;
 
 /// `podwire dns lint`.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ enum LintOutput {
 
 pub(crate) fn run(args: &LintArgs, out: &mut impl Write) -> Result<Answer, Failure> {
     let version = version(args.coredns_version.as_deref())?;
-    let text = read_text(&args.corefile)?;
+    let text = read_short_text(&args.corefile)?;
     // CoreDNS names a file as it was named to it; a text without a name is `Corefile` there.
     let name = match args.corefile.to_str() {
         Some("-") | None => "Corefile",

@@ -1,6 +1,6 @@
 //! The server that `dns query` and `dns serve` ask.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use podwire_dns::{Server, Setup, World};
 use super::version;
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::files::read_text;
+use crate::files::read_short_text;
 
 /// What kubeadm 1.30 writes into ConfigMap `coredns`, but for the comments.
 ///
@@ -97,6 +97,15 @@ impl CorednsArgs {
             Some(place) => Failure::input(format_args!("{place}: {}", refusal.without_line())),
             None => Failure::input(format_args!("{file}: {refusal}")),
         })?;
+        if !global.quiet {
+            for (plugin, place) in corefile.unheeded() {
+                // The answer is the same if nobody hears this.
+                let _ = writeln!(
+                    anstream::stderr(),
+                    "warning: {place}: plugin {plugin} is not modelled: answers may differ"
+                );
+            }
+        }
         let setup = Setup {
             cluster,
             version,
@@ -108,6 +117,9 @@ impl CorednsArgs {
         Server::new(&corefile, setup).map_err(|error| {
             let cause = std::error::Error::source(&error);
             let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            if error.has_place() {
+                return Failure::input(error);
+            }
             Failure::input(format_args!("{file}: {error}{cause}"))
         })
     }
@@ -115,7 +127,7 @@ impl CorednsArgs {
     /// The Corefile's text, and where it is from.
     fn text(&self, cluster: &Cluster) -> Result<(String, String), Failure> {
         if let Some(path) = &self.corefile {
-            return Ok((path.display().to_string(), read_text(path)?));
+            return Ok((path.display().to_string(), read_short_text(path)?));
         }
         Ok(match &cluster.corefile {
             Some(found) => {
@@ -138,7 +150,7 @@ impl CorednsArgs {
             return Ok(World::Nothing);
         }
         let zones = self.upstream_zone.iter().map(|path| {
-            let text = read_text(path)?;
+            let text = read_short_text(path)?;
             master::zone(&text, None)
                 .map_err(|error| Failure::input(format_args!("{}:{error}", path.display())))
         });

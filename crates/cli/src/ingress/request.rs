@@ -57,13 +57,18 @@ pub(crate) fn of_url(url: &str, headers: &[String]) -> Result<Request, Failure> 
                 "--header {header}: accepted is NAME=VALUE, as in Host=shop.test"
             )));
         };
-        if name.eq_ignore_ascii_case("host") {
-            value.clone_into(&mut request.host);
-        } else {
-            request.headers.push((name.to_owned(), value.to_owned()));
-        }
+        add_header(&mut request, name, value);
     }
     Ok(request)
+}
+
+/// Adds a header; Host goes before what a URL names.
+fn add_header(request: &mut Request, name: &str, value: &str) {
+    if name.eq_ignore_ascii_case("host") {
+        value.clone_into(&mut request.host);
+    } else {
+        request.headers.push((name.to_owned(), value.to_owned()));
+    }
 }
 
 fn lines(file: &Path) -> Result<Vec<Asked>, Failure> {
@@ -76,15 +81,19 @@ fn lines(file: &Path) -> Result<Vec<Asked>, Failure> {
                 jsonl::fault(file, number, 1, &why)
             })?,
         };
+        let mut request = Request {
+            scheme,
+            host: value.host.unwrap_or_default(),
+            path: value.path,
+            method: value.method.unwrap_or_else(|| "GET".to_owned()),
+            headers: Vec::new(),
+        };
+        for (name, text) in value.headers.unwrap_or_default() {
+            add_header(&mut request, &name, &text);
+        }
         Ok(Asked {
             id: value.id,
-            request: Request {
-                scheme,
-                host: value.host.unwrap_or_default(),
-                path: value.path,
-                method: value.method.unwrap_or_else(|| "GET".to_owned()),
-                headers: value.headers.unwrap_or_default().into_iter().collect(),
-            },
+            request,
         })
     });
     asked.collect()

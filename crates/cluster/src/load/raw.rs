@@ -284,6 +284,7 @@ impl From<PodObject> for Pod {
                 .any(|c| &*c.kind == "Ready" && &*c.status == "True"),
             terminating,
             finished: matches!(&*status.phase, "Succeeded" | "Failed"),
+            unknown: &*status.phase == "Unknown",
         }
     }
 }

@@ -146,6 +146,7 @@ fn pods<'m>(
                 ready: workload.ready.is_none_or(|ready| replica < ready),
                 terminating: false,
                 finished: false,
+                unknown: false,
             };
             found.push(Waiting {
                 pod,

@@ -41,6 +41,14 @@ pub struct Behaviour {
     /// Every endpoint with an address gives it a name, not the first found alone. 1.3.1 stops at
     /// the first; taken to be so since 1.8.1.
     pub all_names_of_an_address: bool,
+    /// How many aliases within the zone may have led to one more. 7, and 10 since 1.12.1 (#7153).
+    pub longest_chain: usize,
+    /// `file` and `auto` refuse names of other zones if no plugin is behind them; before that they
+    /// fail. Since 1.12.3 (#7381).
+    pub last_file_refuses: bool,
+    /// SRV records of `file` and `auto` keep their names and targets as written, not in lower case.
+    /// Since 1.12.3 (#7402).
+    pub keeps_case: bool,
 }
 
 impl Behaviour {
@@ -61,6 +69,9 @@ impl Behaviour {
             schema: if since(5, 1) { "1.1.0" } else { "1.0.1" },
             nested_aliases: since(5, 0),
             all_names_of_an_address: since(8, 1),
+            longest_chain: if since(12, 1) { 10 } else { 7 },
+            last_file_refuses: since(12, 3),
+            keeps_case: since(12, 3),
         }
     }
 }

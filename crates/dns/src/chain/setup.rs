@@ -8,14 +8,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
+use hickory_proto::op::ResponseCode;
 use indexmap::IndexMap;
 use podwire_cluster::{Cluster, ObjectName};
 
 use super::{Behaviour, Chain, Draws, Handler, Server, World};
 use crate::corefile::plugin::{Auto, SearchFrom, ZoneFile};
 use crate::corefile::{
-    Corefile, Fallthrough, Kubernetes as KubernetesConfig, Plugin, ServerBlock, Surroundings,
-    Transport, ZoneName,
+    Corefile, Fallthrough, Kubernetes as KubernetesConfig, Place, Plugin, ServerBlock,
+    Surroundings, Transport, ZoneName,
 };
 use crate::message::name;
 pub use crate::plugin::template::text::TextError;
@@ -26,7 +27,7 @@ use crate::plugin::{
 };
 use crate::records::Records;
 use crate::version::Version;
-use crate::zone::{Zone, ZoneError, master};
+use crate::zone::{Case, Zone, ZoneError, master};
 
 /// The port whose blocks answer, unless none has it.
 const PORT: u16 = 53;
@@ -75,13 +76,31 @@ pub enum SetupError {
         error: ZoneError,
     },
     /// A template cannot be read.
-    #[error("template: {0}")]
-    Template(#[from] TextError),
+    #[error("{}template: {error}", at(place.as_ref()))]
+    Template {
+        /// Where it stands.
+        place: Option<Place>,
+        /// What is wrong.
+        error: TextError,
+    },
     /// `autopath` names a plugin that knows no pods.
     #[error(
         "autopath: `@{0}` is not a plugin of this block that knows search lists; `@kubernetes` is"
     )]
     Autopath(String),
+}
+
+impl SetupError {
+    /// Whether it tells itself in which file and line the fault is.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        matches!(self, Self::Template { place: Some(_), .. })
+    }
+}
+
+/// A place in front of what is wrong there.
+fn at(place: Option<&Place>) -> String {
+    place.map_or_else(String::new, |place| format!("{place}: "))
 }
 
 impl Server {
@@ -165,7 +184,8 @@ impl Maker<'_> {
             .collect();
         let mut made = kubernetes.iter();
         let mut handlers: Vec<Box<dyn Handler>> = Vec::new();
-        for plugin in &block.plugins {
+        for (at, plugin) in block.plugins.iter().enumerate() {
+            let otherwise = self.without_zone(&block.plugins[at + 1..]);
             let handler: Box<dyn Handler> = match plugin {
                 Plugin::Loadbalance(_) => Box::new(Loadbalance),
                 Plugin::Cache(config) => {
@@ -173,14 +193,23 @@ impl Maker<'_> {
                     Box::new(Cache::new(config.clone(), authoritative))
                 }
                 Plugin::Rewrite(rules) => Box::new(Rewrite(rules.clone())),
-                Plugin::Template(configs) => Box::new(Template::new(configs.clone())?),
+                Plugin::Template(configs) => {
+                    let read = Template::new(configs.clone());
+                    Box::new(read.map_err(|(place, error)| SetupError::Template { place, error })?)
+                }
                 Plugin::Hosts(config) => {
                     // CoreDNS warns of a file that is not there and goes on without it.
                     let file = self.setup.surroundings.read(Path::new(&config.path));
                     Box::new(Hosts::new(config, &file.unwrap_or_default()))
                 }
-                Plugin::File(files) => Box::new(File(self.files(files)?)),
-                Plugin::Auto(folders) => Box::new(File(self.folders(folders)?)),
+                Plugin::File(files) => Box::new(File {
+                    zones: self.files(files)?,
+                    otherwise,
+                }),
+                Plugin::Auto(folders) => Box::new(File {
+                    zones: self.folders(folders)?,
+                    otherwise,
+                }),
                 Plugin::Autopath(config) => Box::new(Autopath {
                     zones: config.zones.clone(),
                     search: self.search(&config.search, &kubernetes)?,
@@ -222,6 +251,14 @@ impl Maker<'_> {
         })
     }
 
+    /// What `file` and `auto` say themselves of names in no zone of theirs, before these plugins.
+    fn without_zone(&self, behind: &[Plugin]) -> Option<ResponseCode> {
+        // These two are no handlers.
+        let asks = |plugin: &Plugin| !matches!(plugin, Plugin::Other { name, .. } if name == "on" || name == "sign");
+        let is_last = !behind.iter().any(asks);
+        (is_last && self.behaviour.last_file_refuses).then_some(ResponseCode::Refused)
+    }
+
     fn kubernetes(&self, config: &KubernetesConfig) -> Arc<Kubernetes> {
         let records = Records::new(self.setup.cluster, config);
         let local = self.local.clone();
@@ -257,7 +294,7 @@ impl Maker<'_> {
         for file in files {
             let text = self.read("file", &file.path)?;
             for origin in &file.zones {
-                let zone = zone(&text, origin, &file.path)?;
+                let zone = self.zone(&text, origin, &file.path)?;
                 zones.push((zone, file.fallthrough.clone()));
             }
         }
@@ -285,11 +322,24 @@ impl Maker<'_> {
                 }
                 let path = folder.join(&name).display().to_string();
                 let text = self.read("auto", &path)?;
-                let zone = zone(&text, &origin, &path)?;
+                let zone = self.zone(&text, &origin, &path)?;
                 zones.push((zone, auto.fallthrough.clone()));
             }
         }
         Ok(zones)
+    }
+
+    fn zone(&self, text: &str, origin: &ZoneName, path: &str) -> Result<Zone, SetupError> {
+        let case = if self.behaviour.keeps_case {
+            Case::Kept
+        } else {
+            Case::Lower
+        };
+        let origin = name(origin.as_str());
+        master::zone_in(text, origin.as_ref(), case).map_err(|error| SetupError::Zone {
+            path: path.to_owned(),
+            error,
+        })
     }
 
     fn read(&self, plugin: &'static str, path: &str) -> Result<String, SetupError> {
@@ -304,14 +354,6 @@ fn failed(plugin: &'static str, path: &str, source: io::Error) -> SetupError {
         path: path.to_owned(),
         source,
     }
-}
-
-fn zone(text: &str, origin: &ZoneName, path: &str) -> Result<Zone, SetupError> {
-    let origin = name(origin.as_str());
-    master::zone(text, origin.as_ref()).map_err(|error| SetupError::Zone {
-        path: path.to_owned(),
-        error,
-    })
 }
 
 /// A handler that another plugin asks too.

@@ -99,6 +99,11 @@ impl Dispenser {
         args
     }
 
+    /// Where the first word stands.
+    pub(crate) fn first_place(&self) -> Option<Place> {
+        self.tokens.first().map(Token::place)
+    }
+
     /// Where the current word stands.
     pub(crate) fn place(&self) -> Option<Place> {
         self.current().map(Token::place)

@@ -122,7 +122,8 @@ fn overlaps(keys: &[Vec<Key>], plugins: &[Vec<Plugin>]) -> Result<(), (usize, St
         if bound_to.is_empty() {
             bound_to.push(String::new());
         }
-        let viewed = |plugin: &Plugin| matches!(plugin, Plugin::Other { name } if name == "view");
+        let viewed =
+            |plugin: &Plugin| matches!(plugin, Plugin::Other { name, .. } if name == "view");
         if plugins.iter().any(viewed) {
             continue;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::rr::{DNSClass, RecordType};
 use podwire_packet::Prefix;
 
-use super::{CacheConfig, Fallthrough, Forward, Kubernetes, Pattern, RewriteRule, ZoneName};
+use super::{CacheConfig, Fallthrough, Forward, Kubernetes, Pattern, Place, RewriteRule, ZoneName};
 
 /// A plugin with its settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,10 +88,12 @@ pub enum Plugin {
         /// The authors.
         authors: Vec<String>,
     },
-    /// Another plugin, whose settings were read but mean nothing to podwire's answers.
+    /// Another plugin, whose settings were passed over: podwire's answers are as if it were not there.
     Other {
         /// Its name.
         name: String,
+        /// Where it stands.
+        place: Option<Place>,
     },
 }
 
@@ -113,6 +115,8 @@ pub enum Loadbalance {
 /// One `template`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
+    /// Where it stands.
+    pub place: Option<Place>,
     /// The class that it answers.
     pub class: DNSClass,
     /// The type.

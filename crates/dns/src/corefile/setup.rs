@@ -149,10 +149,15 @@ pub(super) fn plugin(
         around,
         root: &root.clone(),
     };
+    let place = c.words.first_place();
+    let other = |place| Plugin::Other {
+        name: name.into(),
+        place,
+    };
     let plugin = match name {
         "root" => server::root(&mut c).map(|path| {
             *root = path;
-            Plugin::Other { name: name.into() }
+            other(place)
         }),
         "errors" => server::errors(&mut c),
         "log" => server::log(&mut c),
@@ -181,7 +186,7 @@ pub(super) fn plugin(
         "forward" => forward::read(&mut c).map(Plugin::Forward),
         "proxy" => forward::proxy(&mut c).map(Plugin::Proxy),
         "acl" => access::read(&mut c).map(Plugin::Acl),
-        _ => Ok(Plugin::Other { name: name.into() }),
+        _ => Ok(other(place)),
     };
     plugin.map_err(|refusal| refusal.of(name))
 }

@@ -47,7 +47,7 @@ pub fn data(data: &RData) -> String {
         }
         RData::CAA(caa) => caa.to_string(),
         RData::NAPTR(naptr) => naptr.to_string(),
-        other => unknown(other),
+        other => ds(other).unwrap_or_else(|| unknown(other)),
     }
 }
 
@@ -116,6 +116,21 @@ fn quoted(bytes: &[u8]) -> String {
     }
     out.push('"');
     out
+}
+
+/// `KEY_TAG ALGORITHM DIGEST_TYPE DIGEST` of a DS record, RFC 4034 section 5.3.
+fn ds(data: &RData) -> Option<String> {
+    if data.record_type() != RecordType::DS {
+        return None;
+    }
+    let bytes = encoded(data);
+    let (&[high, low, algorithm, digest_type], digest) = bytes.split_first_chunk()?;
+    let key_tag = u16::from_be_bytes([high, low]);
+    let mut out = format!("{key_tag} {algorithm} {digest_type} ");
+    for byte in digest {
+        write!(out, "{byte:02X}").expect("a String takes any text");
+    }
+    Some(out)
 }
 
 /// `\# LENGTH HEX`, RFC 3597 section 5.

@@ -14,15 +14,26 @@ use crate::corefile::Fallthrough;
 use crate::message::Request;
 use crate::zone::Zone;
 
-/// The zones of a `file` or an `auto`, each with what falls through it.
+/// A `file` or an `auto`.
 #[derive(Debug)]
-pub(crate) struct File(pub(crate) Vec<(Zone, Fallthrough)>);
+pub(crate) struct File {
+    /// Its zones, each with what falls through it.
+    pub(crate) zones: Vec<(Zone, Fallthrough)>,
+    /// What it says of a name in none of them; `None`: the next plugin does.
+    pub(crate) otherwise: Option<ResponseCode>,
+}
 
 impl Handler for File {
     fn serve(&self, request: &Request, next: Next<'_>) -> Outcome {
-        let holding = self.0.iter().filter(|(z, _)| z.contains(&request.lower));
+        let holding = self
+            .zones
+            .iter()
+            .filter(|(z, _)| z.contains(&request.lower));
         let Some((zone, fallthrough)) = holding.max_by_key(|(zone, _)| zone.origin().len()) else {
-            return next.serve(request);
+            return match self.otherwise {
+                Some(rcode) => Outcome::Unwritten(rcode),
+                None => next.serve(request),
+            };
         };
         if matches!(request.qtype, RecordType::AXFR | RecordType::IXFR) {
             return Outcome::Unwritten(ResponseCode::Refused);

@@ -19,6 +19,7 @@ use indexmap::IndexMap;
 
 use self::text::{Text, Values};
 use crate::chain::{Handler, Next, Outcome};
+use crate::corefile::Place;
 use crate::corefile::plugin::Template as Config;
 use crate::corefile::zone::longest;
 use crate::message::{Reply, Request, as_text, presentation};
@@ -40,16 +41,26 @@ impl Template {
     /// The templates, read.
     ///
     /// # Errors
-    /// If a text is not one that podwire reads.
-    pub(crate) fn new(configs: Vec<Config>) -> Result<Self, text::TextError> {
+    /// If a text is not one that podwire reads: where its template stands, and why.
+    pub(crate) fn new(configs: Vec<Config>) -> Result<Self, (Option<Place>, text::TextError)> {
         let read = |texts: &[String]| -> Result<Vec<Text>, text::TextError> {
             texts.iter().map(|text| Text::read(text)).collect()
         };
+        let whole = |config: &Config| {
+            Ok([
+                read(&config.answer)?,
+                read(&config.additional)?,
+                read(&config.authority)?,
+            ])
+        };
         let one = |config: Config| {
+            let read = whole(&config);
+            let [answer, additional, authority] =
+                read.map_err(|error| (config.place.clone(), error))?;
             Ok(One {
-                answer: read(&config.answer)?,
-                additional: read(&config.additional)?,
-                authority: read(&config.authority)?,
+                answer,
+                additional,
+                authority,
                 config,
             })
         };

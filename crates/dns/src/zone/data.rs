@@ -2,7 +2,7 @@
 //!
 //! # Sources
 //! RFC 1035 sections 3.3 and 5.1, RFC 2782 (SRV), RFC 3596 (AAAA), RFC 3597 (unknown types),
-//! RFC 8659 (CAA).
+//! RFC 4034 (DS), RFC 8659 (CAA).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -107,6 +107,7 @@ pub fn parse(record_type: RecordType, words: &[String], origin: &Name) -> Result
             RData::SRV(SRV::new(priority, weight, port, words.name()?))
         }
         RecordType::SOA => soa(&mut words)?,
+        RecordType::DS => ds(&mut words)?,
         RecordType::TXT => {
             let first = words.word("a text")?;
             let mut texts = vec![first.to_owned()];
@@ -146,25 +147,44 @@ fn soa(words: &mut Words<'_>) -> Result<RData, DataFault> {
     )))
 }
 
+/// `KEY_TAG ALGORITHM DIGEST_TYPE DIGEST`, RFC 4034 section 5.3.
+fn ds(words: &mut Words<'_>) -> Result<RData, DataFault> {
+    let key_tag: u16 = words.parse("a key tag, 0 to 65535")?;
+    let algorithm: u8 = words.parse("the number of an algorithm")?;
+    let digest_type: u8 = words.parse("the number of a digest's type")?;
+    let hex = words.rest().concat();
+    let digest = bytes(&hex).filter(|digest| !digest.is_empty());
+    let digest = digest.ok_or_else(|| wrong(&hex, "a digest in hexadecimal"))?;
+    let mut rdata = key_tag.to_be_bytes().to_vec();
+    rdata.extend([algorithm, digest_type]);
+    rdata.extend(digest);
+    Ok(RData::Unknown {
+        code: RecordType::DS,
+        rdata: NULL::with(rdata),
+    })
+}
+
 /// `\# LENGTH HEX`.
 fn unknown(words: &mut Words<'_>) -> Result<RData, DataFault> {
     words.word("\\#")?;
     let length: usize = words.parse("a number of bytes")?;
     let hex = words.rest().concat();
-    let bytes: Option<Vec<u8>> = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| {
-            let pair = std::str::from_utf8(pair).ok()?;
-            (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok())?
-        })
-        .collect();
-    let bytes = bytes.filter(|bytes| bytes.len() == length);
+    let bytes = bytes(&hex).filter(|bytes| bytes.len() == length);
     let bytes = bytes.ok_or_else(|| wrong(&hex, "that many bytes in hexadecimal"))?;
     Ok(RData::Unknown {
         code: words.record_type,
         rdata: NULL::with(bytes),
     })
+}
+
+/// Bytes of two hexadecimal digits each.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok())?
+    };
+    pairs.map(byte).collect()
 }
 
 /// The name that a word means: `@` is the origin, what has no final dot is below it.

@@ -9,7 +9,7 @@
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 
 use super::data::{self, DataFault, absolute, seconds};
-use super::{Zone, ZoneFault};
+use super::{Case, Zone, ZoneFault};
 use crate::message::presentation::parse_record_type;
 
 /// What is wrong in a master file, and where.
@@ -56,9 +56,17 @@ pub enum MasterFault {
 /// # Errors
 /// At the first line that cannot be read.
 pub fn zone(text: &str, origin: Option<&Name>) -> Result<Zone, ZoneError> {
+    zone_in(text, origin, Case::Lower)
+}
+
+/// The zone that a master file says, as [`zone`] reads it, with capital letters as `case` says.
+///
+/// # Errors
+/// At the first line that cannot be read.
+pub fn zone_in(text: &str, origin: Option<&Name>, case: Case) -> Result<Zone, ZoneError> {
     let records = records(text, origin)?;
     let last = text.lines().count().max(1);
-    Zone::new(origin, records).map_err(|fault| ZoneError {
+    Zone::new(origin, records, case).map_err(|fault| ZoneError {
         line: last,
         fault: fault.into(),
     })

@@ -99,3 +99,30 @@ fn what_an_old_release_does_not_have_yet_is_named() {
     );
     assert_eq!(found.migrated, None);
 }
+
+#[test]
+fn what_the_latest_releases_brought_is_refused_before_them() {
+    let kubernetes = ". {\n kubernetes cluster.local {\n startup_timeout 1s\n }\n }";
+    let forward = ". {\n forward . 192.0.2.53 {\n max_connect_attempts 2\n }\n }";
+    let file = ". {\n file db.test test {\n fallthrough\n }\n }";
+    for (text, before, since) in [
+        (". {\n nomad\n }", "1.12.4", "1.13.0"),
+        (". {\n quic {\n max_streams 2\n }\n }", "1.12.1", "1.12.2"),
+        (file, "1.12.1", "1.12.2"),
+        (kubernetes, "1.12.2", "1.12.3"),
+        (forward, "1.13.1", "1.13.2"),
+        (
+            ". {\n rewrite edns0 local unset 0xffee\n }",
+            "1.12.2",
+            "1.12.3",
+        ),
+    ] {
+        let loads = |version: &str| {
+            let version: Version = version.parse().unwrap();
+            lint("Corefile", text, version, &Machine::default()).loaded
+        };
+        assert!(loads(before).is_err(), "{before}: {text}");
+        let loaded = loads(since);
+        assert!(loaded.is_ok(), "{since}: {text}: {loaded:?}");
+    }
+}

@@ -1,11 +1,14 @@
 //! Rules of single plugins that no recorded answer shows.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
-use podwire_dns::Server;
+use podwire_dns::corefile::{Corefile, Nothing, Surroundings};
 use podwire_dns::message::presentation::{self, parse_record_type};
 use podwire_dns::message::{Request, as_text, name};
+use podwire_dns::{Server, Setup, World};
 
 use crate::answers::{cluster, server_of};
 
@@ -190,4 +193,181 @@ fn wildcards_and_odd_types_are_those_of_the_release() {
     let soa = |server| ask(server, "nosuch.apps.svc.cluster.local", "SOA").unwrap();
     assert!(soa(&old).starts_with("NOERROR; cluster.local. 5 ns.dns.cluster.local."));
     assert!(soa(&new).starts_with("NOERROR; cluster.local. 5 ns.dns.cluster.local."));
+}
+
+/// One file, whatever its path.
+struct OneFile(String);
+
+impl Surroundings for OneFile {
+    fn read(&self, _: &Path) -> io::Result<String> {
+        Ok(self.0.clone())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        Nothing.list(folder)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        Nothing.env(name)
+    }
+}
+
+/// A server with zone `corp.test` in a file.
+fn with_zone(version: &str, lines: &str, corefile: &str) -> Server {
+    let soa = "$ORIGIN corp.test.\n@ 60 IN SOA ns hostmaster 1 1 1 1 60\n@ 60 IN NS ns\n";
+    let surroundings = OneFile(format!("{soa}{lines}"));
+    let version = version.parse().unwrap();
+    let corefile = Corefile::load("Corefile", corefile, version, &surroundings).unwrap();
+    let setup = Setup {
+        cluster: &cluster(),
+        version,
+        world: World::Nothing,
+        local: Vec::new(),
+        seed: 1,
+        surroundings: &surroundings,
+    };
+    Server::new(&corefile, setup).unwrap()
+}
+
+const ZONE_ALONE: &str = ". {\n file corp.zone corp.test\n }";
+
+#[test]
+fn a_delegations_ds_is_answered_by_the_parent() {
+    let lines = "sub 60 IN NS ns.sub\nns.sub 60 IN A 192.0.2.1\nsub 60 IN DS 7 13 2 00ff\n\
+                 bare 60 IN NS ns.sub\n";
+    let server = with_zone("1.13.2", lines, ZONE_ALONE);
+    let ds = ask(&server, "sub.corp.test", "DS").unwrap();
+    assert!(
+        ds.starts_with("NOERROR; sub.corp.test. 60 7 13 2 00FF; corp.test. 60 ns.corp.test."),
+        "{ds}"
+    );
+    let none = ask(&server, "bare.corp.test", "DS").unwrap();
+    assert!(
+        none.starts_with("NOERROR; corp.test. 60 ns.corp.test. hostmaster"),
+        "{none}"
+    );
+    let below = ask(&server, "a.sub.corp.test", "DS").unwrap();
+    assert!(
+        below.starts_with("NOERROR; sub.corp.test. 60 ns.sub"),
+        "{below}"
+    );
+}
+
+#[test]
+fn the_last_file_refuses_names_of_other_zones() {
+    let before_another = ". {\n file corp.zone corp.test\n loop\n }";
+    for (version, rcode) in [("1.12.2", "SERVFAIL"), ("1.12.3", "REFUSED")] {
+        let server = with_zone(version, "", ZONE_ALONE);
+        assert_eq!(ask(&server, "example.com", "A").unwrap(), rcode);
+        let server = with_zone(version, "", before_another);
+        assert_eq!(ask(&server, "example.com", "A").unwrap(), "SERVFAIL");
+    }
+}
+
+#[test]
+fn names_of_services_keep_their_capitals_in_zones() {
+    let lines = "Printer._ipp._tcp 60 IN SRV 0 0 631 Host.corp.test.\nUpper 60 IN CNAME Host\n";
+    let of = |version| with_zone(version, lines, ZONE_ALONE);
+    let (old, new) = (of("1.12.2"), of("1.12.3"));
+    let srv = |server| ask(server, "printer._ipp._tcp.corp.test", "SRV").unwrap();
+    assert!(
+        srv(&old).contains("printer._ipp._tcp.corp.test. 60 0 0 631 host.corp.test."),
+        "{}",
+        srv(&old)
+    );
+    assert!(
+        srv(&new).contains("Printer._ipp._tcp.corp.test. 60 0 0 631 Host.corp.test."),
+        "{}",
+        srv(&new)
+    );
+    let cname = ask(&new, "upper.corp.test", "CNAME").unwrap();
+    assert!(
+        cname.contains("upper.corp.test. 60 host.corp.test."),
+        "{cname}"
+    );
+}
+
+/// A cluster of these objects.
+fn objects(text: &str) -> podwire_cluster::Cluster {
+    let input = podwire_cluster::Input {
+        path: "objects.yaml".into(),
+        text: text.to_owned(),
+    };
+    podwire_cluster::load(vec![input]).unwrap()
+}
+
+#[test]
+fn aliases_may_follow_one_another_so_many_times() {
+    // `n1` is an alias of `n0`, and so on; `n0` has an address.
+    let cluster = |count: usize| {
+        let mut text = "{apiVersion: v1, kind: Service, metadata: {name: n0, namespace: apps}, \
+                        spec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}}\n"
+            .to_owned();
+        for number in 1..=count {
+            let next = number - 1;
+            text += &format!(
+                "---\n{{apiVersion: v1, kind: Service, metadata: {{name: n{number}, namespace: apps}}, \
+                 spec: {{type: ExternalName, externalName: n{next}.apps.svc.cluster.local}}}}\n"
+            );
+        }
+        objects(&text)
+    };
+    let cluster = cluster(12);
+    let corefile = ". {\n kubernetes cluster.local\n }";
+    for (version, longest) in [("1.12.0", 8), ("1.12.1", 11)] {
+        let server = server_of(&cluster, corefile, version);
+        for number in [longest, longest + 1] {
+            let told = ask(&server, &format!("n{number}.apps.svc.cluster.local"), "A").unwrap();
+            let arrives = told.contains(" 10.0.0.1");
+            assert_eq!(arrives, number == longest, "{version} n{number}: {told}");
+        }
+    }
+}
+
+#[test]
+fn verified_pods_are_those_that_the_api_server_lists() {
+    let pod = |name: &str, end: u8, labels: &str, phase: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: apps, labels: {{{labels}}}}}, \
+             spec: {{containers: []}}, status: {{phase: {phase}, podIP: 10.1.0.{end}}}}}\n"
+        )
+    };
+    let cluster = objects(
+        &[
+            pod("in", 1, "tier: web", "Running"),
+            pod("out", 2, "tier: db", "Running"),
+            pod("lost", 3, "tier: web", "Unknown"),
+            pod("new", 4, "tier: web", "Pending"),
+        ]
+        .concat(),
+    );
+    let corefile = ". {\n kubernetes cluster.local {\n pods verified\n labels tier=web\n }\n }";
+    let server = server_of(&cluster, corefile, "1.13.2");
+    for (end, rcode) in [
+        (1, "NOERROR"),
+        (2, "NXDOMAIN"),
+        (3, "NXDOMAIN"),
+        (4, "NOERROR"),
+    ] {
+        let told = ask(
+            &server,
+            &format!("10-1-0-{end}.apps.pod.cluster.local"),
+            "A",
+        )
+        .unwrap();
+        assert!(told.starts_with(rcode), "{end}: {told}");
+    }
+}
+
+#[test]
+fn plugins_that_answers_do_not_heed_are_named_once() {
+    let text = "a.test:53 b.test:54 {\n pprof\n trace\n k8s_external x.test\n errors\n}\n\
+                . {\n dns64\n dns64\n whoami\n}\n";
+    let corefile = Corefile::load("C", text, "1.13.2".parse().unwrap(), &Nothing).unwrap();
+    let told: Vec<_> = corefile
+        .unheeded()
+        .iter()
+        .map(|(name, place)| format!("{place} {name}"))
+        .collect();
+    assert_eq!(told, ["C:4:2 k8s_external", "C:8:2 dns64"]);
 }

@@ -6,7 +6,10 @@
 //!
 //! # Sources
 //! 1.x: `updateServerLocations`, internal/ingress/controller/location.go; `buildLocation`,
-//! `buildProxyPass`, `buildServerName`, template/template.go; nginx.tmpl. 0.21: the same functions.
+//! `buildProxyPass`, `buildServerName`, `isLocationInLocationList`, template/template.go; nginx.tmpl;
+//! `NoTLSRedirectLocations`, config/config.go. 0.21: the same functions.
+
+use std::collections::BTreeSet;
 
 use podwire_cluster::{Ingress, ObjectName};
 
@@ -14,18 +17,30 @@ use super::annotations::Annotations;
 use super::servers::{self, DEFAULT, Servers};
 use super::{Inside, Release};
 use crate::nginx::{
-    Config, Location, Modifier, Pattern, Return, Rewrite, Script, Server, ServerName,
+    Config, Location, Modifier, Pattern, PatternError, Return, Rewrite, Script, Server, ServerName,
 };
 use crate::router::Refused;
+
+/// Paths that begin so stay in the clear, whatever the annotations say: a certificate is asked for there.
+///
+/// Source: `NoTLSRedirectLocations`, internal/ingress/controller/config/config.go.
+const IN_THE_CLEAR: &str = "/.well-known/acme-challenge";
 
 /// Writes the configuration.
 pub(super) struct Layout<'l, 'c> {
     release: Release,
     ingresses: &'l [&'c Ingress],
     annotations: &'l [Annotations],
+    /// The host of the server that is being written.
+    server: Box<str>,
     /// What nginx would not load.
     pub(super) refused: Vec<Refused>,
 }
+
+/// A location that the server has already. Source: `ngx_http_cmp_locations`, src/http/ngx_http.c.
+#[derive(Debug, thiserror::Error)]
+#[error("duplicate location `{0}`: nginx does not load a configuration with it")]
+struct Duplicate(String);
 
 /// A location with the path that it will have.
 struct Placed<'s, 'c> {
@@ -35,7 +50,7 @@ struct Placed<'s, 'c> {
 }
 
 impl<'l, 'c> Layout<'l, 'c> {
-    pub(super) const fn new(
+    pub(super) fn new(
         release: Release,
         ingresses: &'l [&'c Ingress],
         annotations: &'l [Annotations],
@@ -44,6 +59,7 @@ impl<'l, 'c> Layout<'l, 'c> {
             release,
             ingresses,
             annotations,
+            server: "".into(),
             refused: Vec::new(),
         }
     }
@@ -51,6 +67,7 @@ impl<'l, 'c> Layout<'l, 'c> {
     pub(super) fn config(&mut self, servers: Servers<'c>) -> Config<Inside> {
         let mut config = Config::default();
         for server in servers.all {
+            self.server = server.host.into();
             let names = self.names(&server);
             config.add(self.server(&server), names);
         }
@@ -110,8 +127,20 @@ impl<'l, 'c> Layout<'l, 'c> {
             self.returns(None, 302, &to)
         });
         let mut locations = Vec::with_capacity(placed.len());
+        let mut names = BTreeSet::new();
         for placed in &placed {
-            locations.extend(self.location(placed, all_patterns));
+            let Some(location) = self.location(placed, all_patterns) else {
+                continue;
+            };
+            // nginx looks for equal names among exact locations and among prefixes, not among patterns.
+            let is_pattern = matches!(location.modifier, Modifier::Pattern(_));
+            let is_exact = matches!(location.modifier, Modifier::Exact);
+            if !is_pattern && !names.insert((is_exact, location.name.clone())) {
+                let duplicate = Duplicate(location.to_string());
+                self.refuse(placed.location.ingress, &duplicate);
+                continue;
+            }
+            locations.push(location);
         }
         if server.host == DEFAULT {
             locations.extend(own_locations());
@@ -127,19 +156,21 @@ impl<'l, 'c> Layout<'l, 'c> {
         location.annotated.map(|number| &self.annotations[number])
     }
 
-    fn refuse(&mut self, ingress: Option<usize>, error: &dyn std::error::Error) {
+    fn refuse(&mut self, ingress: Option<usize>, error: &(dyn std::error::Error + 'static)) {
         self.refused.push(Refused {
             ingress: ingress.map_or_else(
                 || ObjectName::new("", "?"),
                 |number| self.ingresses[number].meta.name.clone(),
             ),
+            server: self.server.clone(),
+            is_unread: error.is::<PatternError>(),
             reason: error.to_string(),
         });
     }
 
     /// Prefixes as two locations, one of them exact.
     fn placed<'s>(&self, server: &'s servers::Server<'c>) -> Vec<Placed<'s, 'c>> {
-        let exact: std::collections::BTreeSet<&str> = server
+        let exact: BTreeSet<&str> = server
             .locations
             .iter()
             .filter(|location| location.is_exact)
@@ -208,6 +239,8 @@ impl<'l, 'c> Layout<'l, 'c> {
             },
         };
         let redirect = annotations.and_then(|found| found.redirect.as_ref());
+        let may_redirect = !placed.path.starts_with(IN_THE_CLEAR);
+        let to_https = annotations.filter(|_| may_redirect);
         Some(Location {
             name: placed.path.as_str().into(),
             modifier,
@@ -217,8 +250,8 @@ impl<'l, 'c> Layout<'l, 'c> {
                 backend: of.backend,
                 fallback: of.fallback,
                 ingress: of.ingress,
-                ssl_redirect: annotations.is_some_and(|found| found.ssl_redirect),
-                force_ssl_redirect: annotations.is_some_and(|found| found.force_ssl_redirect),
+                ssl_redirect: to_https.is_some_and(|found| found.ssl_redirect),
+                force_ssl_redirect: to_https.is_some_and(|found| found.force_ssl_redirect),
             },
         })
     }

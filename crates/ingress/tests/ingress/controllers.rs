@@ -283,3 +283,73 @@ fn a_controllers_pod_says_its_release_and_options() {
         ("k8s.io/inner", true)
     );
 }
+
+#[test]
+fn a_certificates_challenge_is_answered_in_the_clear() {
+    let cluster = with(
+        r#"(name: "i", class: "nginx", tls: ["a.test"],
+            annotations: {"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"},
+            rules: [(host: "a.test", paths: [
+                (path: "/", service: "a", port: 80),
+                (path: "/.well-known/acme-challenge/token", service: "b", port: 80),
+                (path: "/.well-known/other", service: "c", port: 80),
+            ])])"#,
+    );
+    for controller in [NGINX, Controller::IngressNginx021] {
+        for (path, answer) in [
+            (
+                "/.well-known/acme-challenge/token",
+                "b /.well-known/acme-challenge/token",
+            ),
+            ("/.well-known/other", "308 https://a.test/.well-known/other"),
+            // It is the location's path that counts, not the request's.
+            (
+                "/.well-known/acme-challenge/x",
+                "308 https://a.test/.well-known/acme-challenge/x",
+            ),
+        ] {
+            let url = format!("http://a.test{path}");
+            assert_eq!(
+                ask(&cluster, controller, &url),
+                answer,
+                "{controller} {path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_location_that_is_there_twice_is_named() {
+    // `/x` becomes `/x/` and `= /x`, and `/x/` is `/x/` again.
+    let cluster = with(
+        r#"(name: "i", class: "nginx", rules: [(host: "a.test", paths: [
+            (path: "/x", service: "a", port: 80),
+            (path: "/x/", service: "b", port: 80),
+            (path: "/y", service: "c", port: 80),
+        ])])"#,
+    );
+    let router = Router::new(&cluster, &Options::of(NGINX));
+    let reasons: Vec<_> = router.refused().iter().map(|one| &*one.reason).collect();
+    assert_eq!(
+        reasons,
+        ["duplicate location `/x/`: nginx does not load a configuration with it"]
+    );
+    assert_eq!(ask(&cluster, NGINX, "http://a.test/y"), "c /y");
+}
+
+#[test]
+fn a_pattern_that_is_not_read_makes_its_server_unknown() {
+    let cluster = with(
+        r#"(name: "i", class: "nginx", annotations: {"nginx.ingress.kubernetes.io/use-regex": "true"},
+            rules: [(host: "a.test", paths: [
+                (path: "/(?!x).*", type: ImplementationSpecific, service: "a", port: 80),
+            ])])"#,
+    );
+    let router = Router::new(&cluster, &Options::of(NGINX));
+    let unread: Vec<_> = router
+        .refused()
+        .iter()
+        .map(|one| (&*one.server, one.is_unread))
+        .collect();
+    assert_eq!(unread, [("a.test", true)]);
+}

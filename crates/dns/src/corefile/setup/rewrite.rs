@@ -87,7 +87,7 @@ fn edns0(args: Words<'_>, version: Version) -> Result<Rewrite, String> {
     let newer = version >= Version::new(1, 11, 4);
     match &*action {
         "append" | "replace" | "set" => {}
-        "unset" if newer => {}
+        "unset" if version >= Version::new(1, 12, 3) => {}
         _ => return Err(format!("invalid action: {action:?}")),
     }
     let revert = newer && rest.last().is_some_and(|word| &**word == "revert");

@@ -11,6 +11,7 @@ use crate::version::Version;
 pub(super) fn read(c: &mut Controller<'_>) -> Result<Vec<Template>, Refusal> {
     let mut all = Vec::new();
     while c.next() {
+        let place = c.place();
         let name = c.one_arg()?;
         let class = class(&name).ok_or_else(|| c.err(format!("invalid query class {name}")))?;
         let name = c.one_arg()?;
@@ -18,6 +19,7 @@ pub(super) fn read(c: &mut Controller<'_>) -> Result<Vec<Template>, Refusal> {
         let qtype = qtype.ok_or_else(|| c.err(format!("invalid RR class {name}")))?;
         let args = c.remaining_args();
         let mut template = Template {
+            place,
             class,
             qtype,
             zones: c.zones(&args),

@@ -13,8 +13,6 @@ use super::{Asked, Fault, Found, Kubernetes};
 use crate::message::lower;
 use crate::records::find::Target;
 
-/// How many aliases may lead from one to the next within the zone.
-const LONGEST_CHAIN: usize = 7;
 /// So many addresses are told apart by looking through them, more by a table.
 const FEW: usize = 16;
 
@@ -58,7 +56,7 @@ impl Kubernetes {
     ) -> Result<(), Fault> {
         let request = asked.request;
         let goes_round = *target == request.name || before.contains(target);
-        if goes_round || before.len() > LONGEST_CHAIN {
+        if goes_round || before.len() > self.behaviour.longest_chain {
             return Ok(());
         }
         let alias = self.cname(request, target);
