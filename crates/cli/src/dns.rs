@@ -1,6 +1,5 @@
 //! `podwire dns`: names, as CoreDNS answers them.
 
-mod lines;
 pub(crate) mod lint;
 pub(crate) mod query;
 pub(crate) mod serve;

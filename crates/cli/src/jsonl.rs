@@ -18,6 +18,15 @@ pub(crate) struct Line<T> {
 
 /// Reads a file of which every line that is not blank is `what`, as an object.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<Vec<Line<T>>, Failure> {
+    read_with(path, what, "")
+}
+
+/// The same, with words before what is wrong with an object.
+pub(crate) fn read_with<T: DeserializeOwned>(
+    path: &Path,
+    what: &str,
+    lead: &str,
+) -> Result<Vec<Line<T>>, Failure> {
     let text = read_text(path)?;
     let lines = (1..).zip(text.lines());
     let lines = lines.filter(|(_, line)| !line.trim().is_empty());
@@ -30,8 +39,10 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<Vec<L
                 &format!("not {what}, which is an object"),
             ));
         }
-        let value = serde_json::from_str(line)
-            .map_err(|error| fault(path, number, error.column().max(1), &without_place(&error)))?;
+        let value = serde_json::from_str(line).map_err(|error| {
+            let why = format!("{lead}{}", without_place(&error));
+            fault(path, number, error.column().max(1), &why)
+        })?;
         Ok(Line { number, value })
     });
     read.collect()

@@ -20,8 +20,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use podwire_packet::MacAddr;
-use sha2::{Digest, Sha256};
+use podwire_packet::{MacAddr, made_up_bits};
 
 use crate::StateError;
 use crate::kernel::device::{Device, Kind, Peer, Port};
@@ -221,7 +220,7 @@ impl Kernel {
             let mut words = seed.to_vec();
             let attempt = attempt.to_string();
             words.push(&attempt);
-            let bits = made_up(&words);
+            let bits = made_up_bits(&words);
             format!("veth{:08x}", bits >> 32)
         };
         let mut attempts = (0..).map(free);
@@ -247,7 +246,7 @@ impl Kernel {
         seed: &[&str],
     ) {
         let mtu = if mtu == 0 { Device::ETHERNET_MTU } else { mtu };
-        let address = |of: &str| MacAddr::of_bits(made_up(&[&[of], seed].concat()));
+        let address = |of: &str| MacAddr::of_bits(made_up_bits(&[&[of], seed].concat()));
         let key = self.key(netns);
         let end = |netns: &str, name: &str| {
             Kind::Veth(Peer {
@@ -304,20 +303,6 @@ impl Kernel {
         let route: &Route = self.host().route_to(ip)?;
         Some(route.dev.clone())
     }
-}
-
-/// 64 bits that stand for random ones: of SHA-256 over the words.
-pub(crate) fn made_up(words: &[&str]) -> u64 {
-    let mut digest = Sha256::new();
-    for word in words {
-        digest.update(word);
-        digest.update([0]);
-    }
-    let bytes: [u8; 32] = digest.finalize().into();
-    let [first, ..] = bytes.as_chunks::<8>().0 else {
-        unreachable!("32 bytes are four times eight")
-    };
-    u64::from_be_bytes(*first)
 }
 
 #[cfg(test)]

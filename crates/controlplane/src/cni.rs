@@ -32,9 +32,8 @@ use std::sync::Arc;
 
 use podwire_cluster::{Cluster, Cni, FlannelBackend, Nic};
 use podwire_dataplane::{Link, LinkKind, Netns, Route, Sysctls};
-use podwire_packet::{DeviceName, Family, MacAddr, Prefix};
+use podwire_packet::{DeviceName, Family, MacAddr, Prefix, made_up_bits};
 use podwire_ruleset::{RuleSet, Sets};
-use sha2::{Digest, Sha256};
 
 pub use nodes::NodeNetwork;
 
@@ -247,7 +246,7 @@ impl PodNetwork {
         if let Some((&name, _)) = said.find(|(_, facts)| facts.pod == Some(pod)) {
             return name;
         }
-        let digits = hash(&[&node.name, &pod.to_string(), "veth"]) >> 32;
+        let digits = made_up_bits(&[&node.name, &pod.to_string(), "veth"]) >> 32;
         // As the plugins name it: `veth` and eight hexadecimal digits, or seven.
         let name = match self.cni {
             Cni::Weave => format!("{}{:07x}", weave::PORT_PREFIX, digits >> 4),
@@ -266,19 +265,5 @@ fn nic_link(node: &str, nic: &Nic) -> Link {
 
 /// An Ethernet address for a device, always the same for the same names.
 fn made_up_mac(node: &str, device: &str) -> MacAddr {
-    MacAddr::of_bits(hash(&[node, device]))
-}
-
-/// 64 bits of SHA-256 over the words.
-fn hash(words: &[&str]) -> u64 {
-    let mut digest = Sha256::new();
-    for word in words {
-        digest.update(word);
-        digest.update([0]);
-    }
-    let bytes: [u8; 32] = digest.finalize().into();
-    let [first, ..] = bytes.as_chunks::<8>().0 else {
-        unreachable!("32 bytes are four times eight")
-    };
-    u64::from_be_bytes(*first)
+    MacAddr::of_bits(made_up_bits(&[node, device]))
 }

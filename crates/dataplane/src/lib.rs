@@ -62,7 +62,7 @@ pub use fib::{Fib, Lookup, Route, RouteKind};
 pub use ipvs::{Admission, Ipvs};
 pub use link::{BridgePort, Link, LinkKind, VxlanLink};
 pub use nat::Manip;
-pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls};
+pub use netns::{Listeners, Netns, NetnsState, Surroundings, Sysctls, select_address};
 pub use path::{Outcome, receive, send};
 pub use skb::{Frame, Payload};
 pub use watch::{Event, Watch};

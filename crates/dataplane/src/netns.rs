@@ -138,53 +138,11 @@ impl<C> Netns<C> {
         self.links.values().any(|link| link.has_address(address))
     }
 
-    /// The address that the kernel gives to packets for `toward` that leave by `device`. Loopback's
-    /// own addresses are for this host only and are never chosen.
-    ///
-    /// IPv4 (`inet_select_addr`, net/ipv4/devinet.c): one of the same network if there is one, else
-    /// the device's first, else the first of another device. IPv6 (`ipv6_dev_get_saddr`,
-    /// net/ipv6/addrconf.c; RFC 6724, section 5): `toward` itself if it is this host's, else the
-    /// device's address that shares the longest prefix with it, else another device's.
+    /// The address that the kernel gives to packets for `toward` that leave by `device`
+    /// ([`select_address`]).
     #[must_use]
     pub fn select_address(&self, device: DeviceName, toward: IpAddr) -> Option<IpAddr> {
-        let addresses_of = |link: &Link| {
-            let addresses = link.addresses_of(Family::of(toward));
-            let outgoing = addresses.filter(|(ip, _)| !ip.is_loopback());
-            outgoing.collect::<Vec<_>>()
-        };
-        let on_device = self
-            .links
-            .get(&device)
-            .map(addresses_of)
-            .unwrap_or_default();
-        let anywhere: Vec<(IpAddr, u8)> = self.links.values().flat_map(addresses_of).collect();
-        let chosen = match toward {
-            IpAddr::V4(_) => {
-                let same_network =
-                    |&&(ip, len): &&(IpAddr, u8)| Prefix::new(ip, len).contains(toward);
-                let nearest = on_device.iter().find(same_network);
-                nearest.or(on_device.first()).or(anywhere.first())
-            }
-            IpAddr::V6(toward_v6) => {
-                let shared = |&&(ip, len): &&(IpAddr, u8)| match ip {
-                    IpAddr::V6(ip) => {
-                        let differing = u128::from(ip) ^ u128::from(toward_v6);
-                        differing.leading_zeros().min(u32::from(len))
-                    }
-                    IpAddr::V4(_) => 0,
-                };
-                let own = anywhere.iter().find(|(ip, _)| *ip == toward);
-                // Of equals the first: `rev`, because `max_by_key` takes the last.
-                let nearest =
-                    |all: &'_ [(IpAddr, u8)]| all.iter().rev().max_by_key(shared).copied();
-                return own
-                    .copied()
-                    .or_else(|| nearest(&on_device))
-                    .or_else(|| nearest(&anywhere))
-                    .map(|(ip, _)| ip);
-            }
-        };
-        chosen.map(|&(ip, _)| ip)
+        select_address(self.links.values(), device, toward)
     }
 
     /// The source of packets to an address of this host: the same address, or the one whose network
@@ -197,6 +155,57 @@ impl<C> Netns<C> {
         let mut of_network = networks.filter(|(_, network)| network.contains(own));
         of_network.next().map_or(own, |(ip, _)| ip)
     }
+}
+
+/// The address that the kernel gives to packets for `toward` that leave by `device`, one of `links`. Loopback's
+/// own addresses are for this host only and are never chosen.
+///
+/// IPv4 (`inet_select_addr`, net/ipv4/devinet.c): one of the same network if there is one, else
+/// the device's first, else the first of another device. IPv6 (`ipv6_dev_get_saddr`,
+/// net/ipv6/addrconf.c; RFC 6724, section 5): `toward` itself if it is this host's, else the
+/// device's address that shares the longest prefix with it, else another device's.
+#[must_use]
+pub fn select_address<'l>(
+    links: impl Iterator<Item = &'l Link> + Clone,
+    device: DeviceName,
+    toward: IpAddr,
+) -> Option<IpAddr> {
+    let addresses_of = |link: &Link| {
+        let addresses = link.addresses_of(Family::of(toward));
+        let outgoing = addresses.filter(|(ip, _)| !ip.is_loopback());
+        outgoing.collect::<Vec<_>>()
+    };
+    let on_device = links
+        .clone()
+        .find(|link| link.name == device)
+        .map(addresses_of)
+        .unwrap_or_default();
+    let anywhere: Vec<(IpAddr, u8)> = links.flat_map(addresses_of).collect();
+    let chosen = match toward {
+        IpAddr::V4(_) => {
+            let same_network = |&&(ip, len): &&(IpAddr, u8)| Prefix::new(ip, len).contains(toward);
+            let nearest = on_device.iter().find(same_network);
+            nearest.or(on_device.first()).or(anywhere.first())
+        }
+        IpAddr::V6(toward_v6) => {
+            let shared = |&&(ip, len): &&(IpAddr, u8)| match ip {
+                IpAddr::V6(ip) => {
+                    let differing = u128::from(ip) ^ u128::from(toward_v6);
+                    differing.leading_zeros().min(u32::from(len))
+                }
+                IpAddr::V4(_) => 0,
+            };
+            let own = anywhere.iter().find(|(ip, _)| *ip == toward);
+            // Of equals the first: `rev`, because `max_by_key` takes the last.
+            let nearest = |all: &'_ [(IpAddr, u8)]| all.iter().rev().max_by_key(shared).copied();
+            return own
+                .copied()
+                .or_else(|| nearest(&on_device))
+                .or_else(|| nearest(&anywhere))
+                .map(|(ip, _)| ip);
+        }
+    };
+    chosen.map(|&(ip, _)| ip)
 }
 
 /// What a namespace remembers from packet to packet.

@@ -8,12 +8,14 @@
 //! - [`Prefix`], [`MacAddr`], [`Family`]: addresses.
 //! - [`DeviceName`]: a network device's name, stored in place.
 //! - [`SimTime`]: the virtual clock.
+//! - [`made_up_bits`]: bits for what is random in the world: Ethernet addresses, names.
 //! - [`wire`]: headers as real bytes and back.
 
 mod address;
 mod device;
 mod flow;
 mod headers;
+mod made_up;
 mod time;
 pub mod wire;
 
@@ -21,4 +23,5 @@ pub use address::{Family, MacAddr, ParseMacError, ParsePrefixError, Prefix};
 pub use device::{DeviceName, DeviceNameError};
 pub use flow::{FiveTuple, socket};
 pub use headers::{Headers, Mark, ParseProtocolError, Protocol, TcpFlags};
+pub use made_up::made_up_bits;
 pub use time::SimTime;

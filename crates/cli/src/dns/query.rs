@@ -19,11 +19,11 @@ use podwire_dns::message::{self, Edns, Reply, Request, Transport};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::lines;
 use super::server::ServerArgs;
 use crate::args::Global;
 use crate::failure::{Answer, Failure};
 use crate::files::read_objects;
+use crate::jsonl::{self, Line};
 
 /// The datagram that a question offers to take, unless it says otherwise.
 const PAYLOAD: u16 = 4_096;
@@ -149,7 +149,9 @@ pub(super) fn run(
     let cluster = read_objects(global, &args.server.filename)?;
     let server = args.server.server(global, &cluster, Vec::new())?;
     if let Some(path) = &args.queries {
-        for line in lines::read::<QueryLine>(path, "not a question")? {
+        for Line { value: line, .. } in
+            jsonl::read_with::<QueryLine>(path, "a question", "not a question: ")?
+        {
             let request = line.request(&cluster)?;
             server.restart();
             let reply = server.answer(&request, Duration::ZERO);
@@ -158,14 +160,20 @@ pub(super) fn run(
         return Ok(Answer::Yes);
     }
     if let Some(path) = &args.sequences {
-        for line in lines::read::<SequenceLine>(path, "not a sequence")? {
+        for Line { value: line, .. } in
+            jsonl::read_with::<SequenceLine>(path, "a sequence", "not a sequence: ")?
+        {
             let steps = sequence(&server, &line)?;
             writeln!(out, "{}", json!({ "id": line.id, "steps": steps }))?;
         }
         return Ok(Answer::Yes);
     }
     if let Some(path) = &args.resolve {
-        for line in lines::read::<resolve::ResolveLine>(path, "not a name to resolve")? {
+        for Line { value: line, .. } in jsonl::read_with::<resolve::ResolveLine>(
+            path,
+            "a name to resolve",
+            "not a name to resolve: ",
+        )? {
             server.restart();
             writeln!(out, "{}", line.resolve(&server, &cluster)?)?;
         }

@@ -5,14 +5,14 @@
 //!
 //! Source: plugins/meta/bandwidth/{main,ifb_creator}.go of containernetworking/plugins; messages as there.
 
-use podwire_packet::MacAddr;
+use podwire_packet::{MacAddr, made_up_bits};
 use serde::Deserialize;
 
 use super::common::{device, interface};
 use crate::host::Host;
 use crate::json::Embedding;
 use crate::kernel::device::{Device, Kind};
-use crate::kernel::{HOST, Kernel, made_up};
+use crate::kernel::{HOST, Kernel};
 use crate::protocol::Invocation;
 use crate::result::{Cidr, CniResult};
 use crate::rules::hashed;
@@ -167,7 +167,7 @@ pub(super) fn add(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<Cn
         if kernel.host().link(&ifb).is_some() {
             return Err(CniError::other("adding link: file exists"));
         }
-        let mac = MacAddr::of_bits(made_up(&["ifb", &ifb]));
+        let mac = MacAddr::of_bits(made_up_bits(&["ifb", &ifb]));
         let made = Device::new(&ifb, Kind::Ifb, mac, mtu);
         kernel.host_mut().add_link(made);
         kernel.host_mut().set_up(&ifb);

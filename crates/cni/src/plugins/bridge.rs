@@ -19,7 +19,7 @@ mod conf;
 mod gateway;
 mod spoof;
 
-use podwire_packet::MacAddr;
+use podwire_packet::{MacAddr, made_up_bits};
 
 pub(super) use self::check::check;
 use self::conf::Conf;
@@ -28,9 +28,9 @@ use super::common::{
     set_up_masquerade, tear_down_masquerade,
 };
 use crate::host::Host;
+use crate::kernel::Kernel;
 use crate::kernel::device::{Device, Kind, Port};
 use crate::kernel::namespace::{Errno, Namespace};
-use crate::kernel::{Kernel, made_up};
 use crate::protocol::Invocation;
 use crate::result::CniResult;
 use crate::{CniError, ipam};
@@ -134,7 +134,7 @@ fn ensure_bridge(host: &mut Namespace, conf: &Conf) -> Result<(), CniError> {
             vlan_filtering: conf.has_vlans(),
             mac_set: false,
         };
-        let mac = MacAddr::of_bits(made_up(&["bridge", name]));
+        let mac = MacAddr::of_bits(made_up_bits(&["bridge", name]));
         let mtu = if conf.mtu == 0 {
             Device::ETHERNET_MTU
         } else {

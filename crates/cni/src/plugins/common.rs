@@ -203,6 +203,17 @@ pub(super) fn checked_interface(
     )))
 }
 
+/// Whether a device has the Ethernet address that a result tells of it, if it tells one.
+pub(super) fn check_mac(own: &Interface, found: MacAddr) -> Result<(), CniError> {
+    if own.mac.is_empty() || own.mac == found.to_string() {
+        return Ok(());
+    }
+    Err(CniError::other(format!(
+        "Interface {} Mac {} doesn't match container Mac: {found}",
+        own.name, own.mac
+    )))
+}
+
 /// Whether a device has the addresses and the namespace the routes that a result tells.
 ///
 /// Source: pkg/ip/utils_linux.go of containernetworking/plugins.

@@ -9,8 +9,8 @@
 use serde::Deserialize;
 
 use super::common::{
-    addresses, check_addresses_and_routes, checked_interface, interface, mac_address, or_release,
-    required_previous,
+    addresses, check_addresses_and_routes, check_mac, checked_interface, interface, mac_address,
+    or_release, required_previous,
 };
 use crate::host::Host;
 use crate::kernel::namespace::{LINK_NOT_FOUND, Namespace};
@@ -172,11 +172,6 @@ pub(super) fn check(invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<
         let why = format!("Container Interface name in prevResult: {name} not found");
         return Err(CniError::other(why));
     };
-    if !own.mac.is_empty() && own.mac != found.mac.to_string() {
-        return Err(CniError::other(format!(
-            "Interface {name} Mac {} doesn't match container Mac: {}",
-            own.mac, found.mac
-        )));
-    }
+    check_mac(&own, found.mac)?;
     check_addresses_and_routes(namespace, &env.ifname, &previous, invocation.is_newer())
 }

@@ -2,17 +2,17 @@
 //!
 //! Source: plugins/main/{vlan,macvlan,ipvlan} of containernetworking/plugins; messages as there.
 
-use podwire_packet::MacAddr;
+use podwire_packet::{MacAddr, made_up_bits};
 use serde::Deserialize;
 
 use super::common::{
-    MacConf, addresses, check_addresses_and_routes, checked_interface, delete_device, device,
-    interface, mac_address, or_release, seed,
+    MacConf, addresses, check_addresses_and_routes, check_mac, checked_interface, delete_device,
+    device, interface, mac_address, or_release, seed,
 };
 use crate::host::Host;
 use crate::kernel::device::{Device, Kind};
 use crate::kernel::namespace::Errno;
-use crate::kernel::{HOST, Kernel, made_up};
+use crate::kernel::{HOST, Kernel};
 use crate::protocol::Invocation;
 use crate::result::CniResult;
 use crate::{CniError, args, ipam};
@@ -171,7 +171,7 @@ fn add(on: On, invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<CniRe
         On::Vlan | On::Ipvlan => of_master,
         On::Macvlan => {
             let words = [&["macvlan"], seed(invocation).as_slice()].concat();
-            mac.unwrap_or_else(|| MacAddr::of_bits(made_up(&words)))
+            mac.unwrap_or_else(|| MacAddr::of_bits(made_up_bits(&words)))
         }
     };
     if kernel.get(netns).link(name).is_some() {
@@ -275,12 +275,7 @@ fn check(on: On, invocation: &Invocation<'_>, host: &mut Host<'_>) -> Result<(),
         let why = format!("Container {what} mode of {name} does not match expected value");
         return Err(CniError::other(why));
     }
-    if !own.mac.is_empty() && own.mac != found.mac.to_string() {
-        return Err(CniError::other(format!(
-            "Interface {name} Mac {} doesn't match container Mac: {}",
-            own.mac, found.mac
-        )));
-    }
+    check_mac(&own, found.mac)?;
     check_addresses_and_routes(namespace, &env.ifname, &previous, invocation.is_newer())
 }
 

@@ -11,15 +11,15 @@ mod daemon;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use podwire_packet::{Family, Prefix};
+use podwire_packet::{Family, Prefix, made_up_bits};
 use podwire_ruleset::TableName;
 use serde::Deserialize;
 
 use super::common::{delete_device, seed};
 use crate::host::Host;
+use crate::kernel::Kernel;
 use crate::kernel::device::Port;
 use crate::kernel::namespace::{Errno, LINK_NOT_FOUND, Route, Scope};
-use crate::kernel::{Kernel, made_up};
 use crate::protocol::Invocation;
 use crate::result::{Cidr, CniResult, IpConfig, RouteConf};
 use crate::rules::words;
@@ -229,7 +229,7 @@ fn make_device(
     let seed = seed(invocation);
     // The real plugin draws a name for a container whose own would hardly tell it from another.
     let id = match env.container_id.len() {
-        0..5 => format!("{:x}", made_up(&seed)),
+        0..5 => format!("{:x}", made_up_bits(&seed)),
         _ => env.container_id.clone(),
     };
     let id: String = id.chars().take(ID_LENGTH).collect();

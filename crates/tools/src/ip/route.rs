@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use podwire_dataplane::{Lookup, Route, RouteKind};
+use podwire_dataplane::{Lookup, Route, RouteKind, select_address};
 use podwire_packet::{DeviceName, Family, Prefix};
 
 use super::{Options, Shown, cannot_find, not_modelled};
@@ -367,20 +367,9 @@ fn get(host: &Host, words: &[&str]) -> Result<String, Fault> {
 
 /// The address that packets by a device get.
 fn source(host: &Host, device: DeviceName, toward: IpAddr) -> String {
-    let family = Family::of(toward);
-    let of = |device: &Device| -> Vec<(IpAddr, u8)> { device.link.addresses_of(family).collect() };
-    let on_device = host.devices.iter().find(|one| one.link.name == device);
-    let on_device = on_device.map(of).unwrap_or_default();
-    let near = on_device
-        .iter()
-        .find(|(ip, length)| Prefix::new(*ip, *length).contains(toward));
-    let any = host
-        .devices
-        .iter()
-        .flat_map(of)
-        .find(|(ip, _)| !ip.is_loopback());
-    let found = near.or(on_device.first()).copied().or(any);
-    found.map_or_else(String::new, |(ip, _)| ip.to_string())
+    let links = host.devices.iter().map(|device| &device.link);
+    let found = select_address(links, device, toward);
+    found.map_or_else(String::new, |ip| ip.to_string())
 }
 
 /// The three rules that every host has.

@@ -9,13 +9,13 @@
 //! Source: api/common.go of weaveworks/weave 2.8, and the words of Go's HTTP client.
 
 use podwire_ipam::weave::Mesh;
-use podwire_packet::{MacAddr, Prefix};
+use podwire_packet::{MacAddr, Prefix, made_up_bits};
 use serde::Deserialize;
 
 use super::EXPOSED;
 use crate::host::Host;
 use crate::kernel::device::{Device, Kind};
-use crate::kernel::made_up;
+
 use crate::protocol::Options;
 use crate::result::Cidr;
 use crate::state::Locked;
@@ -71,7 +71,7 @@ fn is_running(options: &Options) -> bool {
 
 /// The peer's name, which is its bridge's Ethernet address.
 fn peer() -> MacAddr {
-    MacAddr::of_bits(made_up(&[BRIDGE]))
+    MacAddr::of_bits(made_up_bits(&[BRIDGE]))
 }
 
 /// Sends a request; the answer's body without the white space around it.
