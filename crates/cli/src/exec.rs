@@ -18,10 +18,11 @@ pub(crate) fn run(
     let place = Place::parse(&args.place, &args.cluster.namespace).map_err(Failure::input)?;
     let cluster = read_cluster(global, &args.cluster)?;
     let world = World::new(&cluster, &options(&args.cluster)?).map_err(Failure::input)?;
-    let host = host(&world, &place)?;
     // A command may be one argument, as behind `sh -c`.
     let words = args.command.iter().flat_map(|word| word.split_whitespace());
-    match host.run(&words.collect::<Vec<_>>()) {
+    let words: Vec<&str> = words.collect();
+    let host = host(&world, &place, Host::asks_for_neighbors(&words))?;
+    match host.run(&words) {
         Ok(text) => {
             out.write_all(text.as_bytes())?;
             Ok(Answer::Yes)
@@ -35,8 +36,8 @@ pub(crate) fn run(
     }
 }
 
-/// The place as its tools see it.
-fn host(world: &World<'_>, place: &Place) -> Result<Host, Failure> {
+/// The place as its tools see it. Who is on its links is found out by making their namespaces, rules and all.
+fn host(world: &World<'_>, place: &Place, with_neighbors: bool) -> Result<Host, Failure> {
     let Inspected {
         id,
         netns,
@@ -60,14 +61,16 @@ fn host(world: &World<'_>, place: &Place) -> Result<Host, Failure> {
         (Some(node), None) => of_node(node)?,
         (None, _) => Host::of_node(&name, &netns, &indexmap::IndexMap::new()),
     };
-    let known = world.neighbors(id).map_err(Failure::input)?;
-    let known = known.into_iter().map(|(address, device, mac)| Neighbor {
-        address,
-        device,
-        mac,
-        permanent: false,
-    });
-    host.neighbors.splice(0..0, known);
+    if with_neighbors {
+        let known = world.neighbors(id).map_err(Failure::input)?;
+        let known = known.into_iter().map(|(address, device, mac)| Neighbor {
+            address,
+            device,
+            mac,
+            permanent: false,
+        });
+        host.neighbors.splice(0..0, known);
+    }
     for node in world.network().nodes() {
         if let Some(ip) = node.internal_ip(Family::Ipv4) {
             host.names.insert(node.name.to_string(), ip);

@@ -255,6 +255,22 @@ impl Host {
         devices.find(|device| device.link.name.as_str() == name)
     }
 
+    /// Whether a command asks who is on the links: without it, [`Self::neighbors`] may be left empty.
+    #[must_use]
+    pub fn asks_for_neighbors(command: &[&str]) -> bool {
+        let Some((tool, words)) = command.split_first() else {
+            return false;
+        };
+        match tool.rsplit('/').next().unwrap_or(tool) {
+            "arp" => true,
+            "ip" => {
+                let mut objects = words.iter().filter(|word| !word.starts_with('-'));
+                objects.next().is_some_and(|object| object.starts_with('n'))
+            }
+            _ => false,
+        }
+    }
+
     /// What a command prints on standard output.
     ///
     /// # Errors
